@@ -1,0 +1,52 @@
+# make demo: install, train the default network, show the result. make test: install, run the fast tests.
+# On Linux without an NVIDIA GPU, the small CPU build of PyTorch saves gigabytes:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH_INDEX ?=
+PYTEST ?=
+
+.PHONY: help install demo test test-slow check format clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+## make install     a virtual environment in .venv with Convlens and its development tools
+install: $(VENV)/.installed
+
+## make demo        trains the default network on real handwritten digits and shows the result
+demo: install
+	$(BIN)/convlens train
+
+## make test        the fast test suite (set CONVLENS_DATA to include the tests on MNIST, CIFAR-10 and photographs)
+test: install
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest $(PYTEST)
+
+## make test-slow   the long tests
+test-slow: install
+	$(BIN)/python -m pytest -m slow $(PYTEST)
+
+## make check       style, types and the floor plan
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pyright
+
+## make format      rewrites the code in the house style
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## make clean       removes the environment and caches (never runs/)
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

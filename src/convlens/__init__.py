@@ -1,0 +1,3 @@
+"""Convlens: convolutional networks that you can see through."""
+
+__version__ = "0.1.0"

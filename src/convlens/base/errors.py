@@ -1,0 +1,36 @@
+"""Errors that a user can act on. Each knows the exit code that the command line gives it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConvlensError(Exception):
+    """Something of ours went wrong. The message is one line for the user. Exit code 1."""
+
+    exit_code = 1
+
+
+class InputError(ConvlensError, ValueError):
+    """Bad input, settings or environment: says what was wrong, where, and what to do. Exit code 2."""
+
+    exit_code = 2
+
+
+class DivergedError(ConvlensError):
+    """Training produced a loss or a weight that is not finite. Exit code 3."""
+
+    exit_code = 3
+
+
+class Interrupted(ConvlensError):  # noqa: N818 - not an error of anyone
+    """The user (SIGINT) or the system (SIGTERM) asked the run to stop; the state was saved. Exit code 128 + signal."""
+
+    def __init__(self, message: str, signum: int):
+        super().__init__(message)
+        self.exit_code = 128 + signum
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: ", did you mean 'lenet5'?" or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,12 @@
+"""The zoo: one file a family, each reading like its paper's table.
+
+>>> from convlens import models
+>>> models.create("lenet5", num_classes=10).__class__.__name__
+'LeNet5'
+"""
+
+from convlens.models import lenet, mlp  # noqa: F401  (each file registers its networks)
+from convlens.models.registry import ModelEntry, create, get, names
+from convlens.models.registry import names as list  # `models.list()`, as in timm and torchvision
+
+__all__ = ["ModelEntry", "create", "get", "list", "names"]

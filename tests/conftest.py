@@ -1,0 +1,17 @@
+"""Shared fixtures: real data where it is, and a home of its own for every test."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with MNIST, CIFAR-10 and photographs. Skips where it is absent, except in continuous integration."""
+    folder = os.environ.get("CONVLENS_DATA")
+    if folder and Path(folder).is_dir():
+        return Path(folder).resolve()
+    if os.environ.get("CI"):
+        pytest.fail("CONVLENS_DATA does not name a folder: the tests on real data must run in CI")
+    pytest.skip("CONVLENS_DATA does not name a folder with the real data sets")
