@@ -34,9 +34,7 @@ def resolve_padding(padding: Padding, n: int, k: int, s: int = 1, d: int = 1) ->
         return padding, padding
     if isinstance(padding, tuple) and len(padding) == 2:
         return padding
-    raise ValueError(
-        f"padding: {padding!r} is neither 'same', 'valid', an integer nor a pair (before, after)"
-    )
+    raise ValueError(f"padding: {padding!r} is neither 'same', 'valid', an integer nor a pair (before, after)")
 
 
 def conv_size(n: int, k: int, s: int = 1, padding: Padding = 0, d: int = 1, *, ceil: bool = False) -> int:
@@ -60,9 +58,7 @@ def conv_size(n: int, k: int, s: int = 1, padding: Padding = 0, d: int = 1, *, c
     return size - 1 if (size - 1) * s >= n + before else size
 
 
-def transposed_size(
-    n: int, k: int, s: int = 1, padding: Padding = 0, d: int = 1, output_padding: int = 0
-) -> int:
+def transposed_size(n: int, k: int, s: int = 1, padding: Padding = 0, d: int = 1, output_padding: int = 0) -> int:
     """Output size of a transposed convolution: (n - 1) * s - p + k_effective + output_padding.
 
     `same` gives n * s and `valid` (n - 1) * s + max(k_effective, s), as TensorFlow does.
