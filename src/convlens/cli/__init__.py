@@ -1,0 +1,50 @@
+"""The command line. One small file a command; nothing heavy is imported before a command runs."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from convlens import __version__
+from convlens.base.errors import ConvlensError
+from convlens.cli import models
+
+app = typer.Typer(
+    name="convlens",
+    help="Convolutional networks that you can see through: train, understand and ship an image classifier.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(models.models)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"convlens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 done, 1 our fault, 2 bad input or environment, 3 diverged, 128 + signal."""
+    try:
+        app()
+    except ConvlensError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
