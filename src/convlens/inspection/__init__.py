@@ -1,0 +1,1 @@
+"""Looking into trained networks: takes modules and arrays, never a trainer."""

@@ -1,0 +1,159 @@
+"""How good a classifier is: probabilities, loss, confusion matrix, per-class figures, the surest mistakes.
+
+The network runs batch after batch with no wait for the device; everything else is float64 NumPy arithmetic on
+the collected logits, so the figures do not depend on the batch size or on the precision of the network.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convlens.base.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution: 95 % lie within +- this
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a classifier said about N labelled images of K classes.
+
+    classes: K names. labels: int64 [N], the truth. probabilities: float32 [N, K], rows sum to 1.
+    loss: mean cross-entropy in nats (natural logarithm), no label smoothing, no class weights.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    loss: float
+
+    def __post_init__(self) -> None:
+        n, k = len(self.labels), len(self.classes)
+        if self.probabilities.shape != (n, k):
+            raise InputError(f"expected probabilities of shape ({n}, {k}), got {self.probabilities.shape}")
+        if n and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < k:
+            raise InputError(f"labels must lie in 0..{k - 1}, got {self.labels.min()}..{self.labels.max()}")
+
+    @property
+    def n(self) -> int:
+        """How many images were judged."""
+        return len(self.labels)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """int64 [N]: the most probable class of each image; of equals the first."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def correct(self) -> int:
+        """How many images were classified correctly."""
+        return int((self.predicted == self.labels).sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of images classified correctly; NaN for no images."""
+        return self.correct / self.n if self.n else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the accuracy."""
+        return wilson_interval(self.correct, self.n)
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """int64 [K, K]: how many images of the class of the row were taken for the class of the column."""
+        k = len(self.classes)
+        return np.bincount(self.labels * k + self.predicted, minlength=k * k).reshape(k, k)
+
+    @property
+    def per_class(self) -> list[dict[str, Any]]:
+        """One dict a class: class, n (images of it), precision, recall, f1. A figure that would be 0/0 is NaN."""
+        hits = self.confusion.diagonal()
+        truth, said = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        return [
+            {
+                "class": name,
+                "n": int(truth[i]),
+                "precision": _ratio(hits[i], said[i]),
+                "recall": _ratio(hits[i], truth[i]),
+                "f1": _ratio(2 * hits[i], truth[i] + said[i]),
+            }
+            for i, name in enumerate(self.classes)
+        ]
+
+    def mistakes(self, k: int | None = None) -> np.ndarray:
+        """int64 [<= k]: indices of the wrongly classified images, the surest mistake first (all with k=None)."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        confidence = self.probabilities[wrong].max(axis=1, initial=0.0)
+        return wrong[np.argsort(-confidence, kind="stable")][:k]
+
+
+def evaluate(module: "nn.Module", batches: Iterable[tuple["Tensor", "Tensor"]], classes: Sequence[str]) -> Evaluation:
+    """Runs `module` in evaluation mode over `batches` of (x [n, C, H, W], y int64 [n]), both on its device.
+
+    The module gives logits [n, K], K = len(classes), in any floating-point type. Each submodule's training flag
+    is put back afterwards. The device is waited for once, at the end. Raises `InputError` for no images, for
+    outputs of another shape and for labels outside 0..K-1.
+    """
+    import torch
+
+    modes = [(part, part.training) for part in module.modules()]
+    logits, labels = [], []
+    module.eval()
+    try:
+        with torch.inference_mode():
+            for x, y in batches:
+                out = module(x)
+                if not isinstance(out, torch.Tensor) or out.shape != (len(y), len(classes)):
+                    raise InputError(_wrong_output(out, len(y), len(classes)))
+                logits.append(out.float())
+                labels.append(y)
+            if not labels:
+                raise InputError("there are no images to evaluate on")
+            return from_logits(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), classes)
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def from_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Evaluation:
+    """The evaluation of logits [N, K] (any float type) against labels [N]. The softmax is computed in float64."""
+    labels = labels.astype(np.int64)
+    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which the loss then shows
+        z = logits.astype(np.float64)
+        z -= z.max(axis=1, keepdims=True)
+        p = np.exp(z)
+        total = p.sum(axis=1, keepdims=True)
+        p /= total
+    found = Evaluation(tuple(classes), labels, p.astype(np.float32), math.nan)  # checks labels before they index
+    picked = z[np.arange(len(labels)), labels] - np.log(total[:, 0])
+    loss = float(-picked.mean()) if len(labels) else math.nan
+    return Evaluation(found.classes, labels, found.probabilities, loss)
+
+
+def wilson_interval(correct: int, n: int, z: float = _Z95) -> tuple[float, float]:
+    """The score interval of a proportion, 95 % by default (Wilson, 1927): sensible near 0 and 1, unlike p +- z*sd."""
+    if n == 0:
+        return 0.0, 1.0
+    p = correct / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low = 0.0 if correct == 0 else max(0.0, centre - half)
+    high = 1.0 if correct == n else min(1.0, centre + half)
+    return low, high
+
+
+def _ratio(part: int, whole: int) -> float:
+    return float(part) / float(whole) if whole else math.nan
+
+
+def _wrong_output(out: object, n: int, k: int) -> str:
+    shape = getattr(out, "shape", None)
+    got = f"a tensor of shape {tuple(shape)}" if shape is not None else f"a {type(out).__name__}"
+    return f"the network must give one logit per class, shape ({n}, {k}) for {n} images of {k} classes; it gave {got}"
