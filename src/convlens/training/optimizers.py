@@ -1,0 +1,84 @@
+"""Optimisers built from a recipe: parameter groups, and state that travels as named arrays."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convlens.training.muon import Muon
+from convlens.training.recipe import Optimizer as Settings
+
+
+def build(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
+    """The optimisers of a network, most often one. Groups carry `base_lr`, which the schedule multiplies.
+
+    Weight decay goes to the weights of two and more dimensions alone: decaying biases and the scale of
+    normalisation layers only restricts the network (Goyal et al., "Accurate, large minibatch SGD", 2017).
+    Under `muon`, filters and matrices but the last get orthogonalised momentum and all else SGD.
+    """
+    trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    weights = [p for _, p in trainable if p.ndim >= 2]
+    others = [p for _, p in trainable if p.ndim < 2]
+    if settings.name != "muon":
+        return [_plain(settings.name, settings, weights, others)]
+    hidden, head = weights[:-1], weights[-1:]
+    optimizers = [_plain("sgd", settings, head, others)]
+    if hidden:
+        muon = Muon(hidden, lr=settings.muon_lr, momentum=settings.momentum, nesterov=settings.nesterov)
+        optimizers.append(_with_base_lr(muon))
+    return optimizers
+
+
+def _plain(name: str, settings: Settings, weights: list[Tensor], others: list[Tensor]) -> torch.optim.Optimizer:
+    groups = [
+        {"params": weights, "lr": settings.lr, "weight_decay": settings.weight_decay},
+        {"params": others, "lr": settings.lr * settings.bias_lr, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in [*weights, *others])
+    if name == "sgd":
+        nesterov = settings.nesterov and settings.momentum > 0
+        made = torch.optim.SGD(groups, momentum=settings.momentum, nesterov=nesterov, fused=fused)
+    else:
+        kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+        made = kind(groups, betas=settings.betas, eps=settings.eps, fused=fused)
+    return _with_base_lr(made)
+
+
+def _with_base_lr(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    for group in optimizer.param_groups:
+        group["base_lr"] = group["lr"]
+    return optimizer
+
+
+def export_state(optimizers: list[torch.optim.Optimizer]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State as tensors named `optimizer.<i>.<parameter number>.<key>`, and what is no tensor as JSON values."""
+    tensors, plain = {}, {}
+    for i, optimizer in enumerate(optimizers):
+        for number, parameter in enumerate(_parameters(optimizer)):
+            for key, value in optimizer.state.get(parameter, {}).items():
+                name = f"optimizer.{i}.{number}.{key}"
+                if isinstance(value, Tensor):
+                    tensors[name] = value
+                elif value is not None:
+                    plain[name] = value
+    return tensors, plain
+
+
+def import_state(
+    optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor], plain: dict[str, Any]
+) -> None:
+    """Puts exported state back, in the memory format that the optimiser itself would have chosen."""
+    for name, value in {**tensors, **plain}.items():
+        prefix, i, number, key = name.split(".", 3)
+        if prefix != "optimizer":
+            continue
+        optimizer = optimizers[int(i)]
+        parameter = _parameters(optimizer)[int(number)]
+        if isinstance(value, Tensor) and value.shape == parameter.shape and key != "step":
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        optimizer.state[parameter][key] = value
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,211 @@
+"""The recipe: every setting of a training run, as data. Read from TOML, checked, completed, stored in `run.json`."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from convlens.base.errors import InputError, nearest
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Optimizer(_Section):
+    """`lr` is the peak learning rate. Decoupled weight decay spares biases and normalisation layers."""
+
+    name: Literal["sgd", "adam", "adamw", "muon"] = "sgd"
+    lr: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    bias_lr: float = Field(1.0, gt=0)  # factor on the learning rate of biases and normalisation parameters
+    muon_lr: float = Field(0.05, gt=0)  # learning rate of the filters under muon; `lr` then serves the rest (sgd)
+
+
+class Schedule(_Section):
+    """How the learning rate goes over the run, in steps. Fractions are of the whole run."""
+
+    name: Literal["constant", "cosine", "one-cycle", "triangular", "step", "plateau"] = "one-cycle"
+    warmup: float = Field(0.2, ge=0, lt=1)
+    final: float = Field(0.0, ge=0, le=1)
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = Field(0.1, gt=0, le=1)
+    patience: int = Field(3, ge=1)
+
+
+class Augment(_Section):
+    """Random changes of the training images. `auto` fits the images: see `resolve`."""
+
+    flip: bool | Literal["auto", "alternating"] = "auto"
+    vertical_flip: bool = False
+    shift: int | Literal["auto"] = "auto"
+    crop_scale: tuple[float, float] | None = None
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    quarter_turns: bool = False
+    rotate: float = Field(0.0, ge=0, le=180)
+    brightness: float = Field(0.0, ge=0)
+    contrast: float = Field(0.0, ge=0)
+    saturation: float = Field(0.0, ge=0)
+    noise: float = Field(0.0, ge=0)
+    cutout: int = Field(0, ge=0)
+    mixup: float = Field(0.0, ge=0)
+    cutmix: float = Field(0.0, ge=0)
+    padding: Literal["zero", "reflect"] = "zero"
+
+    def resolve(self, channels: int, height: int, width: int) -> dict[str, Any]:
+        """`auto` settled: colour images are flipped, grey ones (mostly writing) are not; shift is 1/14 of the side."""
+        settings = self.model_dump()
+        if self.flip == "auto":
+            settings["flip"] = channels == 3
+        if self.shift == "auto":
+            settings["shift"] = 0 if self.crop_scale else round(min(height, width) / 14)
+        return settings
+
+
+class Recipe(_Section):
+    """Every setting of a training run. Keys are those of the TOML files; all have defaults.
+
+    `epochs = "auto"` spends `budget` images, within 3 to `max_epochs` epochs. `val_fraction = 0` trains on
+    everything and keeps the last weights (a fixed budget, as speed records do).
+    """
+
+    epochs: int | Literal["auto"] = "auto"
+    budget: int = Field(600_000, ge=1)
+    max_epochs: int = Field(60, ge=1)
+    batch_size: int = Field(128, ge=1)
+    eval_batch_size: int = Field(500, ge=1)
+    val_fraction: float = Field(0.1, ge=0, lt=1)
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    l1: float = Field(0.0, ge=0)
+    gradient_clip: float | None = Field(None, gt=0)
+    ema: float | None = Field(None, gt=0, lt=1)
+    early_stopping: int | None = Field(None, ge=1)  # epochs without a better validation result
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    checkpoint_seconds: float = Field(20.0, ge=0)
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augment: Augment = Augment()
+    model: dict[str, str | int | float | bool] = {}
+
+    def epochs_for(self, images: int) -> int:
+        """The number of epochs for a training set of that many images."""
+        if isinstance(self.epochs, int):
+            if self.epochs < 1:
+                raise InputError(f"epochs: {self.epochs} is not a positive number")
+            return self.epochs
+        return max(3, min(self.max_epochs, round(self.budget / images)))
+
+
+def parse(values: dict[str, Any], where: str) -> Recipe:
+    """Checks a nested dictionary. Raises `InputError` naming the key, its place and the nearest right key."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"] if isinstance(part, (str, int))]
+        if first["type"] == "extra_forbidden":
+            raise _unknown_key(path, where) from None
+        known = [part for part in path if part.isidentifier() and part in _all_keys()]
+        raise InputError(f"{where}: {'.'.join(known)}: {first['msg']} (got {first['input']!r})") from None
+
+
+def _all_keys() -> set[str]:
+    return {key for section in (Recipe, Optimizer, Schedule, Augment) for key in section.model_fields}
+
+
+def _unknown_key(path: list[str], where: str) -> InputError:
+    sections = {"optimizer": Optimizer, "schedule": Schedule, "augment": Augment}
+    section = sections.get(path[0], Recipe) if len(path) > 1 else Recipe
+    prefix = f"{path[0]}." if len(path) > 1 else ""
+    homes = [f"{name}.{path[-1]}" for name, other in sections.items() if path[-1] in other.model_fields]
+    homes += [path[-1]] if path[-1] in Recipe.model_fields else []
+    if homes:  # the right key in the wrong place is a common slip
+        hint = f", did you mean {homes[0]!r}?"
+    else:
+        hint = nearest(path[-1], section.model_fields) or f"; known here: {', '.join(section.model_fields)}"
+    return InputError(f"{where}: unknown key {prefix + path[-1]!r}{hint}")
+
+
+def shipped() -> list[str]:
+    """Names of the recipes inside the package."""
+    folder = resources.files("convlens.training") / "recipes"
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def _read(name: str) -> dict[str, Any]:
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"there is no recipe file {name}")
+        text = path.read_text("utf-8")
+    elif name in shipped():
+        text = (resources.files("convlens.training") / "recipes" / f"{name}.toml").read_text("utf-8")
+    else:
+        raise InputError(f"unknown recipe {name!r}{nearest(name, shipped())}; shipped: {', '.join(shipped())}")
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"recipe {name} is not valid TOML: {error}") from None
+    base = values.pop("base", None)
+    return merged(_read(base), values) if base else values
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two nested dictionaries as one; `above` wins."""
+    result = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def assignment(text: str) -> dict[str, Any]:
+    """`optimizer.lr=0.1` as a nested dictionary. The value is read as TOML; anything else is a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {text!r}: expected key=value, such as optimizer.lr=0.1")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = None if value.strip().lower() in ("none", "null") else value.strip()
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return parsed
+
+
+def load(
+    recipe: str | dict[str, Any] | Recipe | None = None,
+    *,
+    model: str | None = None,
+    family: str | None = None,
+    settings: tuple[str, ...] | list[str] = (),
+    **overrides: Any,
+) -> Recipe:
+    """The recipe to use: a shipped name, a TOML file or a dictionary; else the model's own, its family's, `default`.
+
+    Args:
+        recipe: what the user asked for, or None.
+        model, family: whose own recipe to look for when nothing was asked for.
+        settings: assignments such as "optimizer.lr=0.1", applied last.
+        overrides: top-level keys; None means not given.
+    """
+    if isinstance(recipe, Recipe):
+        values, where = recipe.model_dump(), "recipe"
+    elif isinstance(recipe, dict):
+        values, where = recipe, "recipe"
+    else:
+        own = next((name for name in (model, family) if name in shipped()), "default")
+        where = f"recipe {recipe or own}"
+        values = _read(recipe or own)
+    values = merged(values, {key: value for key, value in overrides.items() if value is not None})
+    for text in settings:
+        values = merged(values, assignment(text))
+    return parse(values, where)

@@ -1,0 +1,103 @@
+"""Numeric settings: settled once at the start from the hardware, stored in `run.json`, reused by `--resume`."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from convlens.base.errors import InputError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """What the arithmetic runs on. `dtype` is that of activations; weights and optimiser state stay float32."""
+
+    device: str
+    dtype: str
+    channels_last: bool
+    threads: int
+    compile: bool = False
+    deterministic: bool = False
+    reasons: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "reasons"}
+
+
+def settle(
+    device: str = "auto", precision: str = "auto", *, deterministic: bool = False, threads: int | None = None
+) -> Numeric:
+    """Chooses device, dtype, memory format and threads; `reasons` says why in words.
+
+    Raises:
+        InputError: a device or precision that this machine does not have, or an unknown name.
+    """
+    device, why_device = _device(device)
+    dtype, why_dtype = _dtype(precision, device)
+    count = threads or torch.get_num_threads()
+    return Numeric(
+        device=device,
+        dtype=dtype,
+        channels_last=device != "mps",
+        threads=count,
+        deterministic=deterministic or device == "cpu",
+        reasons={
+            "device": why_device,
+            "dtype": why_dtype,
+            "channels_last": "convolutions are faster with the channels innermost"
+            if device != "mps"
+            else "Metal kernels want the channels outside",
+            "threads": "PyTorch's own choice: one a physical core that this process may use",
+            "compile": "off: eager kernels start at once, and small networks do not repay the time of compiling",
+            "deterministic": "PyTorch's CPU kernels give the same bits for the same number of threads"
+            if device == "cpu"
+            else ("asked for" if deterministic else "off: on a GPU it costs speed; ask with --deterministic"),
+        },
+    )
+
+
+def _device(wanted: str) -> tuple[str, str]:
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if wanted == "auto":
+        if cuda:
+            return "cuda", f"the GPU {torch.cuda.get_device_name()} is there"
+        return ("mps", "Apple's GPU is there") if mps else ("cpu", "no GPU that PyTorch can use")
+    if wanted.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise InputError(f"unknown device {wanted!r}: choose auto, cpu, cuda or mps")
+    if (wanted.startswith("cuda") and not cuda) or (wanted.startswith("mps") and not mps):
+        raise InputError(f"device {wanted!r}: this machine (or this build of PyTorch) has none; choose auto or cpu")
+    return wanted, "asked for"
+
+
+def _dtype(wanted: str, device: str) -> tuple[str, str]:
+    if wanted in DTYPES:
+        return wanted, "asked for"
+    if wanted != "auto":
+        raise InputError(f"unknown precision {wanted!r}: choose auto, float32 or bfloat16")
+    if device.startswith("cuda"):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bfloat16", "the GPU has it") if native else ("float32", "the GPU has no bfloat16")
+    if device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return "bfloat16", "the processor has bfloat16 instructions (AVX-512 BF16 or AMX)"
+    return "float32", f"this {device} has no fast bfloat16"
+
+
+def apply(numeric: Numeric) -> list[str]:
+    """Puts the settings in force for this process. Returns what could not be had as stored, in words."""
+    problems = []
+    if numeric.device == "cpu":
+        torch.set_num_threads(numeric.threads)
+        if torch.get_num_threads() != numeric.threads:
+            problems.append(f"threads: {torch.get_num_threads()} instead of {numeric.threads}")
+    elif numeric.deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    else:
+        torch.backends.cudnn.benchmark = True
+    return problems
