@@ -1,0 +1,109 @@
+"""Where pictures come from: the protocol, arrays, and `find`, which turns a name, a path or arrays into a source."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from convlens.base.errors import InputError, nearest
+from convlens.data.images import Images
+from convlens.data.preprocess import Preprocess
+
+Progress = Callable[[int, int], None]
+"""Called now and then with (images done, images in all)."""
+
+
+class Source(Protocol):
+    """A data set that can be read at any size.
+
+    name: short, for messages and folder names.
+    classes: names, in the order of the labels.
+    native: (C, H, W) of its images, or None if they differ.
+    skipped: after `read`, (path, reason) of each file that could not be decoded.
+    notes: what a person should know about this copy or this way of splitting, one line each.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    native: tuple[int, int, int] | None
+    skipped: list[tuple[str, str]]
+    notes: list[str]
+
+    def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> dict[str, Images]:
+        """The parts the source provides ("train" always; "val", "test"), prepared at `preprocess.size`."""
+        ...
+
+
+class ArraySource:
+    """A source whose images are arrays of one size, loaded when first read."""
+
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[], Mapping[str, Images]],
+        *,
+        classes: tuple[str, ...],
+        native: tuple[int, int, int] | None,
+        notes: list[str] | None = None,
+    ):
+        self.name, self.classes = name, classes
+        self.native: tuple[int, int, int] | None = native
+        self.skipped: list[tuple[str, str]] = []
+        self.notes = notes or []
+        self._load = load
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Images]) -> "ArraySource":
+        """Of images at hand. Raises `InputError` if there is no part "train" or the parts do not fit together."""
+        from convlens.data.splits import check
+
+        check(parts)
+        train = parts["train"]
+        return cls(train.name, lambda: parts, classes=train.classes, native=train.shape)
+
+    def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> dict[str, Images]:
+        """See `Source.read`."""
+        return {
+            part: Images(preprocess.prepare_all(images.pixels, on_progress), images.labels, images.classes, self.name)
+            for part, images in self._load().items()
+        }
+
+
+def find(source: Any, root: str | Path | None = None) -> Source:
+    """The source that a name, a path or arrays stand for.
+
+    source: one of `names()`; the path of a folder, zip or tar of images in class folders; `Images`; a pair
+        (pixels, labels) for `Images.from_arrays`; or a mapping of parts ("train", "val", "test") to those.
+    root: where named sets are looked for first, instead of $CONVLENS_DATA.
+
+    A named set that is not on this machine is downloaded. Raises `InputError` where nothing is found.
+    """
+    if isinstance(source, Images):
+        return ArraySource.of({"train": source})
+    if isinstance(source, Mapping):
+        return ArraySource.of({str(part): _as_images(value) for part, value in source.items()})
+    if isinstance(source, (tuple, list)) and len(source) == 2:
+        return ArraySource.of({"train": _as_images(source)})
+    if isinstance(source, (str, Path)):
+        return _find_path(source, root)
+    if hasattr(source, "read") and hasattr(source, "classes"):
+        return cast(Source, source)
+    raise InputError(f"data must be a name, a path, Images or a pair (pixels, labels), not {type(source).__name__}")
+
+
+def _as_images(value: Any) -> Images:
+    if isinstance(value, Images):
+        return value
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return Images.from_arrays(*value)
+    raise InputError(f"a part must be Images or a pair (pixels, labels), not {type(value).__name__}")
+
+
+def _find_path(source: str | Path, root: str | Path | None) -> Source:
+    from convlens.data import catalogue
+
+    if isinstance(source, str) and source in catalogue.SETS:
+        return catalogue.open_set(source, Path(root).expanduser() if root is not None else None)
+    raise InputError(
+        f"no data set '{source}'{nearest(str(source), catalogue.SETS)}; "
+        f"give the path of a folder, zip or tar, or one of {', '.join(catalogue.SETS)}"
+    )
