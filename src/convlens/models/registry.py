@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from convlens.base.errors import InputError, nearest
@@ -120,14 +121,73 @@ def create(
         InputError: unknown name or argument, or an image too small for the network's geometry.
     """
     entry = get(name)
-    size = image_size if image_size is not None else entry.input[1:]
     known = inspect.signature(entry.build).parameters
     for key in arguments:
-        if key not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        if key not in known:
             raise InputError(f"network {name!r} has no argument {key!r}{nearest(key, known)}")
-    return entry.build(
-        num_classes=entry.num_classes if num_classes is None else num_classes,
-        in_channels=entry.input[0] if in_channels is None else in_channels,
-        image_size=(size, size) if isinstance(size, int) else tuple(size),
-        **{**entry.arguments, **arguments},
-    )
+    size = entry.input[1:] if image_size is None else image_size
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    channels = entry.input[0] if in_channels is None else in_channels
+    classes = entry.num_classes if num_classes is None else num_classes
+    for what, value in (("num_classes", classes), ("in_channels", channels), *(("image_size", side) for side in size)):
+        if value < 1:
+            raise InputError(f"network {name!r}: {what} must be at least 1, not {value}")
+
+    def build(size: tuple[int, ...]) -> nn.Module:
+        # Shapes first, without memory: no weight is drawn twice, and a size that does not fit costs nothing.
+        with torch.device("meta"):
+            return entry.build(
+                num_classes=classes, in_channels=channels, image_size=size, **{**entry.arguments, **arguments}
+            )
+
+    network = _fitting(name, build, channels, size, check=size != entry.input[1:])
+    device = torch.get_default_device()
+    if device.type != "meta":
+        network.to_empty(device=device)
+        network.initialise()
+    return network
+
+
+def _fitting(name: str, build: Callable[..., Any], channels: int, size: tuple[int, ...], *, check: bool) -> Any:
+    """The network at that size; where it does not fit, an `InputError` with the smallest square that does."""
+
+    def attempt(size: tuple[int, ...]) -> Any:
+        network = build(size)
+        if check:
+            training = network.training
+            network.eval()(torch.empty(1, channels, *size, device="meta"))
+            network.train(training)
+        return network
+
+    try:
+        return attempt(size)
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        for side in range(1, 513):
+            try:
+                attempt((side, side))
+            except (ValueError, RuntimeError):
+                continue
+            text = "x".join(map(str, size))
+            raise InputError(
+                f"network {name!r} does not work on images of {text} pixels (height x width): "
+                f"the smallest square that it works on is {side}x{side}"
+            ) from None
+        raise
+
+
+def describe(entry: ModelEntry) -> dict[str, Any]:
+    """An entry as plain data, for JSON and tables."""
+    return {
+        "name": entry.name,
+        "family": entry.family,
+        "year": entry.year,
+        "parameters": entry.parameters,
+        "input_size": list(entry.input),
+        "num_classes": entry.num_classes,
+        "aliases": list(entry.aliases),
+        "paper": {"authors": entry.paper.authors, "year": entry.paper.year, "title": entry.paper.title},
+        "differences": list(entry.differences),
+        "errors": entry.errors or {},
+    }

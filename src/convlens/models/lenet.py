@@ -1,0 +1,239 @@
+"""LeNet-5: as published in 1998, in the modern form that everybody means today, and in the forms of textbooks."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from convlens.models.network import ACTIVATIONS, POOLS, Network, flat_features
+from convlens.models.registry import Paper, register
+
+
+class LeNet5(Network):
+    """Two convolutions with pooling, three dense layers: 6 and 16 maps, 120, 84 and `num_classes` units."""
+
+    output_layers = ("classifier.output",)
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        image_size: tuple[int, int] = (28, 28),
+        *,
+        kernel: int = 5,
+        padding: int = 2,
+        activation: str = "relu",
+        pool: str = "max",
+        pool_first: bool = False,
+        norm: bool = False,
+        dropout: float = 0.0,
+        init: str = "he",
+    ):
+        super().__init__()
+        self.init = init
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for i, (before, after, pad) in enumerate([(in_channels, 6, padding), (6, 16, 0)]):
+            c, s = 2 * i + 1, 2 * i + 2  # the paper's numbers: convolutions C1, C3, subsampling S2, S4
+            layers[f"c{c}"] = nn.Conv2d(before, after, kernel, padding=pad)
+            if norm:
+                layers[f"b{c}"] = nn.BatchNorm2d(after)
+            tail: list[tuple[str, nn.Module]] = [(f"a{c}", ACTIVATIONS[activation]()), (f"s{s}", POOLS[pool](2))]
+            layers.update(reversed(tail) if pool_first else tail)
+        self.features = nn.Sequential(layers)
+        head: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+        for number, before, after in ((5, flat_features(self.features, 16, image_size), 120), (6, 120, 84)):
+            head[f"f{number}"] = nn.Linear(before, after)
+            head[f"a{number}"] = ACTIVATIONS[activation]()
+            if dropout:
+                head[f"d{number}"] = nn.Dropout(dropout)
+        head["output"] = nn.Linear(84, num_classes)
+        self.classifier = nn.Sequential(head)
+        ends = ("c1", "a1", "c3", "a3") if pool_first else ("a1", "s2", "a3", "s4")
+        self.stages = {stage: f"features.{end}" for stage, end in zip(("c1", "s2", "c3", "s4"), ends, strict=True)}
+        self.stages |= {"f5": "classifier.a5", "f6": "classifier.a6"}
+        self.initialise()
+
+
+class ScaledTanh(nn.Module):
+    """1.7159 tanh(2x/3): maps +-1 to about +-1, where its curvature is largest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1.7159 * torch.tanh(x * (2 / 3))
+
+
+class Subsampling(nn.Module):
+    """The trainable pooling of S2 and S4: the sum of 2x2 cells times one coefficient a map, plus one bias a map."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.coefficient = nn.Parameter(torch.empty(channels, 1, 1))
+        self.bias = nn.Parameter(torch.empty(channels, 1, 1))
+        self.pool = nn.AvgPool2d(2)
+
+    def reset_parameters(self) -> None:
+        bound = 2.4 / 4  # four inputs
+        nn.init.uniform_(self.coefficient, -bound, bound)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 4 * self.pool(x) * self.coefficient + self.bias
+
+
+class SparseC3(nn.Module):
+    """C3 by the paper's table I: 16 maps that see 3, 4, 4 or all 6 of the maps of S2. 60 kernels, 1,516 weights.
+
+    Which maps share a kind of window is written as slices, so that each kind is one grouped convolution.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.three = nn.Conv2d(18, 6, 5, groups=6)  # maps 0-5: three neighbours, around the corner
+        self.four = nn.Conv2d(24, 6, 5, groups=6)  # maps 6-11: four neighbours
+        self.apart = nn.Conv2d(12, 3, 5, groups=3)  # maps 12-14: two and two
+        self.all = nn.Conv2d(6, 1, 5)  # map 15
+
+    def forward(self, x: Tensor) -> Tensor:
+        ring = torch.cat([x, x[:, :4]], 1)
+        three = torch.cat([ring[:, i : i + 3] for i in range(6)], 1)
+        four = torch.cat([ring[:, i : i + 4] for i in range(6)], 1)
+        apart = torch.cat([ring[:, j : j + 2] for i in range(3) for j in (i, i + 3)], 1)
+        return torch.cat([self.three(three), self.four(four), self.apart(apart), self.all(x)], 1)
+
+
+# Rows of 7 cells, 12 rows a digit: our drawing of the "stylised" targets of figure 3.
+DIGITS = """
+.#####. ...#... .#####. .#####. .....#. ####### .#####. ####### .#####. .#####.
+#.....# ..##... #.....# #.....# ....##. #...... #.....# ......# #.....# #.....#
+#.....# .#.#... ......# ......# ...#.#. #...... #...... .....#. #.....# #.....#
+#.....# ...#... ......# ......# ..#..#. #...... #...... .....#. #.....# #.....#
+#.....# ...#... .....#. ..####. .#...#. ######. #.####. ....#.. .#####. #.....#
+#.....# ...#... ....#.. ......# #....#. ......# ##....# ....#.. #.....# .######
+#.....# ...#... ...#... ......# ####### ......# #.....# ...#... #.....# ......#
+#.....# ...#... ..#.... ......# .....#. ......# #.....# ...#... #.....# ......#
+#.....# ...#... .#..... ......# .....#. ......# #.....# ..#.... #.....# ......#
+#.....# ...#... #...... #.....# .....#. #.....# #.....# ..#.... #.....# #.....#
+.#####. .#####. ####### .#####. .....#. .#####. .#####. ..#.... .#####. .#####.
+....... ....... ....... ....... ....... ....... ....... ....... ....... .......
+"""
+
+
+class RadialBasisOutput(nn.Module):
+    """Minus the squared distance between F6 and the fixed code (+-1, 84 numbers) of each class.
+
+    The paper's units give the distance itself, the smallest wins; the sign makes the numbers logits. The codes of
+    the ten digits are pictures; any other number of classes gets random codes, the paper's other proposal.
+    """
+
+    codes: Tensor
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.register_buffer("codes", torch.empty(num_classes, 84))
+
+    def reset_parameters(self) -> None:
+        classes = len(self.codes)
+        if classes == 10:
+            rows = [line.split() for line in DIGITS.split("\n") if line]
+            bits = [[cell == "#" for row in rows for cell in row[digit]] for digit in range(10)]
+            codes = torch.tensor(bits, dtype=torch.float32, device="cpu") * 2 - 1
+        else:  # the same codes in every network of that size, whatever its seed
+            generator = torch.Generator(device="cpu").manual_seed(1998)
+            codes = torch.randint(0, 2, (classes, 84), generator=generator, device="cpu") * 2.0 - 1
+        if self.codes.device.type != "meta":
+            self.codes.copy_(codes)
+
+    def resized(self, outputs: int) -> "RadialBasisOutput":
+        return RadialBasisOutput(outputs).to(self.codes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -((x.unsqueeze(1) - self.codes) ** 2).sum(2)
+
+
+class LeNet5Of1998(Network):
+    """LeNet-5 as published: C1 156, S2 12, C3 1,516, S4 32, C5 48,120, F6 10,164 = 60,000 trainable parameters."""
+
+    init = "lecun_1998"
+    output_layers = ("classifier.output",)
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: tuple[int, int] = (32, 32)):
+        super().__init__()
+        self.features = nn.Sequential(
+            OrderedDict(
+                c1=nn.Conv2d(in_channels, 6, 5),
+                a1=ScaledTanh(),
+                s2=Subsampling(6),
+                a2=ScaledTanh(),
+                c3=SparseC3(),
+                a3=ScaledTanh(),
+                s4=Subsampling(16),
+                a4=ScaledTanh(),
+            )
+        )
+        # C5 is a convolution whose kernel covers the whole of S4: 5x5 on 32x32 pixels
+        height, width = (((side - 4) // 2 - 4) // 2 for side in image_size)
+        if min(height, width) < 1:
+            raise ValueError("nothing is left of the image")
+        self.classifier = nn.Sequential(
+            OrderedDict(
+                c5=nn.Conv2d(16, 120, (height, width)),
+                a5=ScaledTanh(),
+                flatten=nn.Flatten(),
+                f6=nn.Linear(120, 84),
+                a6=ScaledTanh(),
+                output=RadialBasisOutput(num_classes),
+            )
+        )
+        self.stages = {
+            "c1": "features.a1", "s2": "features.a2", "c3": "features.a3", "s4": "features.a4",
+            "c5": "classifier.a5", "f6": "classifier.a6",
+        }  # fmt: skip
+        self.initialise()
+
+
+PAPER = Paper("LeCun, Bottou, Bengio, Haffner", 1998, "Gradient-based learning applied to document recognition")
+FULL = "C3 sees all six maps of S2 instead of the table of 60 connections"
+PLAIN_POOL = "pooling without trainable coefficients"
+LINEAR_OUT = "a linear output layer with softmax cross-entropy instead of radial basis units"
+MODERN = (FULL, PLAIN_POOL, LINEAR_OUT)
+
+register(
+    LeNet5, "lenet5", parameters=61_706, input=(1, 28, 28), num_classes=10, paper=PAPER,
+    differences=(*MODERN, "ReLU instead of the scaled tanh", "max pooling instead of averages",
+                 "28x28 pixels padded by 2 inside C1 instead of 32x32 pixels", "He initialisation"),
+    errors={"mnist test (the paper's network)": 0.95},
+)  # fmt: skip
+register(
+    LeNet5Of1998, "lenet5_1998", parameters=60_000, input=(1, 32, 32), num_classes=10, paper=PAPER,
+    differences=("the bitmaps of the ten codes are drawn by us",
+                 "the codes of any other number of classes are random",
+                 "outputs are minus the distances, so that they serve as logits"),
+    errors={"mnist test": 0.95, "mnist test, distortions": 0.8},
+)  # fmt: skip
+register(
+    LeNet5, "lenet5_tfbook", parameters=60_074, input=(1, 28, 28), num_classes=10, paper=PAPER,
+    differences=(*MODERN, "3x3 kernels, no padding", "max pooling before the ReLU", "Glorot initialisation"),
+    kernel=3, padding=0, pool_first=True, init="glorot",
+)  # fmt: skip
+register(
+    LeNet5, "lenet5_bn_tfbook", parameters=60_118, input=(1, 28, 28), num_classes=10, paper=PAPER,
+    differences=(*MODERN, "3x3 kernels, no padding", "max pooling before the ReLU", "Glorot initialisation",
+                 "batch norm after each convolution"),
+    kernel=3, padding=0, pool_first=True, norm=True, init="glorot",
+)  # fmt: skip
+register(
+    LeNet5, "lenet5_1998_described", parameters=61_706, input=(1, 32, 32), num_classes=10, paper=PAPER,
+    differences=(*MODERN, "no activations between the layers", "Glorot initialisation"),
+    padding=0, pool="avg", activation="none", init="glorot",
+)  # fmt: skip
+register(
+    LeNet5, "lenet5_cifar", parameters=62_006, input=(3, 32, 32), num_classes=10, paper=PAPER,
+    differences=(*MODERN, "three colours", "sigmoids instead of the scaled tanh", "max pooling instead of averages",
+                 "Glorot initialisation"),
+    padding=0, activation="sigmoid", init="glorot",
+)  # fmt: skip
+register(
+    LeNet5, "lenet_avg_sigmoid", parameters=61_706, input=(1, 28, 28), num_classes=10, paper=PAPER,
+    differences=(*MODERN, "sigmoids instead of the scaled tanh",
+                 "28x28 pixels padded by 2 inside C1 instead of 32x32 pixels", "Glorot initialisation"),
+    pool="avg", activation="sigmoid", init="glorot",
+)  # fmt: skip

@@ -1,0 +1,122 @@
+"""What every network of the zoo offers besides `forward`, and the small parts they share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convlens.geometry import conv_size
+from convlens.models.init import SCHEMES
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "none": nn.Identity}
+POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+
+
+class Network(nn.Module):
+    """A classifier in two parts: `features(x)` gives maps (N, C, H, W), `classifier` is the head that follows.
+
+    Attributes:
+        features: a method or module: images (N, C, H, W) to the last feature maps.
+        classifier: the head.
+        output_layers: paths of the layers with one output a class (several where there are auxiliary heads).
+        stages: name -> path of the module whose output ends that stage, in order; for looking inside.
+        init: name of the weight initialisation in `convlens.models.init.SCHEMES`.
+    """
+
+    features: Any
+    classifier: Any
+    output_layers: tuple[str, ...] = ("classifier",)
+    stages: dict[str, str]
+    init: str = "pytorch"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))
+
+    def init_layer(self, name: str, layer: nn.Module) -> None:
+        """Draws the weights of one layer; a network whose paper treats some layers apart overrides it."""
+        SCHEMES[self.init](layer)
+
+    def initialise(self) -> None:
+        """Draws all weights anew from PyTorch's generator."""
+        for name, layer in self.named_modules():
+            if callable(getattr(layer, "reset_parameters", None)):
+                self.init_layer(name, layer)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replaces the output layer (of each head) by a fresh one with `num_classes` outputs."""
+        for path in self.output_layers:
+            old = self.get_submodule(path)
+            new = resized(old, num_classes)
+            self.set_submodule(path, new)
+            new.train(old.training)
+            self.init_layer(path, new)
+
+
+def resized(layer: Any, outputs: int) -> nn.Module:
+    """A layer like this one, on its device and in its dtype, with another number of outputs, not yet initialised."""
+    if hasattr(layer, "resized"):
+        return layer.resized(outputs)
+    weight, bias = layer.weight, layer.bias is not None
+    where: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
+    if isinstance(layer, nn.Linear):
+        return nn.Linear(layer.in_features, outputs, bias=bias, **where)
+    if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        return type(layer)(
+            layer.in_channels, outputs, layer.kernel_size, layer.stride, layer.padding, bias=bias, **where
+        )
+    raise TypeError(f"no rule for another number of outputs of a {type(layer).__name__}")
+
+
+def chain_size(layers: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width after a chain of convolutions and poolings. Raises `ValueError` where a kernel does not fit."""
+    for layer in layers.modules():
+        if not isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
+            continue
+        k, s, p = (_pair(value) for value in (layer.kernel_size, layer.stride, layer.padding))
+        d = _pair(getattr(layer, "dilation", 1))
+        ceil = bool(getattr(layer, "ceil_mode", False))
+        size = tuple(conv_size(size[i], k[i], s[i], p[i], d[i], ceil=ceil) for i in (0, 1))  # type: ignore[assignment]
+        if min(size) < 1:
+            raise ValueError("nothing is left of the image")
+    return size
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def flat_features(features: nn.Module, channels: int, image_size: tuple[int, int]) -> int:
+    """How many numbers a chain of layers that ends in `channels` maps hands to a dense layer."""
+    height, width = chain_size(features, image_size)
+    return channels * height * width
+
+
+def conv_block(
+    in_channels: int,
+    out_channels: int,
+    kernel: int | tuple[int, int],
+    *,
+    norm: Callable[[int], nn.Module] | None = None,
+    activation: Callable[[], nn.Module] | None = nn.ReLU,
+    **convolution: Any,
+) -> nn.Sequential:
+    """Convolution, norm if there is one (the convolution then has no bias unless asked for), activation."""
+    convolution.setdefault("bias", norm is None)
+    layers: list[nn.Module] = [nn.Conv2d(in_channels, out_channels, kernel, **convolution)]
+    if norm is not None:
+        layers.append(norm(out_channels))
+    if activation is not None:
+        layers.append(activation())
+    return nn.Sequential(*layers)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trainable parameters; a tensor that several layers share counts once."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Builds without memory and without drawing a weight: shapes only."""
+    with torch.device("meta"):
+        return build()
