@@ -18,10 +18,9 @@ MAX_PIXELS = 89_478_485
 _COMMON = ("JPEG", "PNG", "BMP", "GIF", "PPM")
 _OTHERS = ("WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "DIB", "MPO")
 
-EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm")
-    + (".webp", ".tif", ".tiff", ".avif", ".jp2", ".j2k", ".tga")
-)
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"}) | {
+    *(".webp", ".tif", ".tiff", ".avif", ".jp2", ".tga")
+}
 """File names that count as images in a folder. What a file really is, is read from its content."""
 
 ImageLike = Image.Image | np.ndarray | str | os.PathLike | bytes | io.IOBase

@@ -80,7 +80,7 @@ class Images:
             labels = labels[:, 0]
         if labels.dtype.kind in "US":
             labels, classes = _numbered(labels, classes, name)
-        elif labels.dtype == bool or (labels.dtype.kind == "f" and (labels == np.trunc(labels)).all()):
+        elif labels.dtype == bool or (labels.dtype.kind == "f" and _whole(labels)):
             labels = labels.astype(np.int64)
         if classes is None and labels.dtype.kind in "iu" and labels.ndim == 1:
             classes = [str(k) for k in range(int(labels.max(initial=-1)) + 1)]
@@ -159,6 +159,10 @@ def _numbered(labels: np.ndarray, classes: Sequence[str] | None, name: str) -> t
         if label not in position:
             raise InputError(f"{name}: the label '{label}' is none of the classes {', '.join(order[:8])}")
     return np.array([position[label] for label in distinct.tolist()], np.int64)[inverse], order
+
+
+def _whole(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all() and (values == np.trunc(values)).all())
 
 
 def _kind(value: Any) -> str:

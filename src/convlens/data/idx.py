@@ -1,0 +1,125 @@
+"""The IDX format of MNIST and its descendants, gzip-compressed or not."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from convlens.base.errors import InputError
+from convlens.data.images import Images
+
+RATIO_LIMIT, RATIO_FLOOR = 100, 1 << 26
+"""A compressed file is refused if it unpacks to more than RATIO_LIMIT times its size and RATIO_FLOOR bytes."""
+
+_KINDS = {"images": 3, "labels": 1}
+_AGAIN = "download or copy the file again"
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """A read-only uint8 array from an IDX file, gzip-compressed or not (told by content, not by name).
+
+    Raises `InputError` that names the file if it is no IDX file of unsigned bytes, is cut off, or its header
+    announces another amount of data than there is. No more is unpacked than the header announces.
+    """
+    with _opened(path) as (file, size, compressed):
+        head = file.read(4)
+        if len(head) < 4 or head[:2] != b"\0\0" or not 1 <= head[3] <= 4:
+            raise InputError(f"{path}: not an IDX file; give the original file, or delete it to have it downloaded")
+        if head[2] != 0x08:
+            raise InputError(
+                f"{path}: IDX values of type 0x{head[2]:02x}; only unsigned bytes (0x08) are images or labels"
+            )
+        sizes = file.read(4 * head[3])
+        if len(sizes) < 4 * head[3]:
+            raise InputError(f"{path}: truncated within its header; {_AGAIN}")
+        shape = tuple(int.from_bytes(sizes[k : k + 4], "big") for k in range(0, len(sizes), 4))
+        expected = int(np.prod(shape, dtype=object))
+        limit = max(RATIO_LIMIT * size, RATIO_FLOOR) if compressed else size
+        body = file.read(min(expected, limit) + 1)
+        said = f"its header announces {' x '.join(map(str, shape))} = {expected:,} bytes"
+        if len(body) < min(expected, limit + 1):
+            raise InputError(f"{path}: truncated: {said}, the file holds {len(body):,}; {_AGAIN}")
+        if len(body) > limit:
+            raise InputError(f"{path}: refused, it unpacks to more than {RATIO_LIMIT} times its size")
+        if len(body) > expected:
+            raise InputError(f"{path}: damaged: {said}, the file holds more; {_AGAIN}")
+    return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int, bool]]:
+    """(the unpacked file, its size on disk, whether it is compressed); errors of either kind named."""
+    try:
+        with path.open("rb") as raw:
+            compressed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            size = path.stat().st_size
+            if compressed:
+                with gzip.GzipFile(fileobj=raw) as unpacked:
+                    yield unpacked, size, True  # type: ignore[misc]
+            else:
+                yield raw, size, False
+    except EOFError:
+        raise InputError(f"{path}: truncated: the compressed data end too early; {_AGAIN}") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: damaged compressed data ({error}); {_AGAIN}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def find_files(folder: Path) -> dict[tuple[str, str], Path]:
+    """The four files of an MNIST-like set in `folder`, by (part, kind): ("train", "images") and so on; {} if none.
+
+    Names: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., with "." for the last "-" before idx and
+    with .gz, as they are found in the wild. Raises `InputError` if some are there and others are missing.
+    """
+    found: dict[tuple[str, str], Path] = {}
+    for part, prefix in (("train", "train"), ("test", "t10k")):
+        for kind, ndim in _KINDS.items():
+            for name in (f"{prefix}-{kind}-idx{ndim}-ubyte", f"{prefix}-{kind}.idx{ndim}-ubyte"):
+                for path in (folder / name, folder / f"{name}.gz"):
+                    if path.is_file():
+                        found.setdefault((part, kind), path)
+    for part, prefix in (("train", "train"), ("test", "t10k")):
+        for kind, ndim in _KINDS.items():
+            if found and (part, kind) not in found:
+                raise InputError(
+                    f"{folder}: there is {next(iter(found.values())).name}, but {prefix}-{kind}-idx{ndim}-ubyte(.gz) "
+                    "is missing; add it"
+                )
+    return found
+
+
+def read_parts(files: dict[tuple[str, str], Path], classes: tuple[str, ...] | None, name: str) -> dict[str, Images]:
+    """Training and test images. classes: None takes "0", "1", ... up to the largest label of the training part.
+
+    Raises `InputError` if images and labels do not belong together or a label is no class.
+    """
+    arrays = {key: read_idx(path) for key, path in files.items()}
+    if classes is None:
+        classes = tuple(str(k) for k in range(int(arrays["train", "labels"].max(initial=0)) + 1))
+    parts: dict[str, Images] = {}
+    for part in ("train", "test"):
+        pixels, labels = arrays[part, "images"], arrays[part, "labels"]
+        image_path, label_path = files[part, "images"], files[part, "labels"]
+        for path, array, ndim in ((image_path, pixels, 3), (label_path, labels, 1)):
+            if array.ndim != ndim:
+                raise InputError(
+                    f"{path}: has {array.ndim} dimensions instead of {ndim}; are images and labels mixed up?"
+                )
+        if len(pixels) != len(labels):
+            raise InputError(
+                f"{label_path}: {len(labels):,} labels, but {image_path.name} has {len(pixels):,} images; "
+                "these files do not belong together"
+            )
+        if len(labels) and labels.max() >= len(classes):
+            raise InputError(
+                f"{label_path}: label {labels.max()} at position {int(labels.argmax())}, but {name} has only "
+                f"{len(classes)} classes (0 to {len(classes) - 1}); is this the right label file?"
+            )
+        parts[part] = Images(pixels[..., None], labels.astype(np.int64), classes, name)
+    return parts
