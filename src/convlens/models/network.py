@@ -62,9 +62,9 @@ def resized(layer: Any, outputs: int) -> nn.Module:
     if isinstance(layer, nn.Linear):
         return nn.Linear(layer.in_features, outputs, bias=bias, **where)
     if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-        return type(layer)(
-            layer.in_channels, outputs, layer.kernel_size, layer.stride, layer.padding, bias=bias, **where
-        )
+        kind: Any = type(layer)
+        geometry = (layer.kernel_size, layer.stride, layer.padding)
+        return kind(layer.in_channels, outputs, *geometry, bias=bias, **where)
     raise TypeError(f"no rule for another number of outputs of a {type(layer).__name__}")
 
 

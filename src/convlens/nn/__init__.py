@@ -1,0 +1,16 @@
+"""Layers that PyTorch lacks."""
+
+from convlens.nn.local import LocallyConnected2d
+from convlens.nn.normalization import KerasBatchNorm2d, LocalResponseNorm
+from convlens.nn.same import AvgPool2dSame, Conv2dSame, MaxPool2dSame
+from convlens.nn.separable import SeparableConv2d
+
+__all__ = [
+    "AvgPool2dSame",
+    "Conv2dSame",
+    "KerasBatchNorm2d",
+    "LocalResponseNorm",
+    "LocallyConnected2d",
+    "MaxPool2dSame",
+    "SeparableConv2d",
+]
