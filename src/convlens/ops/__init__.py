@@ -1,1 +1,133 @@
 """Operations of convolutional networks in NumPy: each a pair of pure functions, forward and backward."""
+
+# ruff: noqa: F401 - everything here is re-exported
+
+from convlens.ops import kernels
+from convlens.ops.activation import (
+    clamp,
+    clamp_backward,
+    gelu,
+    gelu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    log_softmax,
+    log_softmax_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    silu,
+    silu_backward,
+    softmax,
+    softmax_backward,
+    tanh,
+    tanh_backward,
+)
+from convlens.ops.arithmetic import (
+    absolute,
+    absolute_backward,
+    add,
+    add_backward,
+    divide,
+    divide_backward,
+    exp,
+    exp_backward,
+    log,
+    log_backward,
+    mean,
+    mean_backward,
+    multiply,
+    multiply_backward,
+    power,
+    power_backward,
+    subtract,
+    subtract_backward,
+    total,
+    total_backward,
+)
+from convlens.ops.classification_loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    one_hot,
+)
+from convlens.ops.dropout import dropout, dropout_backward, dropout_mask
+from convlens.ops.linear import (
+    linear,
+    linear_backward,
+    matmul,
+    matmul_backward,
+)
+from convlens.ops.local_response import local_response_norm, local_response_norm_backward
+from convlens.ops.loss import (
+    categorical_hinge,
+    categorical_hinge_backward,
+    cosine,
+    cosine_backward,
+    hinge,
+    hinge_backward,
+    huber,
+    huber_backward,
+    kl_divergence,
+    kl_divergence_backward,
+    log_cosh,
+    log_cosh_backward,
+    mae,
+    mae_backward,
+    mape,
+    mape_backward,
+    mse,
+    mse_backward,
+    msle,
+    msle_backward,
+    poisson,
+    poisson_backward,
+    squared_hinge,
+    squared_hinge_backward,
+)
+from convlens.ops.normalization import (
+    Statistics,
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_inference,
+    batch_norm_inference_backward,
+    batch_statistics,
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    update_statistics,
+)
+from convlens.ops.penalty import (
+    l1_penalty,
+    l1_penalty_backward,
+    l2_penalty,
+    l2_penalty_backward,
+)
+from convlens.ops.shape import (
+    broadcast,
+    broadcast_backward,
+    concat,
+    concat_backward,
+    flatten,
+    flatten_backward,
+    pad,
+    pad_backward,
+    permute,
+    permute_backward,
+    reshape,
+    reshape_backward,
+    take,
+    take_backward,
+)
+from convlens.ops.upsampling import (
+    linear_matrix,
+    nearest_matrix,
+    upsample_bilinear,
+    upsample_bilinear_backward,
+    upsample_nearest,
+    upsample_nearest_backward,
+)

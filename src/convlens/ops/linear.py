@@ -1,0 +1,83 @@
+"""The dense layer."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convlens.base.errors import InputError
+from convlens.ops.arrays import as_floats, check_same_shape, unbroadcast
+
+ArrayLike = Any
+
+
+class LinearGradients(NamedTuple):
+    """Gradients with respect to the arguments, each of its argument's shape; `x` is None where it was not wanted."""
+
+    x: np.ndarray | None
+    w: np.ndarray
+    b: np.ndarray
+
+
+def linear(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> np.ndarray:
+    """y = x W^T + b.
+
+    Args:
+        x: [..., features]; all leading axes are positions that share the weights.
+        w: [outputs, features], PyTorch's order (Keras stores the transpose).
+        b: [outputs].
+
+    Returns:
+        [..., outputs].
+    """
+    x, w, b = as_floats(x=x, w=w, b=b)
+    _check(x, w, b)
+    y = x @ w.T
+    if b is not None:
+        y += b
+    return y
+
+
+def linear_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs_x: bool = True) -> LinearGradients:
+    """Gradients grad W, grad^T x and the sum of grad over all positions.
+
+    Args:
+        grad: [..., outputs].
+        needs_x: False saves the first of the two matrix products.
+    """
+    grad, x, w = as_floats(grad=grad, x=x, w=w)
+    _check(x, w, None)
+    check_same_shape(grad, (*x.shape[:-1], w.shape[0]))
+    rows = grad.reshape(-1, w.shape[0])
+    gx = grad @ w if needs_x else None
+    return LinearGradients(gx, rows.T @ x.reshape(-1, w.shape[1]), rows.sum(axis=0))
+
+
+def _check(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> None:
+    if w.ndim != 2:
+        raise InputError(f"w: shape {w.shape}, expected two axes (outputs, features)")
+    if x.ndim == 0 or x.shape[-1] != w.shape[1]:
+        raise InputError(f"x: shape {x.shape}, expected (..., {w.shape[1]}) as w has shape {w.shape}")
+    if b is not None and b.shape != w.shape[:1]:
+        raise InputError(f"b: shape {b.shape}, expected {w.shape[:1]}, one number an output")
+
+
+class MatmulGradients(NamedTuple):
+    """Gradients with respect to the two factors."""
+
+    a: np.ndarray
+    b: np.ndarray
+
+
+def matmul(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """Matrix product of the last two axes, [..., n, k] @ [..., k, m] -> [..., n, m]; leading axes are broadcast."""
+    a, b = as_floats(a=a, b=b)
+    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
+        raise InputError(f"b: shape {b.shape}, expected (..., {a.shape[-1] if a.ndim else '?'}, m) beside a {a.shape}")
+    return a @ b
+
+
+def matmul_backward(grad: ArrayLike, a: ArrayLike, b: ArrayLike) -> MatmulGradients:
+    """grad b^T and a^T grad, summed over broadcast axes."""
+    grad, a, b = as_floats(grad=grad, a=a, b=b)
+    ga, gb = grad @ np.swapaxes(b, -1, -2), np.swapaxes(a, -1, -2) @ grad
+    return MatmulGradients(unbroadcast(ga, a.shape), unbroadcast(gb, b.shape))

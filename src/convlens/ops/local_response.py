@@ -1,0 +1,69 @@
+"""Local response normalisation: each value is divided by the activity of its neighbours across channels."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convlens.base.errors import InputError
+from convlens.ops.arrays import as_float, as_floats, check_same_shape
+
+ArrayLike = Any
+
+
+class LocalResponseGradients(NamedTuple):
+    """Gradient with respect to the input, of its shape."""
+
+    x: np.ndarray
+
+
+def local_response_norm(
+    x: ArrayLike, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> np.ndarray:
+    """x_c / d_c^beta with d_c = k + alpha / size * (sum of x^2 over the `size` channels around c).
+
+    PyTorch's definition: the window reaches size // 2 channels down and (size - 1) // 2 up, is cut at the ends, and
+    alpha is divided by `size`. The paper (AlexNet: k = 2, size = 5, alpha = 1e-4, beta = 0.75) does not divide: its
+    alpha is ours times 5, as it is in TensorFlow.
+
+    Args:
+        x: [N, C, ...].
+
+    Source: Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional networks", 2012.
+    """
+    x = _checked(x, size)
+    return x * _denominator(x, size, alpha, k) ** -beta
+
+
+def local_response_norm_backward(
+    grad: ArrayLike, x: ArrayLike, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> LocalResponseGradients:
+    """grad_c d_c^-beta - 2 alpha beta / size * x_c * (sum of grad x d^(-beta - 1) over the channels that see c)."""
+    grad, x = as_floats(grad=grad, x=_checked(x, size))
+    check_same_shape(grad, x.shape)
+    d = _denominator(x, size, alpha, k)
+    from_neighbours = _window_sum(grad * x * d ** (-beta - 1), (size - 1) // 2, size // 2)
+    return LocalResponseGradients(grad * d**-beta - (2 * alpha * beta / size) * x * from_neighbours)
+
+
+def _denominator(x: np.ndarray, size: int, alpha: float, k: float) -> np.ndarray:
+    return k + (alpha / size) * _window_sum(x * x, size // 2, (size - 1) // 2)
+
+
+def _window_sum(x: np.ndarray, below: int, above: int) -> np.ndarray:
+    """The sum over channels c - below ... c + above, cut at the ends."""
+    channels = x.shape[1]
+    y = x.copy()
+    for offset in range(1, min(above, channels - 1) + 1):
+        y[:, : channels - offset] += x[:, offset:]
+    for offset in range(1, min(below, channels - 1) + 1):
+        y[:, offset:] += x[:, : channels - offset]
+    return y
+
+
+def _checked(x: ArrayLike, size: int) -> np.ndarray:
+    x = as_float("x", x)
+    if x.ndim < 2:
+        raise InputError(f"x: shape {x.shape}, expected at least two axes (N, C, ...)")
+    if size < 1:
+        raise InputError(f"size: {size}, expected at least one channel")
+    return x

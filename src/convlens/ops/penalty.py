@@ -1,0 +1,42 @@
+"""Penalties on weights, to be added to a loss."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convlens.ops.arrays import as_float
+
+ArrayLike = Any
+
+
+class PenaltyGradients(NamedTuple):
+    """Gradient with respect to the weights, of their shape."""
+
+    w: np.ndarray
+
+
+def l1_penalty(w: ArrayLike, *, strength: float = 1.0) -> np.ndarray:
+    """strength * sum |w|: drives weights to exactly zero. Source: Tibshirani, 1996."""
+    w = as_float("w", w)
+    return np.asarray(np.abs(w).sum() * strength, w.dtype)
+
+
+def l1_penalty_backward(grad: ArrayLike, w: ArrayLike, *, strength: float = 1.0) -> PenaltyGradients:
+    """grad * strength * sign(w), with sign(0) = 0."""
+    w = as_float("w", w)
+    return PenaltyGradients(w.dtype.type(grad) * strength * np.sign(w))
+
+
+def l2_penalty(w: ArrayLike, *, strength: float = 1.0) -> np.ndarray:
+    """strength * sum w^2, without a half: weight decay d in an optimiser is strength d / 2.
+
+    Source: Krogh and Hertz, 1991.
+    """
+    w = as_float("w", w)
+    return np.asarray((w * w).sum() * strength, w.dtype)
+
+
+def l2_penalty_backward(grad: ArrayLike, w: ArrayLike, *, strength: float = 1.0) -> PenaltyGradients:
+    """grad * strength * 2 w."""
+    w = as_float("w", w)
+    return PenaltyGradients(w.dtype.type(grad) * (2 * strength) * w)

@@ -1,0 +1,188 @@
+"""Operations that move numbers without changing them: flatten, reshape, permute, concatenate, slice, pad, broadcast.
+
+Forward results may be views of their inputs; nothing is ever written into them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convlens.base.errors import InputError
+from convlens.ops.arrays import as_float, as_floats, check_same_shape, unbroadcast
+
+ArrayLike = Any
+Index = tuple[int | slice, ...]
+
+
+class ShapeGradients(NamedTuple):
+    """Gradient with respect to the input, of its shape."""
+
+    x: np.ndarray
+
+
+class ConcatGradients(NamedTuple):
+    """Gradients with respect to the parts, in their order."""
+
+    xs: list[np.ndarray]
+
+
+def flatten(x: ArrayLike, *, start: int = 1, end: int = -1) -> np.ndarray:
+    """Joins the axes `start` to `end` into one, the last running fastest: [N, C, H, W] -> [N, C * H * W]."""
+    x = as_float("x", x)
+    first, last = start % max(x.ndim, 1), end % max(x.ndim, 1)
+    if first > last:
+        raise InputError(f"start: {start}, expected an axis not after end = {end} of an array of shape {x.shape}")
+    joined = int(np.prod(x.shape[first : last + 1]))
+    return x.reshape(*x.shape[:first], joined, *x.shape[last + 1 :])
+
+
+def flatten_backward(grad: ArrayLike, x: ArrayLike, *, start: int = 1, end: int = -1) -> ShapeGradients:
+    """The gradient in the shape of the input."""
+    return reshape_backward(grad, x)
+
+
+def reshape(x: ArrayLike, *, shape: Sequence[int]) -> np.ndarray:
+    """The same numbers in row-major order in another shape; one size may be -1."""
+    x = as_float("x", x)
+    try:
+        return x.reshape(tuple(shape))
+    except ValueError:
+        raise InputError(f"shape: {tuple(shape)}, expected one of {x.size} elements as x has shape {x.shape}") from None
+
+
+def reshape_backward(grad: ArrayLike, x: ArrayLike, *, shape: Sequence[int] = ()) -> ShapeGradients:
+    """The gradient in the shape of the input."""
+    grad, x = as_floats(grad=grad, x=x)
+    return ShapeGradients(grad.reshape(x.shape))
+
+
+def permute(x: ArrayLike, *, axes: Sequence[int]) -> np.ndarray:
+    """Axis i of the result is axis axes[i] of x."""
+    x = as_float("x", x)
+    if sorted(a % max(x.ndim, 1) for a in axes) != list(range(x.ndim)):
+        raise InputError(f"axes: {tuple(axes)}, expected each of the {x.ndim} axes of x once")
+    return x.transpose(tuple(axes))
+
+
+def permute_backward(grad: ArrayLike, x: ArrayLike, *, axes: Sequence[int]) -> ShapeGradients:
+    """The inverse permutation."""
+    grad, x = as_floats(grad=grad, x=x)
+    return ShapeGradients(grad.transpose(np.argsort([a % x.ndim for a in axes])))
+
+
+def broadcast(x: ArrayLike, *, shape: Sequence[int]) -> np.ndarray:
+    """x repeated to `shape` by NumPy's rules; -1 keeps the size of that axis."""
+    x = as_float("x", x)
+    sizes = list(shape)
+    for i in range(-1, -x.ndim - 1, -1):
+        if sizes[i] == -1:
+            sizes[i] = x.shape[i]
+    return np.broadcast_to(x, sizes)
+
+
+def broadcast_backward(grad: ArrayLike, x: ArrayLike, *, shape: Sequence[int] = ()) -> ShapeGradients:
+    """The sum over all copies."""
+    grad, x = as_floats(grad=grad, x=x)
+    return ShapeGradients(unbroadcast(grad, x.shape))
+
+
+def concat(xs: Sequence[ArrayLike], *, axis: int = 1) -> np.ndarray:
+    """Joins arrays along an existing axis: the end of an Inception module, the memory of a dense block."""
+    if not len(xs):
+        raise InputError("xs: no arrays, expected at least one")
+    parts = as_floats(**{f"xs[{i}]": x for i, x in enumerate(xs)})
+    axis = axis % parts[0].ndim
+    for i, part in enumerate(parts):
+        if _without(part.shape, axis) != _without(parts[0].shape, axis):
+            raise InputError(f"xs[{i}]: shape {part.shape}, expected {parts[0].shape} but for axis {axis}")
+    return np.concatenate(parts, axis=axis)
+
+
+def concat_backward(grad: ArrayLike, xs: Sequence[ArrayLike], *, axis: int = 1) -> ConcatGradients:
+    """The gradient cut where the parts met."""
+    parts = as_floats(grad=grad, **{f"xs[{i}]": x for i, x in enumerate(xs)})
+    grad, parts = parts[0], parts[1:]
+    cuts = np.cumsum([part.shape[axis] for part in parts])[:-1]
+    return ConcatGradients(np.split(grad, cuts, axis=axis))
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def take(x: ArrayLike, *, index: Index) -> np.ndarray:
+    """x[index] with integers and slices (basic indexing), such as one channel or every second row."""
+    x = as_float("x", x)
+    try:
+        return x[tuple(index)]
+    except IndexError:
+        raise InputError(f"index: {index}, expected one inside the shape {x.shape} of x") from None
+
+
+def take_backward(grad: ArrayLike, x: ArrayLike, *, index: Index) -> ShapeGradients:
+    """Zero, but for the gradient at the cells that were taken."""
+    grad, x = as_floats(grad=grad, x=x)
+    gx = np.zeros_like(x)
+    gx[tuple(index)] = grad
+    return ShapeGradients(gx)
+
+
+_PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def pad(x: ArrayLike, *, padding: Sequence[tuple[int, int]], value: float = 0.0, mode: str = "constant") -> np.ndarray:
+    """Adds cells around the last axes.
+
+    Args:
+        x: any shape.
+        padding: (before, after) for each of the last `len(padding)` axes, in the order of the axes; with mode
+            "constant" negative numbers cut off.
+        value: what the new cells hold in mode "constant".
+        mode: "constant", "reflect" (without the edge), "replicate" or "circular".
+    """
+    x = as_float("x", x)
+    widths = _widths(x, padding, mode)
+    cut = x[tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(widths, x.shape, strict=True))]
+    grown = [(max(b, 0), max(a, 0)) for b, a in widths]
+    if mode == "constant":
+        return np.pad(cut, grown, constant_values=value)
+    return np.pad(cut, grown, mode=_PAD_MODES[mode])  # type: ignore[call-overload]
+
+
+def pad_backward(
+    grad: ArrayLike, x: ArrayLike, *, padding: Sequence[tuple[int, int]], value: float = 0.0, mode: str = "constant"
+) -> ShapeGradients:
+    """The gradient without the border, plus what the border's cells give back to those that they were copied from."""
+    grad, x = as_floats(grad=grad, x=x)
+    widths = _widths(x, padding, mode)
+    check_same_shape(grad, tuple(n + b + a for (b, a), n in zip(widths, x.shape, strict=True)))
+    for axis, (before, after) in enumerate(widths):
+        if not (before or after):
+            continue
+        n = x.shape[axis]
+        if mode == "constant":
+            moved = np.zeros((n, *_without(grad.shape, axis)), grad.dtype)
+            lo, hi = max(-before, 0), n - max(-after, 0)
+            moved[lo:hi] = np.moveaxis(grad, axis, 0)[lo + before : hi + before]
+        else:
+            source = np.pad(np.arange(n), (before, after), mode=_PAD_MODES[mode])  # type: ignore[call-overload]
+            moved = np.zeros((n, *_without(grad.shape, axis)), grad.dtype)
+            np.add.at(moved, source, np.moveaxis(grad, axis, 0))
+        grad = np.moveaxis(moved, 0, axis)
+    return ShapeGradients(grad)
+
+
+def _widths(x: np.ndarray, padding: Sequence[tuple[int, int]], mode: str) -> list[tuple[int, int]]:
+    """(before, after) for every axis of x."""
+    if mode not in _PAD_MODES:
+        raise InputError(f"mode: {mode!r}, expected one of {', '.join(_PAD_MODES)}")
+    if len(padding) > x.ndim or any(len(p) != 2 for p in padding):
+        raise InputError(f"padding: {padding}, expected pairs (before, after) for at most the {x.ndim} axes of x")
+    widths = [(0, 0)] * (x.ndim - len(padding)) + [(int(b), int(a)) for b, a in padding]
+    for (before, after), n in zip(widths, x.shape, strict=True):
+        if mode != "constant" and min(before, after) < 0:
+            raise InputError(f"padding: {padding}, expected no negative numbers with mode {mode!r}")
+        if n + before + after < 0 or (mode == "reflect" and max(before, after) >= n):
+            raise InputError(f"padding: {padding} does not fit an input of shape {x.shape} with mode {mode!r}")
+    return widths
