@@ -152,6 +152,8 @@ def _cast(a: Array, dtype: type) -> Array:
 
 def _scattered(a: Array) -> Array:
     """The same values at memory that is neither contiguous nor in row-major order."""
+    if a.ndim == 0:
+        return a.copy()
     wide = np.zeros(tuple(2 * n for n in reversed(a.shape)), dtype=a.dtype)
     view = wide.T[tuple(slice(None, None, 2) for _ in a.shape)]
     view[...] = a

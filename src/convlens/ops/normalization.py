@@ -61,6 +61,12 @@ def _input_gradient(g: Array, x_hat: Array, inverse_std: Array, axes: tuple[int,
     return gx
 
 
+def _channel_dots(a: Array, b: Array) -> Array:
+    """The sum of a * b over all axes but the channels, without storing the product."""
+    axes = "nchwdt"[: a.ndim]
+    return np.einsum(f"{axes},{axes}->c", a, b)
+
+
 # --- over the batch -------------------------------------------------------------------------------------------------
 
 
@@ -110,7 +116,7 @@ def batch_norm_backward(
     inverse_std = 1 / np.sqrt(var + eps)
     x_hat = _affine(x, mean.reshape(shape), inverse_std.reshape(shape), None)
     gb = grad.sum(axis=axes)
-    gw = np.einsum("nc...,nc...->c", grad, x_hat)
+    gw = _channel_dots(grad, x_hat)
     n = x.size // x.shape[1]
     factor = inverse_std if w is None else inverse_std * w
     # The formula of this file with both means taken from gb and gw, which are those sums.
@@ -165,9 +171,7 @@ def batch_norm_inference_backward(
     inverse_std = 1 / np.sqrt(var + eps)
     x_hat = _affine(x, mean.reshape(shape), inverse_std.reshape(shape), None)
     factor = inverse_std if w is None else inverse_std * w
-    return InferenceGradients(
-        grad * factor.reshape(shape), np.einsum("nc...,nc...->c", grad, x_hat), grad.sum(axis=axes)
-    )
+    return InferenceGradients(grad * factor.reshape(shape), _channel_dots(grad, x_hat), grad.sum(axis=axes))
 
 
 def update_statistics(running: Statistics, batch: Statistics, n: int, *, momentum: float = 0.1) -> Statistics:

@@ -1,0 +1,100 @@
+"""Activation functions against PyTorch and central differences."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from checking import assert_close, check_operation, distinct, normal
+
+from convlens import ops
+from convlens.ops.erf import erf
+
+CASES = [
+    ("relu", {}, F.relu),
+    ("leaky_relu", {"slope": 0.2}, lambda x: F.leaky_relu(x, 0.2)),
+    ("clamp", {"low": 0.0, "high": 0.51}, lambda x: x.clamp(0.0, 0.51)),
+    ("clamp", {"low": -0.29}, lambda x: x.clamp(-0.29)),
+    ("sigmoid", {}, torch.sigmoid),
+    ("tanh", {}, torch.tanh),
+    ("silu", {}, F.silu),
+    ("gelu", {}, F.gelu),
+    ("gelu", {"approximate": "tanh"}, lambda x: F.gelu(x, approximate="tanh")),
+    ("softmax", {}, lambda x: F.softmax(x, -1)),
+    ("softmax", {"axis": 1}, lambda x: F.softmax(x, 1)),
+    ("log_softmax", {}, lambda x: F.log_softmax(x, -1)),
+    ("log_softmax", {"axis": 1}, lambda x: F.log_softmax(x, 1)),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "reference"), CASES, ids=[f"{n}-{s}" for n, s, _ in CASES])
+def test_an_activation_agrees_with_pytorch_forward_and_backward(name, settings, reference):
+    forward, backward = getattr(ops, name), getattr(ops, f"{name}_backward")
+    for shape in [(3, 5), (2, 3, 4, 5)]:
+        check_operation(
+            lambda x: forward(x, **settings),
+            lambda grad, x: backward(grad, x, **settings),
+            lambda x: reference(x),
+            {"x": distinct(*shape) * 2},
+        )
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "softmax", "log_softmax"])
+def test_a_backward_function_may_be_given_the_output(name):
+    x, grad = normal(4, 7), normal(4, 7, seed=1)
+    y = getattr(ops, name)(x)
+    backward = getattr(ops, f"{name}_backward")
+    assert np.array_equal(backward(grad, x, y=y).x, backward(grad, x).x)
+
+
+@pytest.mark.parametrize(("name", "slope"), [("relu", 0), ("leaky_relu", 0.01)])
+def test_the_gradient_at_zero_is_that_of_the_left_side(name, slope):
+    assert getattr(ops, f"{name}_backward")(np.ones(1), np.zeros(1)).x[0] == slope
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "silu", "gelu", "softmax", "log_softmax"])
+def test_huge_arguments_neither_overflow_nor_become_nan(name, dtype):
+    x = np.array([-1e4, -800, -50, 0, 50, 800, 1e4], dtype)
+    grad = np.ones_like(x)
+    assert np.isfinite(getattr(ops, name)(x)).all()
+    assert np.isfinite(getattr(ops, f"{name}_backward")(grad, x).x).all()
+
+
+def test_a_tiny_sigmoid_keeps_its_relative_precision():
+    x = np.array([-5.0, -20, -37, -100, -700])
+    assert_close(ops.sigmoid(x) / np.exp(x) * (1 + np.exp(x)), np.ones(5), 1e-11)
+
+
+def test_the_error_function_is_right_to_the_last_digits():
+    x = np.concatenate([np.linspace(-7, 7, 5001), [0.46875, 4.0, -4.0, 1e-300, 0.0, np.inf, -np.inf]])
+    expected = np.array([math.erf(v) for v in x])
+    assert (np.abs(erf(x) - expected) <= 5e-16 * np.abs(expected)).all()
+    assert np.isnan(erf(np.array([np.nan]))).all()
+
+
+def test_relu6_does_not_pass_the_gradient_on_its_limits_but_clamp_does():
+    x = np.array([0.0, 3, 6])
+    assert ops.clamp_backward(np.ones(3), x, low=0, high=6, closed=False).x.tolist() == [0, 1, 0]
+    assert ops.clamp_backward(np.ones(3), x, low=0, high=6).x.tolist() == [1, 1, 1]
+
+
+def test_integers_are_converted_and_never_truncated():
+    assert ops.sigmoid(np.array([0, 1])).tolist() == pytest.approx([0.5, 1 / (1 + math.exp(-1))])
+    assert ops.leaky_relu(np.array([-1, 1]), slope=0.5).tolist() == [-0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: ops.relu(np.array(["a"])), "x: dtype"),
+        (lambda: ops.relu(np.ones(2, complex)), "x: dtype complex128"),
+        (lambda: ops.relu_backward(np.ones(2), np.ones(3)), r"grad: shape \(2,\), expected \(3,\)"),
+        (lambda: ops.gelu(np.ones(2), approximate="tan"), "approximate: 'tan', expected"),
+        (lambda: ops.clamp(np.ones(2)), "clamp"),
+    ],
+)
+def test_a_bad_argument_is_named_with_what_was_expected(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
