@@ -1,0 +1,259 @@
+"""Draws the random numbers of a batch and applies the changes in their order."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convlens.base.errors import InputError
+from convlens.base.seeds import derive, generator
+from convlens.data.augment import colour, geometry
+from convlens.data.augment.settings import Augmentation
+
+_CROP_TRIES = 10
+
+
+@dataclass(frozen=True)
+class Augmenter:
+    """Applies an `Augmentation` to batches.
+
+    settings: what to change.
+    seed: of the run.
+    mean, std: of the channels, as in `Preprocess`, empty for 0 and 1. They say what a value of a floating-point batch
+        means, (p - mean) / std of a pixel p in 0..1, and that the fill colour is the mean.
+
+    The changes come in this order: turns, flips, shift, crop, rotation, brightness, contrast, saturation, noise,
+    cutout, mixup or cutmix. uint8 batches stay uint8 (rounded to the nearest after each step that interpolates) and
+    floating-point ones keep their type. uint8 is the faster by far.
+    """
+
+    settings: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __call__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        *,
+        epoch: int,
+        step: int,
+        indices: Tensor | None = None,
+        num_classes: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The changed batch, in channels-last memory, and its labels.
+
+        x: [n c h w], uint8 or floating point; it is not written to.
+        y: int64 [n]; comes back as it is, or under mixup and cutmix as float32 [n num_classes] of probabilities.
+        epoch, step: the address of the batch; `step` counts within the epoch.
+        indices: int64 [n], which samples of the set these are, best on the CPU; needed for the alternating flip.
+        num_classes: needed under mixup and cutmix.
+
+        Raises `InputError` where the settings do not suit the images (quarter turns of oblong ones, a shift
+        beyond the image).
+        """
+        if not self.settings.active or len(x) == 0:
+            return x, self._one_hot(y, num_classes) if self.settings.mixes else y
+        batch = _Batch(self, x.permute(0, 2, 3, 1).contiguous(), epoch, step)
+        batch.move(indices)
+        batch.colour()
+        batch.cut_out()
+        if self.settings.mixes:
+            y = batch.mix(self._one_hot(y, num_classes))
+        return batch.x.permute(0, 3, 1, 2), y
+
+    def _one_hot(self, y: Tensor, num_classes: int | None) -> Tensor:
+        if num_classes is None:
+            raise InputError("augment: mixup and cutmix need to know the number of classes (num_classes)")
+        return F.one_hot(y, num_classes).float()
+
+
+class _Batch:
+    """The images [n h w c] of one batch on their way through the changes."""
+
+    def __init__(self, augmenter: Augmenter, x: Tensor, epoch: int, step: int):
+        self.x = x
+        self.n, self.h, self.w, self.c = x.shape
+        self.seed, self.epoch, self.step = augmenter.seed, epoch, step
+        self.settings = augmenter.settings
+        self.mean = _per_channel(augmenter.mean, self.c, 0.0, x.device)
+        self.std = _per_channel(augmenter.std, self.c, 1.0, x.device)
+        # the mean colour: zero once normalised
+        uint8 = x.dtype == torch.uint8
+        self.fill = (
+            geometry.as_type(self.mean * 255, torch.uint8) if uint8 else torch.zeros_like(self.mean, dtype=x.dtype)
+        )
+
+    def draw(self, name: str) -> np.random.Generator:
+        return generator(self.seed, "augment", name, self.epoch, self.step)
+
+    def ship(self, values: np.ndarray) -> Tensor:
+        """To the device; float64 becomes float32. Pageable memory of this size is staged: nobody waits."""
+        if values.dtype == np.float64:
+            values = values.astype(np.float32)
+        return torch.from_numpy(values).to(self.x.device, non_blocking=True)
+
+    def move(self, indices: Tensor | None) -> None:
+        """Turns, flips, shift, crop, rotation."""
+        s = self.settings
+        turns = self.draw("turns").integers(0, 4, self.n) if s.quarter_turns else np.zeros(self.n, np.int64)
+        if s.quarter_turns and self.h != self.w:
+            raise InputError(
+                f"augment: quarter_turns need square images, these are {self.h} x {self.w}; "
+                "choose a square size or rotate"
+            )
+        # a turn by 90 degrees is a transposition and a flip upside down; the flips of turn and setting make one
+        self.replace(turns % 2 == 1, geometry.transposed)
+        upended = ((turns == 1) | (turns == 2)) ^ self.coins("vertical flip", s.vertical_flip)
+        if s.vertical_flip or s.quarter_turns:
+            self.x = geometry.upended(self.x, self.ship(upended))
+        flips = self.sides(indices) if s.flip == "alternating" else self.coins("flip", s.flip is True)
+        self.replace((turns >= 2) ^ flips, geometry.mirrored)
+        if s.shift:
+            self.shift()
+        if s.crop_scale:
+            boxes = random_boxes(self.draw("crop"), self.n, self.h, self.w, s.crop_scale, s.crop_ratio)
+            self.x = geometry.resampled(self.x, self.ship_boxes(boxes))
+        if s.rotate:
+            degrees = self.ship(self.draw("rotate").uniform(-s.rotate, s.rotate, self.n))
+            self.x = geometry.rotated(self.x, degrees, padding=s.padding, fill=self.fill)
+
+    def coins(self, name: str, wanted: bool) -> np.ndarray:
+        return self.draw(name).random(self.n) < 0.5 if wanted else np.zeros(self.n, bool)
+
+    def sides(self, indices: Tensor | None) -> np.ndarray:
+        """Which images the alternating flip mirrors in this epoch: bool [n]."""
+        if indices is None:
+            raise InputError("augment: the alternating flip needs the samples' numbers (indices)")
+        numbers = indices.cpu().numpy().astype(np.uint64)
+        return (random_bits(numbers, derive(self.seed, "augment", "sides")) ^ (self.epoch & 1)).astype(bool)
+
+    def replace(self, chosen: np.ndarray, change) -> None:
+        where = np.flatnonzero(chosen)
+        source = np.arange(self.n)
+        source[where] = self.n + np.arange(len(where))
+        self.x = geometry.replaced(self.x, self.ship(where), self.ship(source), change)
+
+    def shift(self) -> None:
+        limit, padding = self.settings.shift, self.settings.padding
+        if limit >= min(self.h, self.w):
+            raise InputError(
+                f"augment: shift {limit} is too far for images of {self.h} x {self.w}; "
+                f"choose at most {min(self.h, self.w) - 1}"
+            )
+        down, right = self.ship(self.draw("shift").integers(-limit, limit + 1, (2, self.n)))
+        self.x = geometry.shifted(self.x, down, right, limit=limit, padding=padding, fill=self.fill)
+
+    def ship_boxes(self, boxes: np.ndarray) -> geometry.Boxes:
+        top, left, height, width = self.ship(boxes)
+        return top, left, height, width
+
+    def colour(self) -> None:
+        """Brightness, contrast, saturation, noise: in float32 where black is 0 and white 1."""
+        s = self.settings
+        if not (s.brightness or s.contrast or s.saturation or s.noise):
+            return
+        uint8 = self.x.dtype == torch.uint8
+        values = self.x.float() / 255 if uint8 else self.x.float() * self.std + self.mean
+        for name, change in (
+            ("brightness", colour.brightened),
+            ("contrast", colour.contrasted),
+            ("saturation", colour.saturated),
+        ):
+            reach = getattr(s, name)
+            if reach:
+                factor = self.draw(name).uniform(max(0.0, 1 - reach), 1 + reach, self.n)
+                values = change(values, self.ship(factor))
+        if s.noise:
+            source = torch.Generator(self.x.device)
+            source.manual_seed(derive(self.seed, "augment", "noise", self.epoch, self.step))
+            values = colour.noised(values, s.noise, source)
+        values = values * 255 if uint8 else (values - self.mean) / self.std
+        self.x = geometry.as_type(values, self.x.dtype)
+
+    def cut_out(self) -> None:
+        side = self.settings.cutout
+        if side:
+            y, x = self.draw("cutout").integers(0, ((self.h,), (self.w,)), (2, self.n))
+            sides = np.full(self.n, side)
+            boxes = self.ship_boxes(np.stack((y - side // 2, x - side // 2, sides, sides)))
+            self.x = geometry.pasted(self.x, self.fill.expand(self.w, self.c), boxes)
+
+    def mix(self, y: Tensor) -> Tensor:
+        """mixup or cutmix of each image with another of the batch: their labels in the same proportions."""
+        s = self.settings
+        draw = self.draw("mix")
+        blend = bool(draw.random() < 0.5) if s.mixup and s.cutmix else s.mixup > 0
+        partner = self.ship(draw.permutation(self.n))
+        alpha = s.mixup if blend else s.cutmix
+        weight = draw.beta(alpha, alpha, self.n)
+        other = self.x.index_select(0, partner)
+        if blend:
+            own = self.ship(weight)
+            mixed = torch.lerp(other.float(), self.x.float(), own[:, None, None, None])
+            self.x = geometry.as_type(mixed, self.x.dtype)
+        else:
+            boxes = patch_boxes(draw, weight, self.h, self.w)
+            own = self.ship(1 - boxes[2] * boxes[3] / (self.h * self.w))
+            self.x = geometry.pasted(self.x, other, self.ship_boxes(boxes))
+        return torch.lerp(y.index_select(0, partner), y, own[:, None])
+
+
+def random_bits(numbers: np.ndarray, key: int) -> np.ndarray:
+    """A random bit for each number (uint64), always the same for the same key: uint64 of 0 and 1.
+
+    The finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    """
+    z = numbers * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (z ^ (z >> np.uint64(31))) >> np.uint64(63)
+
+
+def random_boxes(
+    draw: np.random.Generator, n: int, h: int, w: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> np.ndarray:
+    """Rectangles of random area and shape within h x w: int64 [4 n], first row, first column, height, width.
+
+    The area is uniform in `scale`, the logarithm of width / height uniform in `ratio`. Of ten candidates the first
+    that fits is taken; failing that, the largest centred rectangle of an allowed shape.
+    """
+    area = draw.uniform(*scale, (_CROP_TRIES, n)) * (h * w)
+    shape = np.exp(draw.uniform(math.log(ratio[0]), math.log(ratio[1]), (_CROP_TRIES, n)))
+    widths = np.rint(np.sqrt(area * shape)).astype(np.int64)
+    heights = np.rint(np.sqrt(area / shape)).astype(np.int64)
+    fits = (widths >= 1) & (widths <= w) & (heights >= 1) & (heights <= h)
+    first = fits.argmax(axis=0), np.arange(n)
+    found = fits[first]
+    whole = min(max(w / h, ratio[0]), ratio[1])
+    height = np.where(found, heights[first], max(1, round(min(h, w / whole))))
+    width = np.where(found, widths[first], max(1, round(min(w, h * whole))))
+    top = np.where(found, np.floor(draw.random(n) * (h - height + 1)), (h - height) // 2)
+    left = np.where(found, np.floor(draw.random(n) * (w - width + 1)), (w - width) // 2)
+    return np.stack((top.astype(np.int64), left.astype(np.int64), height, width))
+
+
+def patch_boxes(draw: np.random.Generator, weight: np.ndarray, h: int, w: int) -> np.ndarray:
+    """Rectangles of the image's shape and the share 1 - weight of its area, centred anywhere, cut at the border.
+
+    int64 [4 n]: first row, first column, height, width.
+    """
+    side = np.sqrt(1 - weight)
+    result = []
+    for size in (h, w):
+        length = np.rint(side * size).astype(np.int64)
+        start = draw.integers(0, size, len(weight)) - length // 2
+        first, last = np.clip(start, 0, size), np.clip(start + length, 0, size)
+        result.append((first, last - first))
+    (top, height), (left, width) = result
+    return np.stack((top, left, height, width))
+
+
+def _per_channel(values: tuple[float, ...], channels: int, default: float, device: torch.device) -> Tensor:
+    if values and len(values) != channels:
+        raise InputError(f"augment: mean and std have {len(values)} channels, the images {channels}")
+    return torch.tensor(values or (default,) * channels, device=device)

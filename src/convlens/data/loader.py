@@ -1,0 +1,192 @@
+"""From stored pixels to batches on the device: order, gathering, augmentation, normalisation."""
+
+import queue
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convlens.base.errors import InputError
+from convlens.base.seeds import generator
+from convlens.data.augment import Augmenter
+from convlens.data.images import Images
+from convlens.data.preprocess import Preprocess
+
+_AHEAD = 2  # batches that are read ahead of the step
+_SHARE = 0.25  # of a GPU's free memory that a set may take to live there
+
+
+class Loader:
+    """Batches of a labelled set, the same bits for the same (seed, epoch, batch number) whatever came before.
+
+    images: the set. An array in memory becomes resident on the device as uint8 (on a CPU it is used where it lies; on
+        a GPU if it takes at most a quarter of the free memory). A memory map, or a set too large for the GPU, stays
+        where it is: a thread reads two batches ahead.
+    preprocess: mean and std of the normalisation.
+    batch_size: images a batch; the last one of an epoch is smaller, or left out under `drop_last`.
+    dtype: of the images in a batch: float32, bfloat16 or float16, rounded from float32.
+    channels_last: the memory format of the batches.
+    shuffle: a new order each epoch, from (seed, epoch).
+    augmenter: random changes, made on the uint8 pixels: that moves a quarter of the bytes.
+
+    Each batch is a new, aligned tensor [n c h w], and labels int64 [n] (under mixup and cutmix float32 [n K]).
+    Raises `InputError` if the set is empty, or the batch larger than the set under `drop_last`.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        preprocess: Preprocess,
+        *,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+        seed: int = 0,
+        shuffle: bool = True,
+        augmenter: Augmenter | None = None,
+        drop_last: bool = False,
+    ):
+        if batch_size < 1:
+            raise InputError(f"batch size {batch_size}: must be at least 1")
+        if len(images) == 0 or (drop_last and len(images) < batch_size):
+            raise InputError(
+                f"{images.name}: {len(images)} images do not fill a batch; add images or take smaller batches"
+            )
+        if images.pixels.shape[3] != preprocess.channels:
+            raise InputError(
+                f"{images.name}: images have {images.pixels.shape[3]} channels, preprocessing {preprocess.channels}"
+            )
+        if augmenter and not augmenter.mean:
+            augmenter = replace(augmenter, mean=preprocess.mean, std=preprocess.std)
+        self.images, self.preprocess, self.augmenter = images, preprocess, augmenter
+        self.batch_size, self.drop_last = batch_size, drop_last
+        self.device, self.dtype, self.channels_last = torch.device(device), dtype, channels_last
+        self.seed, self.shuffle = seed, shuffle
+        self._shape = images.pixels.shape
+        self._labels = torch.from_numpy(np.array(images.labels)).to(self.device)
+        self._stored = np.ascontiguousarray(images.pixels)  # no copy of what is contiguous, mapped or not
+        self._pixels = self._resident(self._stored)
+        # one row of an image's values: a period of three values would keep the arithmetic from being vectorised
+        std, mean = np.array(preprocess.std), np.array(preprocess.mean)
+        self._scale = self._row(1 / (255 * std))
+        self._offset = self._row(-mean / std)
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        whole, rest = divmod(len(self.images), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.images.classes)
+
+    @property
+    def resident(self) -> bool:
+        """Whether the pixels live in the device's memory."""
+        return self._pixels is not None
+
+    def order(self, epoch: int) -> Tensor:
+        """The samples in the order of this epoch: int64 [N], on the CPU."""
+        if not self.shuffle:
+            return torch.arange(len(self.images))
+        return torch.from_numpy(generator(self.seed, "order", epoch).permutation(len(self.images)))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch from number `start` on: (images [n c h w], labels)."""
+        batches = self.order(epoch).split(self.batch_size)[start : len(self)]
+        if self._pixels is not None:
+            raw = (self._gather(self._pixels, indices) for indices in batches)
+        else:
+            raw = _read_ahead(self._read, batches)
+        for step, (indices, pixels) in enumerate(zip(batches, raw, strict=True), start):
+            yield self._finish(pixels, indices, epoch, step)
+
+    def _finish(self, pixels: Tensor, indices: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """uint8 [n h*w*c] augmented, normalised and laid out; with its labels."""
+        n, (_, h, w, c) = len(pixels), self._shape
+        y = self._labels.index_select(0, indices.to(self.device, non_blocking=True))
+        x = pixels.view(n, h, w, c).permute(0, 3, 1, 2)
+        if self.augmenter:
+            x, y = self.augmenter(x, y, epoch=epoch, step=step, indices=indices, num_classes=self.num_classes)
+        values = x.permute(0, 2, 3, 1).contiguous().view(n, h, w * c).float()
+        torch.addcmul(self._offset, values, self._scale, out=values)
+        values = values.to(self.dtype).view(n, h, w, c)
+        if c == 1 and not self.channels_last:
+            return values.view(n, 1, h, w), y  # the same memory; strides decide which kernels PyTorch takes
+        x = values.permute(0, 3, 1, 2)
+        return (x if self.channels_last else x.contiguous()), y
+
+    def _gather(self, pixels: Tensor, indices: Tensor) -> Tensor:
+        return pixels.index_select(0, indices.to(self.device, non_blocking=True))
+
+    def _read(self, indices: Tensor) -> Tensor:
+        """Rows of the array that is not resident, in new memory, on their way to the device."""
+        pin = self.device.type == "cuda"
+        rows = torch.empty((len(indices), *self._shape[1:]), dtype=torch.uint8, pin_memory=pin)
+        # "clip" because numpy.take otherwise fills a copy of `out` first; the indices are in range
+        np.take(self._stored, indices.numpy(), axis=0, out=rows.numpy(), mode="clip")
+        return rows.view(len(indices), -1).to(self.device, non_blocking=True)
+
+    def _resident(self, pixels: np.ndarray) -> Tensor | None:
+        """uint8 [N h*w*c] on the device, or None for a set that is better read piece by piece."""
+        if _is_mapped(pixels):
+            return None
+        if self.device.type == "cuda" and pixels.nbytes > _SHARE * torch.cuda.mem_get_info(self.device)[0]:
+            return None
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is only read
+            return torch.from_numpy(pixels).view(len(pixels), -1).to(self.device)
+
+    def _row(self, values: np.ndarray) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32).repeat(self._shape[2]).to(self.device)
+
+
+def _is_mapped(array: np.ndarray) -> bool:
+    """Whether the values lie in a file rather than in memory."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return True
+        base = base.base
+    return False
+
+
+def _read_ahead(read, batches: tuple[Tensor, ...]) -> Iterator[Tensor]:
+    """`read(batch)` for each of the batches in order, done in a thread that is up to `_AHEAD` batches ahead."""
+    ready: queue.Queue = queue.Queue(_AHEAD)
+    stop = threading.Event()
+
+    def put(item) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        for batch in batches:
+            try:
+                item = read(batch), None
+            except BaseException as error:  # handed to the consumer, who raises it
+                item = None, error
+            if not put(item) or item[1] is not None:
+                return
+
+    reader = threading.Thread(target=work, name="convlens-reader", daemon=True)
+    reader.start()
+    try:
+        for _ in batches:
+            rows, error = ready.get()
+            if error is not None:
+                raise error
+            yield rows
+    finally:
+        stop.set()
+        reader.join()
