@@ -54,8 +54,7 @@ def _idx(name: str, folders: tuple[str, ...], classes: tuple[str, ...]) -> tuple
     def open_(folder: Path) -> Source:
         from convlens.data import idx
 
-        files = idx.find_files(folder)
-        return ArraySource(name, lambda: idx.read_parts(files, classes, name), classes=classes, native=(1, 28, 28))
+        return idx.source(idx.find_files(folder), classes, name)
 
     return locate, open_
 

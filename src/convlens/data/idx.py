@@ -11,6 +11,7 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.data.images import Images
+from convlens.data.sources import ArraySource
 
 RATIO_LIMIT, RATIO_FLOOR = 100, 1 << 26
 """A compressed file is refused if it unpacks to more than RATIO_LIMIT times its size and RATIO_FLOOR bytes."""
@@ -94,14 +95,32 @@ def find_files(folder: Path) -> dict[tuple[str, str], Path]:
     return found
 
 
-def read_parts(files: dict[tuple[str, str], Path], classes: tuple[str, ...] | None, name: str) -> dict[str, Images]:
-    """Training and test images. classes: None takes "0", "1", ... up to the largest label of the training part.
+def source(files: dict[tuple[str, str], Path], classes: tuple[str, ...] | None, name: str) -> ArraySource:
+    """A source from the files that `find_files` found. classes: None takes "0", "1", ... up to the largest label."""
+    if classes is None:
+        classes = tuple(str(k) for k in range(int(read_idx(files["train", "labels"]).max(initial=0)) + 1))
+    shape = _shape(files["train", "images"])
+    return ArraySource(name, lambda: read_parts(files, classes, name), classes=classes, native=(1, *shape))
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    """(H, W) from the header of an IDX file of images."""
+    with _opened(path) as (file, _, _):
+        head = file.read(16)
+    if len(head) < 16 or head[:4] != b"\0\0\x08\x03":
+        raise InputError(f"{path}: not an IDX file of images (3 dimensions of unsigned bytes)")
+    height, width = int.from_bytes(head[8:12], "big"), int.from_bytes(head[12:16], "big")
+    if not (height and width):
+        raise InputError(f"{path}: its header announces images of {height} x {width} pixels; {_AGAIN}")
+    return height, width
+
+
+def read_parts(files: dict[tuple[str, str], Path], classes: tuple[str, ...], name: str) -> dict[str, Images]:
+    """Training and test images.
 
     Raises `InputError` if images and labels do not belong together or a label is no class.
     """
     arrays = {key: read_idx(path) for key, path in files.items()}
-    if classes is None:
-        classes = tuple(str(k) for k in range(int(arrays["train", "labels"].max(initial=0)) + 1))
     parts: dict[str, Images] = {}
     for part in ("train", "test"):
         pixels, labels = arrays[part, "images"], arrays[part, "labels"]

@@ -103,7 +103,21 @@ def _find_path(source: str | Path, root: str | Path | None) -> Source:
 
     if isinstance(source, str) and source in catalogue.SETS:
         return catalogue.open_set(source, Path(root).expanduser() if root is not None else None)
+    path = Path(source).expanduser()
+    if path.exists():
+        return _open_path(path)
     raise InputError(
         f"no data set '{source}'{nearest(str(source), catalogue.SETS)}; "
         f"give the path of a folder, zip or tar, or one of {', '.join(catalogue.SETS)}"
     )
+
+
+def _open_path(path: Path) -> Source:
+    if path.is_dir():
+        from convlens.data import idx
+
+        if files := idx.find_files(path):
+            return idx.source(files, None, path.resolve().name)
+    from convlens.data.folders import FolderSource
+
+    return FolderSource(path)

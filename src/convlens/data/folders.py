@@ -1,0 +1,207 @@
+"""A folder, zip or tar of image files in class folders as a source: decoded in parallel, kept decoded in the cache."""
+
+import hashlib
+import io
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import PIL
+
+from convlens.base.errors import InputError
+from convlens.data import cache
+from convlens.data.containers import Blob, Container, open_container
+from convlens.data.decode import open_image
+from convlens.data.images import Images
+from convlens.data.naming import printable
+from convlens.data.preprocess import Preprocess
+from convlens.data.sources import Progress
+from convlens.data.tree import Layout, lay_out
+
+CACHE_FROM_SECONDS = 1.0
+"""Work that took less is done again rather than kept."""
+
+_BATCH, _BATCH_BYTES = 64, 1 << 23
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+_FORMAT = 1  # of the cache entries: raise it whenever decoding or layout changes its result
+
+
+class FolderSource:
+    """See `Source`. Made from a container or the path of one.
+
+    native is judged from a sample: the first 64 files and every 64th, by their headers.
+    Raises `InputError` if the tree's layout cannot be used (see `tree.lay_out`).
+    """
+
+    def __init__(self, container: Container | Path, name: str | None = None, notes: list[str] | None = None):
+        self._container = open_container(container) if isinstance(container, Path) else container
+        self.path = self._container.path
+        self.name = name or _name(self.path)
+        paths, self.native = _list(self._container)
+        self.layout: Layout = lay_out(paths, str(self.path))
+        self.classes = self.layout.classes
+        self.notes = [*(notes or []), *self.layout.notes]
+        self.skipped: list[tuple[str, str]] = []
+
+    def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> dict[str, Images]:
+        """See `Source.read`. A file that cannot be decoded is left out and named in `skipped`.
+
+        Raises `InputError` if that leaves a class without images.
+        """
+        entry = cache.Decoded(self._key(preprocess))
+        found = entry.load()
+        if found is not None:
+            arrays, self.skipped = found[0], [(path, why) for path, why in found[1]]
+        else:
+            started = time.monotonic()
+            try:
+                arrays = self._decode(preprocess, entry, on_progress)
+                if time.monotonic() - started >= CACHE_FROM_SECONDS:
+                    arrays = entry.keep(arrays, self.skipped)
+            finally:
+                entry.discard()
+        return self._parts(arrays)
+
+    def _key(self, preprocess: Preprocess) -> str:
+        """Names the decoded pictures: by the files and everything that decoding depends on."""
+        how = (_FORMAT, preprocess.size, preprocess.channels, preprocess.interpolation, PIL.__version__)
+        return hashlib.blake2b(f"{self._container.identity()} {how}".encode(), digest_size=16).hexdigest()
+
+    def _decode(self, preprocess: Preprocess, entry: cache.Decoded, on_progress: Progress | None) -> dict:
+        shape = (*preprocess.size, preprocess.channels)
+        arrays = {part: entry.empty(part, (len(items), *shape)) for part, items in self.layout.parts.items()}
+        where = {path: (part, row) for part in arrays for row, (path, _) in enumerate(self.layout.parts[part])}
+        failed: dict[str, str] = {}
+
+        def work(batch: list[tuple[str, Blob]]) -> int:
+            for path, blob in batch:
+                part, row = where[path]
+                try:
+                    arrays[part][row] = preprocess.prepare(blob, printable(path))
+                except InputError as error:
+                    failed[path] = str(error)
+            return len(batch)
+
+        workers = min(8, os.cpu_count() or 1)
+        done, total, pending = 0, len(where), deque()
+        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+            for batch in _batches(self._container, where, failed):
+                pending.append(pool.submit(work, batch))
+                while len(pending) > 2 * workers:
+                    done += pending.popleft().result()
+                    if on_progress:
+                        on_progress(done, total)
+            for future in pending:
+                done += future.result()
+        if on_progress:
+            on_progress(total, total)
+        return self._without(failed, arrays)
+
+    def _without(self, failed: dict[str, str], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Moves the good rows together, in place (an array may be a large memory map)."""
+        self.skipped = []
+        for part, items in self.layout.parts.items():
+            array, row = arrays[part], 0
+            bad = [number for number, (path, _) in enumerate(items) if path in failed]
+            if not bad:
+                continue
+            for path, _ in (items[number] for number in bad):
+                name = printable(path)
+                self.skipped.append((name, failed[path].removeprefix(f"{name}: ")))
+            gone = set(bad)
+            for number in range(len(items)):
+                if number not in gone:
+                    if row != number:
+                        array[row] = array[number]
+                    row += 1
+            arrays[part] = array[:row]
+        return arrays
+
+    def _parts(self, arrays: dict[str, np.ndarray]) -> dict[str, Images]:
+        gone = {path for path, _ in self.skipped}
+        parts = {}
+        for part, items in self.layout.parts.items():
+            labels = np.array([label for path, label in items if printable(path) not in gone], np.int64)
+            parts[part] = Images(arrays[part], labels, self.classes, self.name)
+            for name, count in zip(self.classes, parts[part].counts().tolist(), strict=True):
+                if count == 0:
+                    path, why = self.skipped[0]
+                    raise InputError(
+                        f"{self.path}: none of the {part} images of class '{name}' can be decoded "
+                        f"(such as {path}: {why}); replace them or remove the class"
+                    )
+        return parts
+
+
+def _batches(
+    container: Container, where: dict[str, tuple[str, int]], failed: dict[str, str]
+) -> Iterator[list[tuple[str, Blob]]]:
+    """The wanted files in the container's order, some at a time: threads cost more than a tiny image does."""
+    batch: list[tuple[str, Blob]] = []
+    size = 0
+    missing = dict.fromkeys(where)
+    for path, content in container.files():
+        if path not in where:
+            continue
+        missing.pop(path, None)
+        try:
+            blob = content()
+        except InputError as error:
+            failed[path] = str(error)
+            continue
+        batch.append((path, blob))
+        size += len(blob) if isinstance(blob, bytes) else 0
+        if len(batch) == _BATCH or size > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+    failed.update((path, "no longer there") for path in missing)
+
+
+def _name(path: Path) -> str:
+    name = path.resolve().name
+    for ending in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".tar"):
+        if path.is_file() and name.lower().endswith(ending):
+            name = name[: -len(ending)]
+    return printable(name) or "images"
+
+
+def _list(container: Container) -> tuple[list[str], tuple[int, int, int] | None]:
+    """(paths of the image files, their common (C, H, W) or None)."""
+    key = f"{container.identity()}-{_FORMAT}" if container.slow_to_list else ""
+    if key and (kept := cache.load_json("listings", key)):
+        return kept["paths"], tuple(kept["native"]) if kept["native"] else None
+    started = time.monotonic()
+    paths: list[str] = []
+    sizes: set[tuple[int, int]] = set()
+    colour = False
+    for number, (path, content) in enumerate(container.files()):
+        paths.append(path)
+        if (number < 64 or number % 64 == 0) and len(sizes) < 2:
+            try:
+                size, grey = _header(content())
+            except InputError:
+                continue  # named when the images are read
+            sizes.add(size)
+            colour = colour or not grey
+    native = (3 if colour else 1, *sizes.pop()) if len(sizes) == 1 else None
+    if key and time.monotonic() - started >= CACHE_FROM_SECONDS:
+        cache.save_json("listings", key, {"paths": paths, "native": native})
+    return paths, native
+
+
+def _header(blob: Blob) -> tuple[tuple[int, int], bool]:
+    """((H, W) when upright, whether it is grey) from an image file's header."""
+    with open_image(io.BytesIO(blob) if isinstance(blob, bytes) else blob) as image:
+        try:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        except Exception:  # an unreadable EXIF block counts as none, as when decoding
+            turned = False
+        width, height = image.size
+        grey = image.mode in _GREY_MODES or image.mode.startswith("I;")
+        return ((width, height) if turned else (height, width)), grey
