@@ -1,0 +1,304 @@
+"""The executed graph: every operation that one forward pass runs, in order, with the layer that asked for it.
+
+The forward pass runs on fake tensors (shapes without values), so the largest network takes a second and no
+memory. Control flow that depends on values cannot run that way; then the pass is repeated on real numbers, and
+the graph is that of the branch taken. Recording what runs, below PyTorch's dispatcher, needs no cooperation of
+the network: functional calls, shared weights, loops and a user's own modules are all seen alike.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+from torch.nn.parameter import UninitializedTensorMixin
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from convlens.base.errors import InputError
+
+
+@dataclass
+class Call:
+    """One call of a module, or of a function in the forward pass of a module that has parts of its own.
+
+    Attributes:
+        path: dotted name of the module ("" for the network itself).
+        kind: class of the module, or name of the function.
+        parent: index of the module call around it, None for the network itself.
+        is_function: a function rather than a module.
+        is_standard: a module that comes with PyTorch.
+        has_parts: another module was called during this call.
+        output: what it returned (its first tensor), None if no tensor.
+    """
+
+    path: str
+    kind: str
+    parent: int | None
+    is_function: bool = False
+    is_standard: bool = False
+    has_parts: bool = False
+    output: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Op:
+    """One executed operation of PyTorch's ATen library.
+
+    Attributes:
+        name: such as "convolution", without namespace and overload.
+        arguments: by name, defaults filled in.
+        outputs: tensors that it returned (None for what is no tensor).
+        module: index of the innermost module call around it.
+        function: index of the function call around it, None if it was called by a module of PyTorch directly.
+        is_view: returns memory that was there before.
+        is_pointwise: each output element comes from the input elements at the same place.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    outputs: tuple[Tensor | None, ...]
+    module: int
+    function: int | None
+    is_view: bool
+    is_pointwise: bool
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return tensors_in(list(self.arguments.values()))
+
+
+@dataclass
+class Graph:
+    """What one forward pass ran. `parameters` maps `id` of a tensor that stands for a parameter to its name."""
+
+    batch: int
+    input: Tensor
+    ops: list[Op] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    parameters: dict[int, str] = field(default_factory=dict)
+    constants: set[int] = field(default_factory=set)  # storages of parameters and buffers
+    saved: list[Tensor] = field(default_factory=list)  # what automatic differentiation keeps
+    output: Any = None
+    is_real: bool = False
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in nested lists, tuples and dicts, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value for tensor in tensors_in(item)]
+    return []
+
+
+def storage(tensor: Tensor) -> int:
+    """Identity of the memory behind a tensor, the same for all views of it."""
+    return tensor.untyped_storage()._cdata
+
+
+def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = False, batch: int = 1) -> Graph:
+    """Runs the network once and records every operation.
+
+    Args:
+        module: any network that takes one tensor. Weights, buffers, gradients, modes and the random state stay as
+            they are.
+        input_shape: of one example, without the batch: (C, H, W), (C, L), (F,), ...
+        training: run in training mode and collect what is saved for the backward pass.
+        batch: number of examples.
+
+    Raises:
+        InputError: the network cannot run on such an input.
+    """
+    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper
+    _refuse_unready(module)
+    with _modes_restored(module, training):
+        try:
+            return _run(module, (batch, *input_shape), training, fake=True)
+        except Exception:  # values are needed, or an operation without a fake form: count a real pass instead
+            pass
+        try:
+            return _run(module, (min(batch, 7), *input_shape), training, fake=False)
+        except Exception as error:
+            size = "x".join(map(str, input_shape))
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(f"the network cannot run on an input of {size}: {reason}") from error
+
+
+def _refuse_unready(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        if isinstance(parameter, UninitializedTensorMixin):
+            raise InputError(f"parameter {name} has no shape yet (a lazy layer): run the network once on an input")
+
+
+@contextlib.contextmanager
+def _modes_restored(module: nn.Module, training: bool) -> Iterator[None]:
+    modes = [(part, part.training) for part in module.modules()]
+    module.train(training)
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, fake: bool) -> Graph:
+    first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(0))
+    mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else None
+
+    def stand_in(tensor: Tensor) -> Tensor:
+        if mode is not None:
+            return mode.from_tensor(tensor, static_shapes=True)
+        return tensor if isinstance(tensor, nn.Parameter) else tensor.detach().clone()  # buffers may be written to
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(enabled=not fake))
+        stack.enter_context(torch.set_grad_enabled(training))
+        stack.enter_context(mode or contextlib.nullcontext())
+        if fake:
+            x = torch.empty(shape, dtype=first.dtype, device=first.device)
+        else:
+            x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=first.dtype).to(first.device)
+        graph = Graph(batch=shape[0], input=x, is_real=not fake)
+        state = _stand_ins(module, stand_in, graph)
+        if training:
+            keep = torch.autograd.graph.saved_tensors_hooks(lambda t: (graph.saved.append(t), t)[1], lambda t: t)
+            stack.enter_context(keep)
+        recorder = _Recorder(graph)
+        stack.enter_context(recorder.hooks(module))
+        stack.enter_context(_Functions(recorder))
+        stack.enter_context(_Operations(recorder))
+        graph.output = functional_call(module, state, (x,), tie_weights=False)
+    return graph
+
+
+def _stand_ins(module: nn.Module, stand_in: Callable[[Tensor], Tensor], graph: Graph) -> dict[str, Tensor]:
+    """A tensor for every name of a parameter or buffer, the same one for all names of a shared tensor."""
+    made: dict[int, Tensor] = {}
+    state = {}
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    for name, tensor in named:
+        if id(tensor) not in made:
+            made[id(tensor)] = stand_in(tensor)
+            if isinstance(tensor, nn.Parameter):
+                graph.parameters[id(made[id(tensor)])] = name
+        state[name] = made[id(tensor)]
+        graph.constants.add(storage(state[name]))
+    return state
+
+
+class _Recorder:
+    """Keeps the stack of calls, and files each operation under it."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.stack: list[int] = []
+        self.function: int | None = None
+
+    @contextlib.contextmanager
+    def hooks(self, module: nn.Module) -> Iterator[None]:
+        handles = []
+        try:
+            for path, part in module.named_modules():
+                handles.append(part.register_forward_pre_hook(lambda part, _, path=path: self._enter(part, path)))
+                handles.append(part.register_forward_hook(lambda part, _, output: self._leave(output)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, part: nn.Module, path: str) -> None:
+        calls = self.graph.calls
+        parent = self.stack[-1] if self.stack else None
+        if parent is not None:
+            calls[parent].has_parts = True
+        standard = type(part).__module__.startswith("torch.nn.modules")
+        self.stack.append(len(calls))
+        calls.append(Call(path, type(part).__name__, parent, is_standard=standard))
+
+    def _leave(self, output: Any) -> None:
+        self.graph.calls[self.stack.pop()].output = next(iter(tensors_in(output)), None)
+
+    def call_function(self, func: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Runs the outermost torch function and files what it runs under its name."""
+        calls, before = self.graph.calls, self.function
+        if before is not None or not self.stack:
+            return func(*args, **kwargs)
+        name = getattr(func, "__name__", type(func).__name__).strip("_")
+        self.function = len(calls)
+        calls.append(Call(calls[self.stack[-1]].path, name, self.stack[-1], is_function=True))
+        ops = len(self.graph.ops)
+        try:
+            output = func(*args, **kwargs)
+        finally:
+            index, self.function = self.function, before
+        if len(self.graph.ops) == ops and len(calls) == index + 1:
+            calls.pop()  # asked for a shape or the like
+        else:
+            calls[index].output = next(iter(tensors_in(output)), None)
+        return output
+
+    def record(self, func: Any, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        if func.namespace == "prim" or not self.stack:
+            return
+        schema = func._schema
+        arguments = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+        arguments |= dict(zip((a.name for a in schema.arguments), args, strict=False)) | kwargs
+        outputs = output if isinstance(output, (list, tuple)) else (output,)
+        name = schema.name.split("::")[-1]
+        self.graph.ops.append(
+            Op(
+                name=name,
+                arguments=arguments,
+                outputs=tuple(o if isinstance(o, Tensor) else None for o in outputs),
+                module=self.stack[-1],
+                function=self.function,
+                is_view=func.is_view or name in ("_unsafe_view", "lift_fresh"),
+                is_pointwise=torch.Tag.pointwise in func.tags,
+            )
+        )
+
+
+class _Functions(TorchFunctionMode):
+    def __init__(self, recorder: _Recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
+        return self.recorder.call_function(func, args, kwargs or {})
+
+
+class _Operations(TorchDispatchMode):
+    def __init__(self, recorder: _Recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
+        output = func(*args, **(kwargs or {}))
+        self.recorder.record(func, args, kwargs or {}, output)
+        return output
+
+
+def captured(module: nn.Module, x: Tensor, calls: Sequence[int]) -> list[Tensor]:
+    """Runs the network on real numbers, in evaluation mode and with gradients, and returns what some calls returned.
+
+    Args:
+        module: the network; its weights, buffers and modes stay as they are.
+        x: input, [N, *input_shape].
+        calls: indices into `Graph.calls` of an evaluation trace.
+    """
+    module = getattr(module, "_orig_mod", module)
+    with _modes_restored(module, False), torch.random.fork_rng(), torch.enable_grad():
+        graph = Graph(batch=len(x), input=x, is_real=True)
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        recorder = _Recorder(graph)
+        with recorder.hooks(module), _Functions(recorder), _Operations(recorder):
+            functional_call(module, buffers, (x,))
+    outputs = [graph.calls[index].output for index in calls]
+    return [output for output in outputs if output is not None]

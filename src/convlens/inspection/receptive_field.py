@@ -1,0 +1,119 @@
+"""Receptive fields: which part of the image a cell of a layer can see, and which part it really listens to.
+
+The theoretical field is followed through the executed graph, operation by operation (`receptive_rules`), along
+branches, sums and concatenations. The effective field is measured: the gradient of the middle cell with respect to
+the image. Source: Luo, Li, Urtasun and Zemel, "Understanding the effective receptive field in deep convolutional
+neural networks", 2016, who found it to be much smaller than the theoretical one, and bell-shaped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from convlens.geometry import FieldMap
+from convlens.inspection.graph import Graph, captured
+from convlens.inspection.receptive_rules import apply
+from convlens.inspection.sights import Sights, size_of
+
+LUO_THRESHOLD = 1 - 0.9545  # of the largest gradient: what lies within two standard deviations of a bell
+
+
+def follow(graph: Graph) -> Sights:
+    """What each tensor of the graph sees of its input. Inputs of rank one (vectors) have no axes to follow."""
+    sights = Sights(graph.input)
+    if not sights.extents:
+        return sights
+    for op in graph.ops:
+        if not any(sights.get(tensor) for tensor in op.inputs):
+            continue
+        result = apply(sights, op)
+        results = result if isinstance(result, list) else [result] * len(op.outputs)
+        for output, sight in zip(op.outputs, results, strict=True):
+            if output is None:
+                continue
+            if sight is not None and tuple(map(size_of, sight.dims)) != tuple(output.shape):
+                sight = sights.mixed([sights.get(tensor) for tensor in op.inputs], tuple(output.shape))
+            writes = op.name.endswith("_")
+            if writes and sight is not None and output.numel() < _elements(output):
+                sights.spill(output, sight)
+            sights.put(output, sight)
+    return sights
+
+
+def _elements(tensor: Tensor) -> int:
+    return tensor.untyped_storage().nbytes() // tensor.element_size()
+
+
+@dataclass(frozen=True)
+class EffectiveField:
+    """The measured receptive field of the middle cell of a layer.
+
+    Attributes:
+        size: square root (for d axes the d-th root) of the number of input cells whose gradient is at least 4.55 %
+            of the largest: the side of the square that matters.
+        theoretical: the same root of the theoretical field's cells that lie inside the image.
+        map: mean absolute gradient by input cell, [*spatial], largest value 1 (all 0 if nothing arrives).
+    """
+
+    size: float
+    theoretical: float
+    map: Tensor
+
+    @property
+    def ratio(self) -> float:
+        """Effective size as a share of the theoretical one."""
+        return self.size / self.theoretical if self.theoretical else 0.0
+
+
+def effective_fields(
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    layers: Sequence[int],
+    fields: Sequence[tuple[FieldMap, ...]],
+    sizes: Sequence[tuple[int, ...]],
+    *,
+    images: Tensor | None = None,
+    count: int = 8,
+    seed: int = 0,
+) -> list[EffectiveField]:
+    """Measures the effective receptive field of several layers from the gradient of their middle cell.
+
+    Args:
+        module: the network, run in evaluation mode with its weights as they are; nothing of it is changed.
+        input_shape: (C, *spatial).
+        layers: indices into the calls of the executed graph whose outputs are [N, C, *spatial].
+        fields: the theoretical fields of these layers, along each axis.
+        sizes: their numbers of cells, along each axis.
+        images: [N, C, *spatial] real inputs; `count` images of normal noise from `seed` if left out.
+        count, seed: see `images`.
+    """
+    if images is None:
+        images = torch.randn(count, *input_shape, generator=torch.Generator().manual_seed(seed))
+    first = next(iter(module.parameters()), images)
+    heats = [torch.zeros(images.shape[2:]) for _ in layers]
+    for image in images:  # one at a time: the graph of one pass is what takes memory
+        x = image[None].to(first.device, first.dtype, copy=True).requires_grad_()
+        for heat, output in zip(heats, captured(module, x, layers), strict=True):
+            heat += _gradient(x, output)
+    outputs = [tuple(n // 2 for n in counts) for counts in sizes]
+    return [_measured(*each) for each in zip(heats, fields, outputs, strict=True)]
+
+
+def _gradient(x: Tensor, output: Tensor) -> Tensor:
+    """Absolute gradient of the middle cell, its channels summed, by cell of the image."""
+    cell = output[(slice(None), slice(None), *(n // 2 for n in output.shape[2:]))].sum()
+    (gradient,) = torch.autograd.grad(cell, x, retain_graph=True, allow_unused=True)
+    return torch.zeros(x.shape[2:]) if gradient is None else gradient.abs().float().mean(dim=(0, 1)).cpu()
+
+
+def _measured(heat: Tensor, fields: tuple[FieldMap, ...], middle: tuple[int, ...]) -> EffectiveField:
+    peak = float(heat.max())
+    cells = int((heat >= LUO_THRESHOLD * peak).sum()) if peak else 0
+    inside = 1
+    for field, i, n in zip(fields, middle, heat.shape, strict=True):
+        span = field.at(i if field.advance is not None else min(i, len(field.cells) - 1))
+        inside *= max(min(span[1], n - 1) - max(span[0], 0) + 1, 0) if span else 0
+    root = 1 / heat.dim()
+    return EffectiveField(cells**root, inside**root, heat / peak if peak else heat)

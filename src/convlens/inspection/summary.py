@@ -1,0 +1,323 @@
+"""The summary of a network: layer by layer its shapes, parameters, multiply-accumulates, memory and receptive fields.
+
+Everything is counted from the operations that one forward pass executes (`inspection.graph`), never from the
+modules that exist: a shared layer costs its work at each use and its parameters once, a functional call counts
+like a module, and a layer that does not run (an auxiliary head in evaluation mode) does not count.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from convlens.base.errors import InputError
+from convlens.geometry import FieldMap
+from convlens.inspection import costs
+from convlens.inspection.graph import Call, Graph, trace
+from convlens.inspection.receptive_field import EffectiveField, effective_fields, follow
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_PRIME = 1009  # a batch size that no other dimension is a multiple of, to tell what grows with the batch
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row: a call of a module without parts, or of a function.
+
+    Attributes:
+        name: dotted path of the module, or of the module around the function and the function's name; a second
+            call of the same name ends in ":2", and so on.
+        kind: class of the module, or name of the function.
+        output: shape of the output without the batch; None if it returns no tensor.
+        parameters: numbers in the parameters that this call is the first to use.
+        trainable: those of them that an optimiser changes.
+        macs: multiply-accumulates for one example.
+        allocated: bytes that the call allocates for one example.
+        kept: those of them that stay for the backward pass in training; None if not known.
+        fields: receptive field along each axis of the image; None where there is no image.
+        call: index in the executed graph.
+    """
+
+    name: str
+    kind: str
+    output: tuple[int, ...] | None
+    parameters: int
+    trainable: int
+    macs: int
+    allocated: int
+    kept: int | None
+    fields: tuple[FieldMap, ...] | None
+    call: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "output": None if self.output is None else list(self.output),
+            "parameters": self.parameters,
+            "trainable": self.trainable,
+            "macs": self.macs,
+            "memory": {"forward": self.allocated, "training": self.kept},
+            "receptive_field": None if self.fields is None else field_dict(self.fields),
+        }
+
+
+def field_dict(fields: tuple[FieldMap, ...]) -> dict[str, list[int | float | None]]:
+    """Receptive field by axis. `jump` is null where all cells see the same, or nothing repeats."""
+    return {
+        "size": [f.size for f in fields],
+        "jump": [None if f.jump is None else int(f.jump) if f.jump.denominator == 1 else float(f.jump) for f in fields],
+        "offset": [f.start for f in fields],
+    }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The whole network. Counts are for one example in evaluation mode.
+
+    Attributes:
+        network: class of the network.
+        input: shape of one example.
+        dtype: of the input, such as "float32".
+        layers: what runs, in order.
+        groups: class of each module that has parts, by dotted path.
+        unused: parameters that nothing uses in evaluation mode, by the path of the module that holds them.
+        memory: bytes of activations.
+        depends_on_values: the network's control flow depends on values; the numbers are those of one random input.
+        effective: measured receptive fields by layer name, empty unless asked for.
+    """
+
+    network: str
+    input: tuple[int, ...]
+    dtype: str
+    layers: tuple[Layer, ...]
+    groups: dict[str, str]
+    unused: dict[str, int]
+    memory: costs.Memory
+    depends_on_values: bool = False
+    effective: dict[str, EffectiveField] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all parameters that run, shared ones once."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def trainable(self) -> int:
+        """Those of the parameters that an optimiser changes."""
+        return sum(layer.trainable for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions and matrix products for one example."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def last_map(self) -> Layer | None:
+        """The last layer whose cells look at different places of the image; None for a network without an image."""
+        seeing = [layer for layer in self.layers if layer.fields]
+        maps = [layer for layer in seeing if is_map(layer)]
+        return (maps or seeing or [None])[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON. Memory in bytes; receptive fields in input pixels, by axis (height, width)."""
+        last = self.last_map
+        result = {
+            "network": self.network,
+            "input": list(self.input),
+            "dtype": self.dtype,
+            "layers": [layer.to_dict() for layer in self.layers],
+            "parameters": self.parameters,
+            "trainable": self.trainable,
+            "macs": self.macs,
+            "memory": {
+                "forward_peak": self.memory.peak,
+                "forward_total": self.memory.total,
+                "training": self.memory.training,
+            },
+            "receptive_field": last and last.fields and {"layer": last.name, **field_dict(last.fields)},
+            "unused": self.unused,
+            "depends_on_values": self.depends_on_values,
+        }
+        if self.effective:
+            result["effective_receptive_field"] = {
+                name: {"size": e.size, "theoretical": e.theoretical, "ratio": e.ratio}
+                for name, e in self.effective.items()
+            }
+        return result
+
+    def __rich__(self) -> "RenderableType":
+        from convlens.inspection.summary_table import render
+
+        return render(self)
+
+
+def is_map(layer: Layer) -> bool:
+    """Whether the layer gives a feature map whose cells see different parts of the image."""
+    fields, output = layer.fields, layer.output
+    if not fields or not output or len(output) != len(fields) + 1 or max(output[1:]) == 1:
+        return False
+    return any(f.advance is not None or len(f.cells) > 1 for f in fields)
+
+
+def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: bool = False, seed: int = 0) -> Summary:
+    """Summarises a network from the operations that it executes.
+
+    Args:
+        module: any network that takes one tensor; nothing of it is changed. It may live on the meta device.
+        input_shape: of one example, without the batch: (C, H, W), (C, L), (C, D, H, W) or (F,).
+        effective: also measure effective receptive fields, with its weights as they are, by gradients on 8 images of
+            noise: at the last layer of each resolution.
+        seed: of the noise.
+
+    Raises:
+        InputError: the network cannot run on such an input, or `effective` without an image or on the meta device.
+    """
+    graph = trace(module, input_shape)
+    rows = _rows(graph)
+    parameters = dict(module.named_parameters())
+    used = _first_uses(graph, rows)
+    sights = follow(graph)
+    allocated = Counter[int]()
+    for row, fresh in zip(rows.of_op, costs.allocations(graph), strict=True):
+        allocated[row] += sum(fresh.values())
+    work = Counter[int]()
+    for row, op in zip(rows.of_op, graph.ops, strict=True):
+        work[row] += costs.macs(op)
+    keeps, training = _kept(module, input_shape)
+    layers = []
+    for index, name in rows.names.items():
+        call = graph.calls[index]
+        mine = [parameters[p] for p in used.get(index, ())]
+        layers.append(
+            Layer(
+                name=name,
+                kind=call.kind,
+                output=None if call.output is None else tuple(call.output.shape[1:]),
+                parameters=sum(p.numel() for p in mine),
+                trainable=sum(p.numel() for p in mine if p.requires_grad),
+                macs=work[index],
+                allocated=allocated[index],
+                kept=None if keeps is None else keeps.get(name, 0),
+                fields=None if call.output is None else sights.fields(call.output),
+                call=index,
+            )
+        )
+    total = graph.input.untyped_storage().nbytes() + sum(allocated.values())
+    done = {name for names in used.values() for name in names}
+    summary = Summary(
+        network=type(module).__name__,
+        input=tuple(input_shape),
+        dtype=str(graph.input.dtype).removeprefix("torch."),
+        layers=tuple(layers),
+        groups={call.path: call.kind for call in graph.calls if call.has_parts and call.path},
+        unused=_by_module(module, {name: p.numel() for name, p in parameters.items() if name not in done}),
+        memory=costs.Memory(costs.forward_peak(graph), total, training),
+        depends_on_values=graph.is_real,
+    )
+    return _with_effective(summary, module, seed) if effective else summary
+
+
+@dataclass(frozen=True)
+class _Rows:
+    names: dict[int, str]  # of the calls that are rows, in order
+    of_op: list[int]  # by operation, its row; calls that only give views are no rows, but may stand here
+
+
+def _rows(graph: Graph) -> _Rows:
+    """Decides which calls are rows: modules without parts as a whole, all else function by function."""
+    products = Counter(op.module for op in graph.ops if costs.multiplies(op))
+
+    def whole(index: int) -> bool:
+        call = graph.calls[index]
+        plain = not call.has_parts and not call.is_function
+        return plain and (call.is_standard or (call.parent is not None and products[index] <= 1))
+
+    of_op = [op.module if whole(op.module) or op.function is None else op.function for op in graph.ops]
+    working = {row for row, op in zip(of_op, graph.ops, strict=True) if not op.is_view}
+    names: dict[int, str] = {}
+    seen = Counter[str]()
+    for index, call in enumerate(graph.calls):
+        shown = index in working or (whole(index) and call.kind != "Identity")
+        if shown:
+            name = _name(call)
+            seen[name] += 1
+            names[index] = name if seen[name] == 1 else f"{name}:{seen[name]}"
+    return _Rows(names, of_op)
+
+
+def _name(call: Call) -> str:
+    return ".".join(filter(None, (call.path, call.kind))) if call.is_function or not call.path else call.path
+
+
+def _first_uses(graph: Graph, rows: _Rows) -> dict[int, list[str]]:
+    """By row, the parameters that it is the first to use. A view of a parameter stands for the parameter."""
+    stands_for = {key: [name] for key, name in graph.parameters.items()}
+    done: set[str] = set()
+    result: dict[int, list[str]] = {}
+    for row, op in zip(rows.of_op, graph.ops, strict=True):
+        names = [name for tensor in op.inputs for name in stands_for.get(id(tensor), ())]
+        if op.is_view and row not in rows.names:
+            stands_for |= {id(output): names for output in op.outputs if output is not None and names}
+            continue
+        fresh = [name for name in dict.fromkeys(names) if name not in done]
+        done.update(fresh)
+        result.setdefault(row, []).extend(fresh)
+    return result
+
+
+def _kept(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, int] | None, int | None]:
+    """Bytes per example kept for the backward pass: by the name of the row that made them, and in all."""
+    try:
+        graph = trace(module, input_shape, training=True, batch=_PRIME)
+    except InputError:
+        return None, None
+    rows = _rows(graph)
+    sizes = costs.kept(graph)
+    by_row = Counter[str]()
+    for row, fresh in zip(rows.of_op, costs.allocations(graph), strict=True):
+        by_row[rows.names.get(row, "")] += sum(sizes.get(place, 0) for place in fresh)
+    return dict(by_row), sum(sizes.values())
+
+
+def _by_module(module: nn.Module, unused: dict[str, int]) -> dict[str, int]:
+    """Sums unused parameters up to the largest modules none of whose parameters are used."""
+    every = Counter(prefix for name, _ in module.named_parameters() for prefix in _prefixes(name))
+    idle = Counter(prefix for name in unused for prefix in _prefixes(name))
+    result = Counter[str]()
+    for name, numel in unused.items():
+        place = next((p for p in _prefixes(name) if idle[p] == every[p]), name)
+        result[place] += numel
+    return dict(result)
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+
+
+def _with_effective(summary: Summary, module: nn.Module, seed: int) -> Summary:
+    if len(summary.input) < 2:
+        raise InputError("effective receptive fields need an image: this network's input is a vector")
+    if any(p.is_meta for p in module.parameters()):
+        raise InputError("effective receptive fields need weights: this network is on the meta device")
+    last = {layer.output[1:]: layer for layer in summary.layers if layer.output and is_map(layer)}  # by resolution
+    chosen = sorted(last.values(), key=lambda layer: layer.call)
+    fields = effective_fields(
+        module,
+        summary.input,
+        [layer.call for layer in chosen],
+        [layer.fields for layer in chosen if layer.fields],
+        [layer.output[1:] for layer in chosen if layer.output],
+        seed=seed,
+    )
+    measured = {layer.name: result for layer, result in zip(chosen, fields, strict=True)}
+    return Summary(**{**vars(summary), "effective": measured})
+
+
+def shape_text(shape: tuple[int, ...] | None) -> str:
+    """A shape for people: 64×112×112."""
+    return "–" if shape is None else "×".join(map(str, shape)) or "1"
