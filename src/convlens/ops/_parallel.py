@@ -1,0 +1,92 @@
+"""Work on parts of a batch side by side. Results do not depend on how many threads there are.
+
+NumPy lets go of Python's lock in copies, sums and matrix products, so threads help. While parts run side by side each
+matrix product is held to one thread: the parts already keep every core busy, with their copies too.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+Result = TypeVar("Result")
+WORTH_A_PART = 4_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
+MOST_PARTS = 16
+
+
+def split(n: int, macs: int) -> list[slice]:
+    """Cuts n images, together worth so many multiply-accumulates, into parts of about equal size.
+
+    The cut depends on the shapes only, so sums over parts give the same bits on any number of threads.
+    """
+    parts = max(1, min(n, MOST_PARTS, macs // WORTH_A_PART))
+    edges = [n * p // parts for p in range(parts + 1)]
+    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def run(work: Callable[[slice], Result], parts: list[slice]) -> list[Result]:
+    """`work` of each part, in order."""
+    if len(parts) == 1 or threading.current_thread().name.startswith(_NAME) or _threads() == 1:
+        return [work(part) for part in parts]
+    with _one_thread_a_product:
+        return list(_pool().map(work, parts))
+
+
+_NAME = "convlens-ops"
+
+
+@cache
+def _blas() -> list:
+    """The libraries behind NumPy's matrix products whose threads we can count and limit."""
+    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+
+
+@cache
+def _threads() -> int:
+    """As many as the matrix products use (OMP_NUM_THREADS and its like are respected); 1 if that is unknown."""
+    return max((library.num_threads or 1 for library in _blas()), default=1)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_threads(), thread_name_prefix=_NAME)
+
+
+class _Limit:
+    """Holds matrix products to one thread while at least one caller is inside."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.before = threading.Lock(), 0, []
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.before = [library.get_num_threads() for library in _blas()]
+                for library in _blas():
+                    library.set_num_threads(1)
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                for library, threads in zip(_blas(), self.before, strict=True):
+                    library.set_num_threads(threads)
+
+
+_one_thread_a_product = _Limit()
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads."""
+    global _one_thread_a_product
+    _pool.cache_clear()
+    _one_thread_a_product = _Limit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,196 @@
+"""Images laid out so that everything a kernel cell sees is one run of memory.
+
+A convolution is a matrix product W @ P: row (c, i, j) of P holds what kernel cell (i, j) sees of channel c at every
+output position ("im2col", Chellapilla, Puri and Simard, 2006). Building P cell by cell is slow and P is large. Here
+each channel of a padded image is cut into stride_y * stride_x *phases*: phase (p, q) holds the cells (y, x) with
+y mod stride_y = p, x mod stride_x = q. Within a phase neighbouring outputs see neighbouring cells, whatever the
+stride, so row (c, i, j) of P is a phase shifted by whole cells: one contiguous copy. P is built for a tile of output
+rows at a time, so that it stays in the processor's cache.
+
+A tile covers either one image, with the columns that the shift drags in at the end of each row ("junk": computed, never
+used, met by zeros in the backward pass), or several small images side by side in the last axis, so that the runs are
+long nevertheless.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+
+from convlens.geometry import conv_size
+
+Array = np.ndarray
+
+CACHE = 1 << 20  # bytes of one tile of P: about half a core's second-level cache
+LONG_ROW = 12  # outputs a row from which one image at a time is faster than several side by side
+SIDE_BY_SIDE = 16  # images
+LEAST_COLUMNS = 256  # of P, so that the matrix product has something to work on
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis of a convolution or pooling: input size, kernel, stride, dilation, padding, output size."""
+
+    size: int
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    output: int
+
+    @property
+    def taps(self) -> list[tuple[int, int]]:
+        """(phase, shift) of each kernel cell: output o sees cell o + shift of that phase."""
+        return [(i * self.dilation % self.stride, i * self.dilation // self.stride) for i in range(self.kernel)]
+
+    @property
+    def phases(self) -> list[int]:
+        """The phases that some kernel cell looks at."""
+        return sorted({phase for phase, _ in self.taps})
+
+    @property
+    def cells(self) -> int:
+        """How many cells of a phase the kernel can reach."""
+        return self.output + max(shift for _, shift in self.taps)
+
+    def interior(self, phase: int) -> tuple[slice, slice]:
+        """Which input cells lie in this phase, and where: x[first slice] goes to phase[second slice]."""
+        skipped = max(0, -((phase - self.before) // self.stride))
+        first = skipped * self.stride + phase - self.before
+        count = max(0, min(self.cells - skipped, -((first - self.size) // self.stride)))
+        return slice(first, first + count * self.stride, self.stride), slice(skipped, skipped + count)
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether every input cell lies in some window."""
+        counts = [where.stop - where.start for _, where in map(self.interior, self.phases)]
+        return sum(counts) == self.size
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where a kernel looks: the two spatial axes of a convolution of (N, C, H, W) images."""
+
+    rows: Axis
+    columns: Axis
+
+    @classmethod
+    def of(
+        cls,
+        size: Sequence[int],
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[tuple[int, int]],
+        dilation: Sequence[int],
+        *,
+        output: Sequence[int] | None = None,
+    ) -> "Windows":
+        """Both axes at once; `output` only where it isn't the size that the other numbers give."""
+        axes = []
+        for axis, (n, k, s, p, d) in enumerate(zip(size, kernel, stride, padding, dilation, strict=True)):
+            axes.append(Axis(n, k, s, d, p[0], output[axis] if output else conv_size(n, k, s, p, d)))
+        return cls(*axes)
+
+    @property
+    def output(self) -> tuple[int, int]:
+        return self.rows.output, self.columns.output
+
+    @cached_property
+    def taps(self) -> list[tuple[int, int, int]]:
+        """(phase, shift down, shift right) of each kernel cell (i, j) in row-major order."""
+        rows, columns = self.rows, self.columns
+        return [
+            (rows.phases.index(p) * len(columns.phases) + columns.phases.index(q), down, right)
+            for p, down in rows.taps
+            for q, right in columns.taps
+        ]
+
+    def images_side_by_side(self, n: int) -> int:
+        return 1 if self.columns.output >= LONG_ROW else max(1, min(n, SIDE_BY_SIDE))
+
+    def macs(self, n: int, in_channels: int, out_channels: int, groups: int) -> int:
+        return n * prod(self.output) * len(self.taps) * in_channels * out_channels // groups
+
+
+class Planes:
+    """A few images as phases: memory (C, phases, cells), cell (y, x) of image n at ((y * width) + x) * images + n."""
+
+    def __init__(self, windows: Windows, channels: int, images: int, dtype: np.dtype) -> None:
+        self.windows, self.channels, self.images = windows, channels, images
+        rows, columns = windows.rows, windows.columns
+        self.width = columns.cells
+        slack = self.width - columns.output  # the last junk columns look past the end
+        phases = len(rows.phases) * len(columns.phases)
+        self.memory = np.zeros((channels, phases, (rows.cells * self.width + slack) * images), dtype)
+        self.grid = self.memory[..., : rows.cells * self.width * images].reshape(
+            channels, len(rows.phases), len(columns.phases), rows.cells, self.width, images
+        )
+        self.columns = self.width if images == 1 else columns.output  # of a tile, junk included
+
+    def _interiors(self, x: Array) -> Iterator[tuple[Array, Array]]:
+        """Pairs of views (part of the images, the same cells here), both (C, rows, columns, images)."""
+        for p, phase in enumerate(self.windows.rows.phases):
+            y_from, y_to = self.windows.rows.interior(phase)
+            for q, phase_x in enumerate(self.windows.columns.phases):
+                x_from, x_to = self.windows.columns.interior(phase_x)
+                yield x[:, :, y_from, x_from].transpose(1, 2, 3, 0), self.grid[:, p, q, y_to, x_to]
+
+    def place(self, x: Array) -> None:
+        """Lays images (n, C, H, W) out; the padding around them is zero from the start and stays so."""
+        for outside, inside in self._interiors(x):
+            inside[...] = outside
+
+    def collect(self, x: Array) -> None:
+        """The inverse of `place`; input cells that no window sees become zero."""
+        if not (self.windows.rows.sees_all and self.windows.columns.sees_all):
+            x[...] = 0
+        for outside, inside in self._interiors(x):
+            outside[...] = inside
+
+    def tiles(self) -> list[slice]:
+        """Output rows cut so that P of each tile fits the cache."""
+        row = self.columns * self.images
+        fitting = CACHE // (self.channels * len(self.windows.taps) * row * self.memory.itemsize)
+        height = max(1, fitting, -(-LEAST_COLUMNS // row))
+        output = self.windows.rows.output
+        count = -(-output // height)
+        return [slice(output * t // count, output * (t + 1) // count) for t in range(count)]
+
+    def tile_shape(self, rows: slice) -> tuple[int, ...]:
+        """Of what one kernel cell sees: one run if there is junk between the rows, else rows of exact length."""
+        height = rows.stop - rows.start
+        return (height * self.width,) if self.images == 1 else (height, self.columns * self.images)
+
+    def seen(self, tap: tuple[int, int, int], rows: slice) -> Array:
+        """View (C, *tile_shape) of what one kernel cell sees at these output rows."""
+        phase, down, right = tap
+        if self.images == 1:
+            start = (rows.start + down) * self.width + right
+            return self.memory[:, phase, start : start + (rows.stop - rows.start) * self.width]
+        grid = self.grid.reshape(self.channels, -1, self.windows.rows.cells, self.width * self.images)
+        run = slice(right * self.images, (right + self.columns) * self.images)
+        return grid[:, phase, rows.start + down : rows.stop + down, run]
+
+    def patches(self, rows: slice, buffer: Array) -> Array:
+        """P of a tile, (C, taps, *tile_shape), in (the beginning of) a flat buffer."""
+        patches = self.shaped(buffer, rows)
+        for t, tap in enumerate(self.windows.taps):
+            patches[:, t] = self.seen(tap, rows)
+        return patches
+
+    def add_patches(self, patches: Array, rows: slice) -> None:
+        """The adjoint of `patches` ("col2im"): what each kernel cell saw is added where it saw it."""
+        for t, tap in enumerate(self.windows.taps):
+            seen = self.seen(tap, rows)
+            seen += patches[:, t]
+
+    def shaped(self, buffer: Array, rows: slice) -> Array:
+        shape = (self.channels, len(self.windows.taps), *self.tile_shape(rows))
+        return buffer[: prod(shape)].reshape(shape)
+
+    def outputs(self, y: Array, rows: slice) -> Array:
+        """View (images, C_out, rows, columns) of a matrix (C_out, columns of P), junk left out."""
+        tile = y.reshape(-1, rows.stop - rows.start, self.columns, self.images)
+        return tile[:, :, : self.windows.columns.output].transpose(3, 0, 1, 2)

@@ -1,0 +1,187 @@
+"""Convolution, as layers mean it (cross-correlation), in one and two dimensions, with its usual special forms.
+
+Source of the conventions: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convlens.ops import _checks
+from convlens.ops._checks import Array, Padding, Size
+from convlens.ops._correlate import correlate, correlate_backward
+from convlens.ops._windows import Windows
+
+
+class ConvolutionGradients(NamedTuple):
+    """Gradients with respect to the input (None if not asked for), the weight and the bias."""
+
+    x: Array
+    w: Array
+    b: Array
+
+
+def conv2d(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Array:
+    """y[n, o, p, q] = b[o] + sum over c, i, j of w[o, c, i, j] * x[n, c, p s + i d - top, q s + j d - left].
+
+    With groups, output channel o sees only the input channels of its own group.
+
+    Args:
+        x: images (N, C_in, H, W).
+        w: kernels (C_out, C_in / groups, K_h, K_w).
+        b: bias (C_out), or None.
+        stride, dilation: one integer, or (vertical, horizontal).
+        padding: zeros around the image: one integer, (vertical, horizontal), (top, bottom, left, right), "valid" (none)
+            or "same" (TensorFlow's: H_out = ceil(H / stride), an odd cell goes below and to the right).
+        groups: divides both numbers of channels; C_in of them is a depthwise convolution.
+
+    Returns:
+        (N, C_out, H_out, W_out), H_out = floor((H + top + bottom - (K_h - 1) d - 1) / s) + 1; float32 if all operands
+        are float32 (or integers beside a float32), else float64.
+
+    Raises:
+        InputError: shapes, types or sizes that do not fit, or a kernel larger than the padded input.
+    """
+    x, w, b = _checks.arrays(x=x, w=w, b=b)
+    windows, groups = _windows(x, w, stride, padding, dilation, groups)
+    if b is not None:
+        _checks.expect_shape("b", b, (len(w),))
+    return correlate(x, w, b, windows, groups)
+
+
+def conv2d_backward(
+    grad: Any,
+    x: Any,
+    w: Any,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    need_x: bool = True,
+) -> ConvolutionGradients:
+    """Gradients of `conv2d` for grad (N, C_out, H_out, W_out), the gradient of its output.
+
+    dw[o, c, i, j] = sum over n, p, q of grad[n, o, p, q] * x[n, c, p s + i d - top, q s + j d - left],
+    dx is the sum of grad * w over all windows that saw the cell, db[o] = sum over n, p, q of grad[n, o, p, q].
+
+    `need_x=False` leaves dx out (None): a first layer has no use for it.
+    """
+    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    windows, groups = _windows(x, w, stride, padding, dilation, groups)
+    _checks.expect_shape("grad", grad, (len(x), len(w), *windows.output))
+    dx, dw = correlate_backward(grad, x, w, windows, groups, need_x=need_x)
+    return ConvolutionGradients(dx, dw, grad.sum(axis=(0, 2, 3)))  # type: ignore[arg-type]
+
+
+def _windows(x: Array, w: Array, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple[Windows, int]:
+    """Where the kernel looks, and the number of groups, after all checks."""
+    _, c_in, *size = _checks.dimensions("x", x, "N C_in H W")
+    c_out, c_group, *kernel = _checks.dimensions("w", w, "C_out C_in/groups K_h K_w")
+    groups = _checks.grouped(groups, c_in, c_out)
+    if c_group * groups != c_in:
+        raise _checks.InputError(
+            f"w: shape {w.shape} sees {c_group} input channels, expected {c_in // groups} "
+            f"(x has {c_in} channels, groups is {groups})"
+        )
+    stride = _checks.per_axis("stride", stride, 2)
+    dilation = _checks.per_axis("dilation", dilation, 2)
+    around = _checks.sides(padding, size, kernel, stride, dilation)
+    _checks.kernel_fits("w", size, kernel, around, dilation)
+    return Windows.of(size, kernel, stride, around, dilation), groups
+
+
+def conv1d(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Array:
+    """y[n, o, p] = b[o] + sum over c, i of w[o, c, i] * x[n, c, p s + i d - before].
+
+    x (N, C_in, L), w (C_out, C_in / groups, K), b (C_out) -> (N, C_out, L_out). `padding` is an integer,
+    (before, after), "same" or "valid". All else as `conv2d`, which does the work on images of height 1.
+    """
+    x, w, b = _checks.arrays(x=x, w=w, b=b)
+    options = _one_axis(x, w, stride, padding, dilation)
+    return conv2d(x[:, :, None], w[:, :, None], b, **options, groups=groups)[:, :, 0]
+
+
+def conv1d_backward(
+    grad: Any,
+    x: Any,
+    w: Any,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    need_x: bool = True,
+) -> ConvolutionGradients:
+    """Gradients of `conv1d` for grad (N, C_out, L_out)."""
+    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    options = _one_axis(x, w, stride, padding, dilation)
+    _checks.dimensions("grad", grad, "N C_out L_out")
+    dx, dw, db = conv2d_backward(grad[:, :, None], x[:, :, None], w[:, :, None], **options, groups=groups, need_x=need_x)
+    return ConvolutionGradients(dx[:, :, 0] if need_x else None, dw[:, :, 0], db)  # type: ignore[arg-type]
+
+
+def _one_axis(x: Array, w: Array, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
+    """The options of the same convolution on images of height 1."""
+    size = _checks.dimensions("x", x, "N C_in L")[2:]
+    kernel = _checks.dimensions("w", w, "C_out C_in/groups K")[2:]
+    stride = _checks.per_axis("stride", stride, 1)
+    dilation = _checks.per_axis("dilation", dilation, 1)
+    around = _checks.sides(padding, size, kernel, stride, dilation)
+    return {"stride": (1, *stride), "padding": (0, 0, *around[0]), "dilation": (1, *dilation)}
+
+
+def true_conv2d(x: Any, w: Any, b: Any = None, **options: Any) -> Array:
+    """Convolution as mathematics means it: the kernel is flipped, w[o, c, K_h - 1 - i, K_w - 1 - j] stands at (i, j).
+
+    Arguments as `conv2d`.
+    """
+    return conv2d(x, _flipped(w), b, **options)
+
+
+def true_conv2d_backward(grad: Any, x: Any, w: Any, **options: Any) -> ConvolutionGradients:
+    """Gradients of `true_conv2d`: those of `conv2d`, the weight's flipped back."""
+    gradients = conv2d_backward(grad, x, _flipped(w), **options)
+    return gradients._replace(w=_flipped(gradients.w))
+
+
+def _flipped(w: Any) -> Array:
+    (w,) = _checks.arrays(w=w)
+    return np.ascontiguousarray(w[..., ::-1, ::-1]) if w.ndim == 4 else w
+
+
+def conv1x1(x: Any, w: Any, b: Any = None) -> Array:
+    """y[n, o, p, q] = b[o] + sum over c of w[o, c] * x[n, c, p, q]: a dense layer at every pixel.
+
+    x (N, C_in, H, W), w (C_out, C_in), b (C_out) or None -> (N, C_out, H, W). Source: Lin, Chen and Yan, "Network in
+    network", 2013.
+    """
+    x, w, b = _checks.arrays(x=x, w=w, b=b)
+    _checks.dimensions("w", w, "C_out C_in")
+    return conv2d(x, w[:, :, None, None], b)
+
+
+def conv1x1_backward(grad: Any, x: Any, w: Any) -> ConvolutionGradients:
+    """Gradients of `conv1x1` for grad (N, C_out, H, W)."""
+    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    _checks.dimensions("w", w, "C_out C_in")
+    gradients = conv2d_backward(grad, x, w[:, :, None, None])
+    return gradients._replace(w=gradients.w[:, :, 0, 0])
