@@ -8,11 +8,20 @@ import numpy as np
 
 def png(pixels: np.ndarray) -> bytes:
     """The PNG file of uint8 [H, W, C] with C = 1 (grey), 3 (RGB) or 4 (RGBA)."""
+    return _encoded(pixels, "PNG")
+
+
+def jpeg(pixels: np.ndarray, quality: int = 88) -> bytes:
+    """The JPEG file of uint8 [H, W, C] with C = 1 (grey) or 3 (RGB)."""
+    return _encoded(pixels, "JPEG", quality=quality)
+
+
+def _encoded(pixels: np.ndarray, kind: str, **options: int) -> bytes:
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
     out = io.BytesIO()
-    image.save(out, "PNG")
+    image.save(out, kind, **options)
     return out.getvalue()
 
 
