@@ -5,7 +5,16 @@
 'LeNet5'
 """
 
-from convlens.models import lenet, mlp  # noqa: F401  (each file registers its networks)
+from convlens.models import (  # noqa: F401  (each file registers its networks)
+    alexnet,
+    densenet,
+    googlenet,
+    lenet,
+    mlp,
+    resnet,
+    squeezenet,
+    vgg,
+)
 from convlens.models.registry import ModelEntry, create, get, names
 from convlens.models.registry import names as list  # `models.list()`, as in timm and torchvision
 

@@ -67,4 +67,6 @@ SCHEMES: dict[str, Scheme] = {
     "lecun_1998": _scheme(lambda layer: nn.init.uniform_(layer.weight, -2.4 / fan_in(layer), 2.4 / fan_in(layer))),
     "normal_0.01": normal(0.01),
     "normal_0.02": normal(0.02),
+    # N(0, 0.01^2) cut at +-2, as in the common library's GoogLeNet
+    "truncated_0.01": _scheme(lambda layer: nn.init.trunc_normal_(layer.weight, 0.0, 0.01, -2, 2)),
 }
