@@ -7,13 +7,22 @@
 
 from convlens.models import (  # noqa: F401  (each file registers its networks)
     alexnet,
+    board,
+    dcgan,
     densenet,
     googlenet,
+    inception,
     lenet,
     mlp,
+    mobilenet,
+    nin,
     resnet,
+    resnet_cifar,
+    resnet_text,
+    simple,
     squeezenet,
     vgg,
+    xception,
 )
 from convlens.models.registry import ModelEntry, create, get, names
 from convlens.models.registry import names as list  # `models.list()`, as in timm and torchvision

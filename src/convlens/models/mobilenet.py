@@ -1,0 +1,69 @@
+"""MobileNet v1: depthwise-separable convolutions all the way."""
+
+import torch
+from torch import Tensor, nn
+
+from convlens.models.network import Network
+from convlens.models.registry import Paper, register
+from convlens.nn import Conv2dSame, KerasBatchNorm2d
+
+# table 1 of the paper: maps and stride of the separable layers
+LAYERS = (
+    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1),
+    (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
+)  # fmt: skip
+
+
+def separable(before: int, after: int, stride: int) -> nn.Sequential:
+    """3x3 a channel, norm, ReLU; 1x1 across channels, norm, ReLU."""
+    return nn.Sequential(
+        Conv2dSame(before, before, 3, stride, groups=before, bias=False), KerasBatchNorm2d(before), nn.ReLU(),
+        nn.Conv2d(before, after, 1, bias=False), KerasBatchNorm2d(after), nn.ReLU(),
+    )  # fmt: skip
+
+
+class MobileNetV1(Network):
+    """A strided 3x3 convolution, 13 separable layers, average pooling, one dense layer.
+
+    Args:
+        width: the paper's multiplier of all widths (1, 0.75, 0.5, 0.25).
+    """
+
+    init = "glorot"
+    output_layers = ("classifier.1",)
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        image_size: tuple[int, int] = (224, 224),
+        *,
+        width: float = 1.0,
+        dropout: float = 0.001,
+    ):
+        super().__init__()
+        before = int(32 * width)
+        layers: list[nn.Module] = [
+            nn.Sequential(Conv2dSame(in_channels, before, 3, 2, bias=False), KerasBatchNorm2d(before), nn.ReLU())
+        ]
+        for maps, stride in LAYERS:
+            layers.append(separable(before, int(maps * width), stride))
+            before = int(maps * width)
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(before, num_classes))
+        self.stages = {"stem": "features.0"} | {f"layer{i}": f"features.{i}" for i in range(1, len(layers))}
+        self.initialise()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.flatten(nn.functional.adaptive_avg_pool2d(self.features(x), (1, 1)), 1)
+        return self.classifier(x)
+
+
+PAPER = Paper(
+    "Howard, Zhu, Chen, Kalenichenko, Wang, Weyand, Andreetto, Adam", 2017,
+    "MobileNets: efficient convolutional neural networks for mobile vision applications",
+)  # fmt: skip
+register(
+    MobileNetV1, "mobilenet_v1", parameters=4_231_976, input=(3, 224, 224), num_classes=1000, paper=PAPER,
+    differences=("Glorot initialisation (the paper gives none)",), errors={"imagenet top-1": 29.4},
+)  # fmt: skip

@@ -1,0 +1,104 @@
+"""Small networks that textbooks use to introduce convolution: few layers, nothing to hide."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from convlens.models.network import ACTIVATIONS, Network, flat_features
+from convlens.models.registry import Paper, register
+from convlens.nn import KerasBatchNorm2d
+
+PAPER = Paper("LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel", 1989,
+              "Backpropagation applied to handwritten zip code recognition")  # fmt: skip
+
+
+class Convolutions(Network):
+    """Convolutions with an activation and, on request, pooling; then one dense layer.
+
+    Args:
+        maps: of each convolution. pool: 2x2 max pooling after each.
+    """
+
+    init = "glorot"
+    output_layers = ("classifier.output",)
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        image_size: tuple[int, int] = (28, 28),
+        *,
+        maps: tuple[int, ...] = (32,),
+        padding: int = 2,
+        activation: str = "tanh",
+        pool: bool = False,
+        bias: bool = False,
+    ):
+        super().__init__()
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for i, after in enumerate(maps, start=1):
+            layers[f"c{i}"] = nn.Conv2d(in_channels, after, 5, padding=padding, bias=bias)
+            layers[f"a{i}"] = ACTIVATIONS[activation]()
+            if pool:
+                layers[f"p{i}"] = nn.MaxPool2d(2)
+            in_channels = after
+        self.features = nn.Sequential(layers)
+        flat = flat_features(self.features, in_channels, image_size)
+        self.classifier = nn.Sequential(OrderedDict(flatten=nn.Flatten(), output=nn.Linear(flat, num_classes)))
+        self.stages = {f"c{i}": f"features.{'p' if pool else 'a'}{i}" for i in range(1, len(maps) + 1)}
+        self.initialise()
+
+
+class Baseline(Network):
+    """One block of convolution, batch norm, activation, pooling, dropout ("CBAPD"), and two dense layers."""
+
+    init = "glorot"
+    output_layers = ("classifier.output",)
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        image_size: tuple[int, int] = (32, 32),
+        *,
+        hidden: int = 128,
+        dropout: float = 0.2,
+    ):
+        super().__init__()
+        self.features = nn.Sequential(
+            OrderedDict(
+                c=nn.Conv2d(in_channels, 6, 5, padding=2),
+                b=KerasBatchNorm2d(6),
+                a=nn.ReLU(),
+                p=nn.MaxPool2d(2, ceil_mode=True),
+                d=nn.Dropout(dropout),
+            )
+        )
+        self.classifier = nn.Sequential(
+            OrderedDict(
+                flatten=nn.Flatten(),
+                f1=nn.Linear(flat_features(self.features, 6, image_size), hidden),
+                a1=nn.ReLU(),
+                d1=nn.Dropout(dropout),
+                output=nn.Linear(hidden, num_classes),
+            )
+        )
+        self.stages = {"c": "features.a", "p": "features.p", "f1": "classifier.a1"}
+        self.initialise()
+
+
+TEXT = ("a textbook's example, not a network of the paper",)
+register(
+    Baseline, "baseline_cbapd", parameters=198_494, input=(3, 32, 32), num_classes=10, paper=PAPER, differences=TEXT
+)
+register(
+    Baseline, "baseline_cbapd_120", parameters=186_118, input=(3, 32, 32), num_classes=10, paper=PAPER,
+    differences=TEXT, hidden=120,
+)  # fmt: skip
+register(
+    Convolutions, "dlfs_conv32", parameters=251_690, input=(1, 28, 28), num_classes=10, paper=PAPER, differences=TEXT
+)
+register(
+    Convolutions, "conv_syntax_demo_64", parameters=3_238, input=(3, 64, 64), num_classes=10, paper=PAPER,
+    differences=TEXT, maps=(6, 6, 6), padding=0, activation="sigmoid", pool=True, bias=True,
+)  # fmt: skip
