@@ -191,22 +191,28 @@ class Tar(_Archive):
 
     def files(self) -> Iterator[tuple[str, Opener]]:
         """See `Container.files`."""
+        seen: set[str] = set()
+        for path, content in self.members():
+            if is_candidate(path) and path not in seen:
+                seen.add(path)
+                yield path, content
+
+    def members(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        """(path, a function that gives the content, to be called before the next item) of every plain file."""
         try:
             with self.path.open("rb") as raw:
                 unpack = _unpacker(raw.read(6))
                 raw.seek(0)
-                stream = unpack(raw) if unpack else raw
-                counted = cast(BinaryIO, _Counted(stream, self.check_total))
+                counted = cast(BinaryIO, _Counted(unpack(raw) if unpack else raw, self.check_total))
                 with tarfile.open(fileobj=counted, mode="r|") as archive:
                     yield from self._members(archive)
+        except InputError:
+            raise
         except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
             raise InputError(f"{self.path}: damaged tar archive ({error}); copy or download it again") from error
 
-    def _members(self, archive: tarfile.TarFile) -> Iterator[tuple[str, Opener]]:
+    def _members(self, archive: tarfile.TarFile) -> Iterator[tuple[str, Callable[[], bytes]]]:
         total = 0
-        seen: set[str] = set()
         for member in archive:
             self.check_member(member.name)
             if member.issym() or member.islnk():
@@ -215,12 +221,10 @@ class Tar(_Archive):
                 raise self.refuse(f"the member '{printable(member.name)}' is no plain file")
             total += member.size
             self.check_total(total)
-            path = posixpath.normpath(member.name)
-            if member.isfile() and is_candidate(path) and path not in seen:
-                seen.add(path)
+            if member.isfile():
                 file = archive.extractfile(member)
                 assert file is not None
-                yield path, file.read
+                yield posixpath.normpath(member.name), file.read
 
 
 def _unpacker(head: bytes) -> Callable[[BinaryIO], BinaryIO] | None:

@@ -26,6 +26,7 @@ CACHE_FROM_SECONDS = 1.0
 """Work that took less is done again rather than kept."""
 
 _BATCH, _BATCH_BYTES = 64, 1 << 23
+_THREADS_FROM_BYTES = 8192  # an image; decoding smaller ones is mostly Python, which threads do not speed up
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 _FORMAT = 1  # of the cache entries: raise it whenever decoding or layout changes its result
 
@@ -89,7 +90,12 @@ class FolderSource:
         workers = min(8, os.cpu_count() or 1)
         done, total, pending = 0, len(where), deque()
         with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-            for batch in _batches(self._container, where, failed):
+            for batch, size in _batches(self._container, where, failed):
+                if size < _THREADS_FROM_BYTES * len(batch):
+                    done += work(batch)
+                    if on_progress:
+                        on_progress(done, total)
+                    continue
                 pending.append(pool.submit(work, batch))
                 while len(pending) > 2 * workers:
                     done += pending.popleft().result()
@@ -139,8 +145,8 @@ class FolderSource:
 
 def _batches(
     container: Container, where: dict[str, tuple[str, int]], failed: dict[str, str]
-) -> Iterator[list[tuple[str, Blob]]]:
-    """The wanted files in the container's order, some at a time: threads cost more than a tiny image does."""
+) -> Iterator[tuple[list[tuple[str, Blob]], int]]:
+    """(some of the wanted files, their size in bytes), in the container's order."""
     batch: list[tuple[str, Blob]] = []
     size = 0
     missing = dict.fromkeys(where)
@@ -150,16 +156,16 @@ def _batches(
         missing.pop(path, None)
         try:
             blob = content()
-        except InputError as error:
-            failed[path] = str(error)
+            size += len(blob) if isinstance(blob, bytes) else blob.stat().st_size
+        except (InputError, FileNotFoundError) as error:
+            failed[path] = str(error) if isinstance(error, InputError) else "no longer there"
             continue
         batch.append((path, blob))
-        size += len(blob) if isinstance(blob, bytes) else 0
         if len(batch) == _BATCH or size > _BATCH_BYTES:
-            yield batch
+            yield batch, size
             batch, size = [], 0
     if batch:
-        yield batch
+        yield batch, size
     failed.update((path, "no longer there") for path in missing)
 
 

@@ -2,15 +2,19 @@
 
 import re
 
+_DIGITS = re.compile(r"([0-9]+)")
+
 
 def natural(name: str) -> tuple:
     """A sort key that reads digits as numbers: "2" before "10", "fold9" before "fold10".
 
     Total: names with equal keys in another spelling ("7" and "07") are told apart by their text.
     """
-    parts = re.split(r"([0-9]+)", name)
-    key = tuple((0, int(part), "") if number % 2 else (1, 0, part.casefold()) for number, part in enumerate(parts))
-    return key, name
+    parts: list = _DIGITS.split(name)
+    # text and numbers alternate, text first (perhaps empty), so equal positions always have equal types
+    parts[0::2] = [part.casefold() for part in parts[0::2]]
+    parts[1::2] = [int(part) for part in parts[1::2]]
+    return parts, name
 
 
 def printable(name: str) -> str:

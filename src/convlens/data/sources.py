@@ -68,12 +68,16 @@ class ArraySource:
         }
 
 
-def find(source: Any, root: str | Path | None = None) -> Source:
+def find(
+    source: Any, root: str | Path | None = None, on_download: Callable[[str, int, int], None] | None = None
+) -> Source:
     """The source that a name, a path or arrays stand for.
 
     source: one of `names()`; the path of a folder, zip or tar of images in class folders; `Images`; a pair
         (pixels, labels) for `Images.from_arrays`; or a mapping of parts ("train", "val", "test") to those.
     root: where named sets are looked for first, instead of $CONVLENS_DATA.
+
+    on_download: called now and then with (file name, bytes so far, bytes in all or 0 if not known).
 
     A named set that is not on this machine is downloaded. Raises `InputError` where nothing is found.
     """
@@ -84,7 +88,7 @@ def find(source: Any, root: str | Path | None = None) -> Source:
     if isinstance(source, (tuple, list)) and len(source) == 2:
         return ArraySource.of({"train": _as_images(source)})
     if isinstance(source, (str, Path)):
-        return _find_path(source, root)
+        return _find_path(source, root, on_download)
     if hasattr(source, "read") and hasattr(source, "classes"):
         return cast(Source, source)
     raise InputError(f"data must be a name, a path, Images or a pair (pixels, labels), not {type(source).__name__}")
@@ -98,11 +102,13 @@ def _as_images(value: Any) -> Images:
     raise InputError(f"a part must be Images or a pair (pixels, labels), not {type(value).__name__}")
 
 
-def _find_path(source: str | Path, root: str | Path | None) -> Source:
+def _find_path(
+    source: str | Path, root: str | Path | None, on_download: Callable[[str, int, int], None] | None
+) -> Source:
     from convlens.data import catalogue
 
     if isinstance(source, str) and source in catalogue.SETS:
-        return catalogue.open_set(source, Path(root).expanduser() if root is not None else None)
+        return catalogue.open_set(source, Path(root).expanduser() if root is not None else None, on_download)
     path = Path(source).expanduser()
     if path.exists():
         return _open_path(path)
