@@ -43,22 +43,22 @@ def correlate(x: Array, w: Array, b: Array | None, windows: Windows, groups: int
 
 
 def correlate_backward(
-    grad: Array, x: Array | None, w: Array, windows: Windows, groups: int, *, need_x: bool = True
+    grad: Array, x: Array | None, w: Array, windows: Windows, groups: int, *, needs_x: bool = True
 ) -> tuple[Array | None, Array | None]:
     """Gradients with respect to x and w, for grad (N, C_out, H_out, W_out).
 
-    Without x only the first can be had; without `need_x` only the second is computed. What is not computed is None.
+    Without x only the first can be had; without `needs_x` only the second is computed. What is not computed is None.
     """
     n, c_out, c_in = len(grad), len(w), w.shape[1] * groups
     matrix = w.reshape(groups, c_out // groups, -1)
-    dx = np.empty((n, c_in, windows.rows.size, windows.columns.size), grad.dtype) if need_x else None
+    dx = np.empty((n, c_in, windows.rows.size, windows.columns.size), grad.dtype) if needs_x else None
 
     def work(part: slice) -> Array:
         dw = np.zeros_like(matrix)
         for images, planes in _blocks(windows, c_in, part, grad.dtype):
             if x is not None:
                 planes.place(x[images])
-            dplanes = Planes(windows, c_in, planes.images, grad.dtype) if need_x else None
+            dplanes = Planes(windows, c_in, planes.images, grad.dtype) if needs_x else None
             tiles = planes.tiles()
             buffer = _buffer(planes, tiles)
             for rows in tiles:

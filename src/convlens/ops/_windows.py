@@ -39,6 +39,21 @@ class Axis:
     dilation: int
     before: int
     output: int
+    after: int = 0
+
+    @property
+    def meetings(self) -> list[tuple[slice, slice]]:
+        """For each kernel cell: the outputs at which it lies inside the input, and the input cells it sees there."""
+        met = []
+        for i in range(self.kernel):
+            offset = i * self.dilation - self.before  # output o sees input cell o * stride + offset
+            first = max(0, -(offset // self.stride))
+            last = min(self.output - 1, (self.size - 1 - offset) // self.stride)
+            if first <= last:
+                start = first * self.stride + offset
+                stop = last * self.stride + offset + 1
+                met.append((slice(first, last + 1), slice(start, stop, self.stride)))
+        return met
 
     @property
     def taps(self) -> list[tuple[int, int]]:

@@ -1,0 +1,127 @@
+"""Transposed convolution: the linear map of a convolution's input gradient, used forwards to make images larger.
+
+Sources: Zeiler et al., "Deconvolutional networks", 2010; Dumoulin and Visin, "A guide to convolution arithmetic for
+deep learning", 2016.
+"""
+
+from typing import Any
+
+from convlens import geometry
+from convlens.ops import _checks
+from convlens.ops._checks import Array, Padding, Size
+from convlens.ops._correlate import correlate, correlate_backward
+from convlens.ops._windows import Windows
+from convlens.ops.convolution import ConvolutionGradients
+
+
+def conv_transpose2d(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    output_size: tuple[int, int] | None = None,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Array:
+    """y[n, o, p s + i d - top, q s + j d - left] += w[c, o, i, j] * x[n, c, p, q] for every c, p, q, i, j; plus b[o].
+
+    Each input pixel stamps its copy of the kernel onto the output: `conv2d` with the same weight and options, run
+    backwards. What it undoes is the shape, not the values.
+
+    Args:
+        x: images (N, C_in, H, W).
+        w: kernels (C_in, C_out / groups, K_h, K_w).
+        b: bias (C_out), or None.
+        stride, dilation: one integer, or (vertical, horizontal).
+        padding: cells cut off around the output, written as for `conv2d`; "same" gives H_out = H * s and "valid"
+            H_out = (H - 1) s + max((K_h - 1) d + 1, s), as TensorFlow does.
+        output_padding: rows and columns added below and to the right, fewer than the stride or the dilation.
+        output_size: (H_out, W_out), instead of `output_padding`.
+
+    Returns:
+        (N, C_out, H_out, W_out), H_out = (H - 1) s - top - bottom + (K_h - 1) d + 1 + output_padding.
+
+    Raises:
+        InputError: shapes, types or sizes that do not fit, or an output size that no output padding gives.
+    """
+    x, w, b = _checks.arrays(x=x, w=w, b=b)
+    windows, groups = _windows(x, w, stride, padding, output_padding, output_size, dilation, groups)
+    y, _ = correlate_backward(x, None, w, windows, groups)
+    assert y is not None
+    if b is not None:
+        _checks.expect_shape("b", b, (y.shape[1],))
+        y += b[:, None, None]
+    return y
+
+
+def conv_transpose2d_backward(
+    grad: Any,
+    x: Any,
+    w: Any,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    output_size: tuple[int, int] | None = None,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> ConvolutionGradients:
+    """Gradients of `conv_transpose2d` for grad (N, C_out, H_out, W_out).
+
+    dx is the convolution of grad with w; dw is the weight gradient of that convolution, where x is the gradient.
+    """
+    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    windows, groups = _windows(x, w, stride, padding, output_padding, output_size, dilation, groups)
+    _checks.expect_shape("grad", grad, (len(x), w.shape[1] * groups, windows.rows.size, windows.columns.size))
+    dx = correlate(grad, w, None, windows, groups)
+    _, dw = correlate_backward(x, grad, w, windows, groups, needs_x=False)
+    return ConvolutionGradients(dx, dw, grad.sum(axis=(0, 2, 3)))  # type: ignore[arg-type]
+
+
+def _windows(
+    x: Array, w: Array, stride: Any, padding: Any, output_padding: Any, output_size: Any, dilation: Any, groups: Any
+) -> tuple[Windows, int]:
+    """The convolution that this one transposes: from images of our output size to images of our input size."""
+    _, c_in, *size = _checks.dimensions("x", x, "N C_in H W")
+    kernels, c_group, *kernel = _checks.dimensions("w", w, "C_in C_out/groups K_h K_w")
+    if kernels != c_in:
+        raise _checks.InputError(f"w: shape {w.shape} is for {kernels} input channels, expected {c_in} as x has")
+    groups = _checks.grouped(groups, c_in, c_group * _checks.whole("groups", groups, 1))
+    stride = _checks.per_axis("stride", stride, 2)
+    dilation = _checks.per_axis("dilation", dilation, 2)
+    extra = _checks.per_axis("output_padding", output_padding, 2, least=0)
+    if any(extra) and output_size is not None:
+        raise _checks.InputError(f"output_padding: {output_padding!r}, expected 0 where output_size is given")
+    for e, s, d in zip(extra, stride, dilation, strict=True):
+        if e >= max(s, d):
+            raise _checks.InputError(f"output_padding: {output_padding!r}, expected less than the stride or dilation")
+    named = padding if isinstance(padding, str) else None
+    if named and any(extra):
+        raise _checks.InputError(f"output_padding: {output_padding!r}, expected 0 for padding {padding!r}")
+
+    output = tuple(
+        geometry.transposed_size(n, k, s, named, d)  # type: ignore[arg-type]
+        if named
+        else geometry.transposed_size(n, k, s, 0, d)
+        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+    )
+    around = _checks.sides(padding, output, kernel, stride, dilation)
+    if not named:
+        output = tuple(n - sum(p) + e for n, p, e in zip(output, around, extra, strict=True))
+    if min(output) < 1:
+        raise _checks.InputError(f"padding: {padding!r} leaves an output of {output}, expected at least 1 x 1")
+    if output_size is not None:
+        output = _requested(output_size, output, stride, dilation)
+    return Windows.of(output, kernel, stride, around, dilation, output=size), groups
+
+
+def _requested(output_size: Any, least: tuple[int, ...], stride: tuple, dilation: tuple) -> tuple[int, ...]:
+    """The requested output size, which must lie less than a stride (or dilation) above the least one."""
+    requested = _checks.per_axis("output_size", output_size, 2)
+    most = tuple(n + max(s, d) - 1 for n, s, d in zip(least, stride, dilation, strict=True))
+    if any(not low <= n <= high for low, n, high in zip(least, requested, most, strict=True)):
+        raise _checks.InputError(f"output_size: {output_size!r}, expected between {least} and {most}")
+    return requested
