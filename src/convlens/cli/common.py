@@ -7,8 +7,13 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from torch import nn
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
+UserModel = Annotated[
+    str | None,
+    typer.Option("--model", metavar="FILE.py:FUNCTION", help="For a run of your own network: the file that defines it."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 
 
@@ -32,3 +37,55 @@ def console(as_json: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(stderr=as_json, highlight=False)
+
+
+UserInput = Annotated[
+    str | None,
+    typer.Option("--input", metavar="CxHxW", help="Shape of one input, such as 3x224x224. [default: its own]"),
+]
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """A shape as people write it, "3x224x224". Raises `InputError` for anything else."""
+    from convlens.base.errors import InputError
+
+    parts = text.lower().replace("×", "x").split("x")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"--input {text!r}: expected numbers with x between them, channels first, such as 3x224x224")
+    return tuple(map(int, parts))
+
+
+def resolve_module(
+    reference: str, *, input: str | None = None, model: str | None = None
+) -> tuple["nn.Module", tuple[int, ...]]:
+    """The network that MODEL_OR_RUN names, and the shape of one input.
+
+    Args:
+        reference: a name of the zoo, `path/to/file.py:Function`, or a run folder.
+        input: "CxHxW" as the user typed it. A network of the zoo is built for it; a run must be able to take it.
+        model: for a run of the user's own network, the file that defines it.
+
+    Raises:
+        InputError: nothing of that name, or a file's network without `input`.
+    """
+    from pathlib import Path
+
+    from convlens import models
+    from convlens.base.errors import InputError
+    from convlens.models.build import build, is_file_reference
+
+    shape = None if input is None else parse_shape(input)
+    size = {"in_channels": shape[0], "image_size": shape[1:]} if shape and len(shape) == 3 else {}
+    if is_file_reference(reference):
+        if shape is None:
+            raise InputError(f"say what {reference} takes: --input CxHxW, such as --input 3x224x224")
+        return build(reference, **size), shape
+    if Path(reference).is_dir():
+        from convlens.deploy.predictor import load_module
+        from convlens.runs import RunFolder
+
+        module, record = load_module(RunFolder(reference), model)
+        return module, shape or tuple(record.model.input)
+    if "/" in reference or reference.endswith(".py"):
+        raise InputError(f"there is no run folder {reference} (a network in a file is path/to/file.py:Function)")
+    return models.create(reference, **size), shape or models.get(reference).input

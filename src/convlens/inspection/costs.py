@@ -14,8 +14,8 @@ from convlens.geometry import conv_macs, linear_macs
 from convlens.inspection.graph import Graph, Op, storage, tensors_in
 
 MAC_CONVENTION = (
-    "MACs: multiply-accumulates of convolutions and matrix products for one example; "
-    "biases, activations, pooling, normalisation and all else count 0."
+    "multiply-accumulates of convolutions and matrix products for one example; "
+    "biases, activations, pooling, normalisation and all else count 0"
 )
 
 

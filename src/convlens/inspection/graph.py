@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -133,7 +133,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
 
 def _refuse_unready(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
-        if isinstance(parameter, UninitializedTensorMixin):
+        if is_lazy(parameter):
             raise InputError(f"parameter {name} has no shape yet (a lazy layer): run the network once on an input")
 
 

@@ -39,6 +39,7 @@ class Layer:
         kept: those of them that stay for the backward pass in training; None if not known.
         fields: receptive field along each axis of the image; None where there is no image.
         call: index in the executed graph.
+        is_function: a function rather than a module.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Layer:
     kept: int | None
     fields: tuple[FieldMap, ...] | None
     call: int
+    is_function: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -150,9 +152,9 @@ class Summary:
         return result
 
     def __rich__(self) -> "RenderableType":
-        from convlens.inspection.summary_table import render
+        from convlens.inspection.summary_table import SummaryTable
 
-        return render(self)
+        return SummaryTable(self)
 
 
 def is_map(layer: Layer) -> bool:
@@ -204,6 +206,7 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
                 kept=None if keeps is None else keeps.get(name, 0),
                 fields=None if call.output is None else sights.fields(call.output),
                 call=index,
+                is_function=call.is_function,
             )
         )
     total = graph.input.untyped_storage().nbytes() + sum(allocated.values())
@@ -316,8 +319,3 @@ def _with_effective(summary: Summary, module: nn.Module, seed: int) -> Summary:
     )
     measured = {layer.name: result for layer, result in zip(chosen, fields, strict=True)}
     return Summary(**{**vars(summary), "effective": measured})
-
-
-def shape_text(shape: tuple[int, ...] | None) -> str:
-    """A shape for people: 64×112×112."""
-    return "–" if shape is None else "×".join(map(str, shape)) or "1"

@@ -1,0 +1,35 @@
+"""`convlens summary`: what a network consists of, layer by layer, counted from what it executes."""
+
+from typing import Annotated
+
+import typer
+
+from convlens.cli.common import Json, UserInput, UserModel, console, emit, resolve_module
+
+
+def summary(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL_OR_RUN",
+            help="A name of `convlens models`, path/to/file.py:Function, or a run folder.",
+            show_default=False,
+        ),
+    ],
+    input: UserInput = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Fold modules below this depth into one line.")] = None,
+    effective: Annotated[bool, typer.Option("--effective", help="Measure effective receptive fields too.")] = False,
+    model: UserModel = None,
+    as_json: Json = False,
+) -> None:
+    """Show a network layer by layer: shapes, parameters, multiply-accumulates, memory, receptive fields."""
+    module, shape = resolve_module(reference, input=input, model=model)
+    from convlens.inspection.summary import summarize
+
+    found = summarize(module, shape, effective=effective)
+    if as_json:
+        emit(found.to_dict())
+        return
+    from convlens.inspection.summary_table import SummaryTable
+
+    console().print(SummaryTable(found, depth))
