@@ -39,10 +39,10 @@ class FolderSource:
     """
 
     def __init__(self, container: Container | Path, name: str | None = None, notes: list[str] | None = None):
-        self._container = open_container(container) if isinstance(container, Path) else container
-        self.path = self._container.path
+        self.container = open_container(container) if isinstance(container, Path) else container
+        self.path = self.container.path
         self.name = name or _name(self.path)
-        paths, self.native = _list(self._container)
+        paths, self.native = _list(self.container)
         self.layout: Layout = lay_out(paths, str(self.path))
         self.classes = self.layout.classes
         self.notes = [*(notes or []), *self.layout.notes]
@@ -70,7 +70,7 @@ class FolderSource:
     def _key(self, preprocess: Preprocess) -> str:
         """Names the decoded pictures: by the files and everything that decoding depends on."""
         how = (_FORMAT, preprocess.size, preprocess.channels, preprocess.interpolation, PIL.__version__)
-        return hashlib.blake2b(f"{self._container.identity()} {how}".encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(f"{self.container.identity()} {how}".encode(), digest_size=16).hexdigest()
 
     def _decode(self, preprocess: Preprocess, entry: cache.Decoded, on_progress: Progress | None) -> dict:
         shape = (*preprocess.size, preprocess.channels)
@@ -90,7 +90,7 @@ class FolderSource:
         workers = min(8, os.cpu_count() or 1)
         done, total, pending = 0, len(where), deque()
         with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-            for batch, size in _batches(self._container, where, failed):
+            for batch, size in _batches(self.container, where, failed):
                 if size < _THREADS_FROM_BYTES * len(batch):
                     done += work(batch)
                     if on_progress:

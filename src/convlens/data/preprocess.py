@@ -122,7 +122,7 @@ class Preprocess:
         out = np.empty((len(pixels), *self.size, self.channels), np.uint8)
         for index, picture in enumerate(pixels):
             out[index] = self.prepare(picture)
-            if on_progress and index % 1024 == 1023:
+            if on_progress and (index % 1024 == 1023 or index + 1 == len(pixels)):
                 on_progress(index + 1, len(pixels))
         return out
 

@@ -62,10 +62,19 @@ class ArraySource:
 
     def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> dict[str, Images]:
         """See `Source.read`."""
-        return {
-            part: Images(preprocess.prepare_all(images.pixels, on_progress), images.labels, images.classes, self.name)
-            for part, images in self._load().items()
-        }
+        parts = self._load()
+        total = sum(map(len, parts.values()))
+        prepared: dict[str, Images] = {}
+        for part, images in parts.items():
+            before = sum(map(len, prepared.values()))
+            report = (lambda done, _, before=before: on_progress(before + done, total)) if on_progress else None
+            pixels = preprocess.prepare_all(images.pixels, report)
+            prepared[part] = Images(pixels, images.labels, images.classes, self.name)
+        return prepared
+
+    def raw(self) -> Mapping[str, Images]:
+        """The parts at their own size."""
+        return self._load()
 
 
 def find(

@@ -1,0 +1,190 @@
+"""`convlens data`: which data sets there are, download one, examine one."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convlens.cli.common import Json, Quiet, console, emit
+
+if TYPE_CHECKING:
+    from convlens.data.check import Findings
+
+app = typer.Typer(help="List, download and examine data sets.", no_args_is_help=True)
+
+_SHOWN = 10  # problems of a kind, on the screen; --json has all
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the data sets known by name and where they are on this machine."""
+    from convlens.data import catalogue
+
+    places = {name: catalogue.find_local(name) for name in catalogue.SETS}
+    if as_json:
+        emit({"sets": [_row(entry, places[entry.name]) for entry in catalogue.SETS.values()]})
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, justify in (("name", "left"), ("size", "right"), ("classes", "right"), ("train", "right")):
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("test", justify="right", no_wrap=True)
+    table.add_column("where", overflow="fold")
+    for entry in catalogue.SETS.values():
+        train, test = entry.counts
+        where = "built in" if entry.embedded else escape(str(places[entry.name] or "")) or "[dim]to download[/]"
+        size = "x".join(map(str, entry.native))
+        table.add_row(entry.name, size, str(entry.num_classes), f"{train:,}", f"{test:,}" if test else "-", where)
+    out = console()
+    out.print(table)
+    out.print("\nAlso: the path of a folder, zip or tar of images in class folders.", style="dim")
+
+
+def _row(entry: Any, place: Path | None) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "native": list(entry.native),
+        "num_classes": entry.num_classes,
+        "train": entry.counts[0],
+        "test": entry.counts[1],
+        "licence": entry.licence,
+        "available": entry.embedded or place is not None,
+        "path": str(place) if place else None,
+        "mirrors": sorted({url for remote in entry.remotes for url in remote.urls}),
+    }
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="A name from `convlens data list`.", show_default=False)],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Download a data set into the cache, unless it is on this machine already."""
+    from convlens.base.errors import InputError, nearest
+    from convlens.data import catalogue
+
+    if name not in catalogue.SETS:
+        known = ", ".join(catalogue.SETS)
+        raise InputError(f"no data set '{name}' to download{nearest(name, catalogue.SETS)} (known: {known})")
+    had = catalogue.find_local(name)
+    with _download_bar(quiet) as progress:
+        path = catalogue.obtain(name, on_progress=progress)
+    if as_json:
+        emit({"name": name, "path": str(path) if path else None, "downloaded": had is None and path is not None})
+    elif path is None:
+        console().print(f"{name} is built in; nothing to download")
+    else:
+        console().print(f"{name} is in {path}", soft_wrap=True, markup=False)
+
+
+@contextlib.contextmanager
+def _download_bar(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar a file, on stderr."""
+    from convlens.base.progress import bar
+
+    current: dict[str, Any] = {"name": None, "done": 0}
+    with contextlib.ExitStack() as stack:
+
+        def report(name: str, done: int, total: int) -> None:
+            if current["name"] != name:
+                stack.close()
+                current["advance"] = stack.enter_context(bar(name, total or None, quiet, unit="B"))
+                current.update(name=name, done=0)
+            current["advance"](max(0, done - current["done"]))
+            current["done"] = max(done, current["done"])
+
+        yield report
+
+
+@app.command()
+def check(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A name, folder, zip or tar.", show_default=False)],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decode every image and report counts, damaged files, odd sizes and duplicates between training and test."""
+    from convlens import data
+    from convlens.base.progress import bar
+    from convlens.data.check import check as examine
+
+    with _download_bar(quiet) as progress:
+        found = data.find(source, on_download=progress)
+    with contextlib.ExitStack() as stack:
+        state: dict[str, Any] = {"done": 0}
+
+        def report(done: int, total: int) -> None:
+            if "advance" not in state:
+                state["advance"] = stack.enter_context(bar(f"checking {found.name}", total, quiet, unit="images"))
+            state["advance"](done - state["done"])
+            state["done"] = done
+
+        findings = examine(found, report)
+    if as_json:
+        emit(_as_json(findings, found.native))
+    else:
+        _show(findings)
+
+
+def _as_json(findings: "Findings", native: tuple[int, int, int] | None) -> dict[str, Any]:
+    return {
+        "name": findings.name,
+        "classes": list(findings.classes),
+        "native": list(native) if native else None,
+        "counts": findings.counts,
+        "sizes": [{"width": w, "height": h, "n": n} for (w, h), n in findings.sizes.most_common()],
+        "modes": dict(findings.modes),
+        "rotated": findings.rotated,
+        "problems": [{"path": path, "error": why} for path, why in findings.problems],
+        "duplicates": findings.duplicates,
+        "leaks": findings.leaks,
+        "conflicts": findings.conflicts,
+        "notes": findings.notes,
+    }
+
+
+def _show(findings: "Findings") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    out = console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    for part in findings.counts:
+        table.add_column(part, justify="right")
+    for name in findings.classes:
+        table.add_row(escape(name), *(f"{counts[name]:,}" for counts in findings.counts.values()))
+    totals = (f"{sum(counts.values()):,}" for counts in findings.counts.values())
+    table.add_row("[bold]all[/]", *totals)
+    out.print(table)
+    sizes = ", ".join(f"{w} x {h} ({n:,})" for (w, h), n in findings.sizes.most_common(5))
+    more = f" and {len(findings.sizes) - 5} more" if len(findings.sizes) > 5 else ""
+    out.print(f"\nsizes (width x height): {sizes}{more}; modes: {', '.join(findings.modes)}", markup=False)
+    for note in findings.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    if findings.rotated:
+        out.print(f"{findings.rotated:,} images are turned by their EXIF tag", markup=False)
+    problems = [f"{path}: {why}" for path, why in findings.problems]
+    _list(out, "[red]cannot be decoded and will be left out[/]", problems)
+    _list(out, "[red]the same picture in different parts[/]", [" = ".join(group) for group in findings.leaks])
+    _list(out, "[red]the same picture in different classes[/]", [" = ".join(group) for group in findings.conflicts])
+    within = len(findings.duplicates) - len(findings.leaks)
+    if within:
+        out.print(f"{within:,} pictures occur more than once within a part", markup=False)
+    if not (findings.problems or findings.leaks or findings.conflicts):
+        out.print("[green]no problems found[/]")
+
+
+def _list(out: Any, heading: str, lines: list[str]) -> None:
+    if not lines:
+        return
+    out.print(f"{heading} ({len(lines):,}):")
+    for line in lines[:_SHOWN]:
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+    if len(lines) > _SHOWN:
+        out.print(f"  ... and {len(lines) - _SHOWN:,} more (--json lists them all)")

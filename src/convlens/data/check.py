@@ -1,0 +1,99 @@
+"""Looks at every picture of a source and says what a person should know before training on it."""
+
+import hashlib
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from convlens.base.errors import InputError
+from convlens.data.decode import open_image, upright
+from convlens.data.folders import FolderSource
+from convlens.data.naming import printable
+from convlens.data.sources import ArraySource, Progress, Source
+
+
+@dataclass
+class Findings:
+    """What `check` found.
+
+    counts: images by part and class. sizes: images by (W, H) as stored, modes: by Pillow mode.
+    rotated: how many are turned by an EXIF tag. problems: (path, reason) of files that cannot be decoded.
+    duplicates: groups of two or more places that hold the same picture, byte for byte.
+    leaks: those groups that lie in different parts. conflicts: those that lie in different classes.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    counts: dict[str, dict[str, int]]
+    sizes: Counter = field(default_factory=Counter)
+    modes: Counter = field(default_factory=Counter)
+    rotated: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    duplicates: list[list[str]] = field(default_factory=list)
+    leaks: list[list[str]] = field(default_factory=list)
+    conflicts: list[list[str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+_Place = tuple[str, int, str]  # (part, label, path)
+
+
+def check(source: Source, on_progress: Progress | None = None) -> Findings:
+    """Decodes every picture once. Raises `InputError` only where the source as a whole cannot be read."""
+    findings = Findings(source.name, source.classes, {}, notes=list(source.notes))
+    walk = _files if isinstance(source, FolderSource) else _arrays
+    places: dict[bytes, list[_Place]] = defaultdict(list)
+    for digest, place in walk(source, findings, on_progress):  # type: ignore[arg-type]
+        places[digest].append(place)
+        counts = findings.counts.setdefault(place[0], dict.fromkeys(source.classes, 0))
+        counts[source.classes[place[1]]] += 1
+    for group in places.values():
+        if len(group) > 1:
+            paths = [path for _, _, path in group]
+            findings.duplicates.append(paths)
+            if len({part for part, _, _ in group}) > 1:
+                findings.leaks.append(paths)
+            if len({label for _, label, _ in group}) > 1:
+                findings.conflicts.append(paths)
+    return findings
+
+
+def _files(source: FolderSource, findings: Findings, on_progress: Progress | None) -> Iterator[tuple[bytes, _Place]]:
+    where = {path: (part, label) for part, items in source.layout.parts.items() for path, label in items}
+    done = 0
+    for path, content in source.container.files():
+        if path not in where:
+            continue
+        name = printable(path)
+        try:
+            blob = content()
+            data = blob if isinstance(blob, bytes) else blob.read_bytes()
+            with open_image(io.BytesIO(data), name) as image:
+                size, mode = image.size, image.mode
+                turned = upright(image, 3, name)
+            findings.rotated += turned.size != size
+        except (InputError, OSError) as error:
+            findings.problems.append((name, str(error).removeprefix(f"{name}: ")))
+        else:
+            findings.sizes[size] += 1
+            findings.modes[mode] += 1
+            yield hashlib.sha256(data).digest(), (*where[path], name)
+        done += 1
+        if on_progress:
+            on_progress(done, len(where))
+
+
+def _arrays(source: ArraySource, findings: Findings, on_progress: Progress | None) -> Iterator[tuple[bytes, _Place]]:
+    parts = source.raw()
+    total = sum(map(len, parts.values()))
+    done = 0
+    for part, images in parts.items():
+        channels, height, width = images.shape
+        findings.sizes[width, height] += len(images)
+        findings.modes["L" if channels == 1 else "RGB"] += len(images)
+        for index, (picture, label) in enumerate(zip(images.pixels, images.labels.tolist(), strict=True)):
+            yield hashlib.sha256(picture.tobytes()).digest(), (part, label, f"{part}[{index}]")
+            done += 1
+            if on_progress and done % 1024 == 0:
+                on_progress(done, total)
