@@ -2,7 +2,7 @@
 
 # ruff: noqa: F401 - everything here is re-exported
 
-from convlens.ops import kernels
+from convlens.ops import kernels, loops
 from convlens.ops.activation import (
     clamp,
     clamp_backward,
@@ -40,6 +40,8 @@ from convlens.ops.arithmetic import (
     multiply_backward,
     power,
     power_backward,
+    scale_shift,
+    scale_shift_backward,
     subtract,
     subtract_backward,
     total,
@@ -52,7 +54,28 @@ from convlens.ops.classification_loss import (
     cross_entropy_backward,
     one_hot,
 )
+from convlens.ops.convolution import (
+    ConvolutionGradients,
+    conv1d,
+    conv1d_backward,
+    conv1x1,
+    conv1x1_backward,
+    conv2d,
+    conv2d_backward,
+    true_conv2d,
+    true_conv2d_backward,
+)
 from convlens.ops.dropout import dropout, dropout_backward, dropout_mask
+from convlens.ops.global_pooling import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_backward,
+    global_avg_pool2d,
+    global_avg_pool2d_backward,
+    global_max_pool2d,
+    global_max_pool2d_backward,
+)
 from convlens.ops.linear import (
     linear,
     linear_backward,
@@ -60,6 +83,11 @@ from convlens.ops.linear import (
     matmul_backward,
 )
 from convlens.ops.local_response import local_response_norm, local_response_norm_backward
+from convlens.ops.locally_connected import (
+    LocallyConnectedGradients,
+    locally_connected2d,
+    locally_connected2d_backward,
+)
 from convlens.ops.loss import (
     categorical_hinge,
     categorical_hinge_backward,
@@ -86,6 +114,7 @@ from convlens.ops.loss import (
     squared_hinge,
     squared_hinge_backward,
 )
+from convlens.ops.matrix import conv2d_matrix
 from convlens.ops.normalization import (
     Statistics,
     batch_norm,
@@ -107,6 +136,20 @@ from convlens.ops.penalty import (
     l2_penalty,
     l2_penalty_backward,
 )
+from convlens.ops.pooling import (
+    PoolingGradients,
+    avg_pool2d,
+    avg_pool2d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+)
+from convlens.ops.separable import (
+    SeparableGradients,
+    depthwise_conv2d,
+    depthwise_conv2d_backward,
+    separable_conv2d,
+    separable_conv2d_backward,
+)
 from convlens.ops.shape import (
     broadcast,
     broadcast_backward,
@@ -118,11 +161,14 @@ from convlens.ops.shape import (
     pad_backward,
     permute,
     permute_backward,
+    put,
+    put_backward,
     reshape,
     reshape_backward,
     take,
     take_backward,
 )
+from convlens.ops.transposed import conv_transpose2d, conv_transpose2d_backward
 from convlens.ops.upsampling import (
     linear_matrix,
     nearest_matrix,

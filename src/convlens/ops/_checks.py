@@ -1,4 +1,4 @@
-"""Checks of arguments that all operations share: one clear line naming the argument, its value and what was expected."""
+"""Checks of arguments that all operations share. Each error is one line: the argument, its value, what was expected."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -4,6 +4,7 @@ NumPy lets go of Python's lock in copies, sums and matrix products, so threads h
 matrix product is held to one thread: the parts already keep every core busy, with their copies too.
 """
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -25,7 +26,7 @@ def split(n: int, macs: int) -> list[slice]:
     """
     parts = max(1, min(n, MOST_PARTS, macs // WORTH_A_PART))
     edges = [n * p // parts for p in range(parts + 1)]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def run(work: Callable[[slice], Result], parts: list[slice]) -> list[Result]:

@@ -26,7 +26,9 @@ class LocallyConnectedGradients(NamedTuple):
 def locally_connected2d(
     x: Any, w: Any, b: Any = None, *, stride: Size = 1, padding: Padding = 0, dilation: Size = 1
 ) -> Array:
-    """y[n, o, p, q] = b[o, p, q] + sum over c, i, j of w[p, q, o, c, i, j] * x[n, c, p s + i d - top, q s + j d - left].
+    """A convolution with weights of its own at every output position (p, q):
+
+    y[n, o, p, q] = b[o, p, q] + sum over c, i, j of w[p, q, o, c, i, j] x[n, c, p s + i d - top, q s + j d - left]
 
     Args:
         x: images (N, C_in, H, W).
