@@ -38,7 +38,7 @@ def line_chart(
         return Markup()
     xs = [x for one in series for x in one.epochs]
     ys = [y for one in series for y in one.values]
-    x_ticks = [t for t in ticks(min(xs), max(xs), 7) if t == round(t)] or [min(xs)]
+    x_ticks = [t for t in ticks(min(xs), max(xs), 7) if t == round(t) and min(xs) <= t <= max(xs)] or [min(xs)]
     y_ticks = log_ticks(min(ys), max(ys)) if log else ticks(min(ys), max(ys), 5)
     to_x = _scale(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT)
     low, high = (math.log(v) if log else v for v in (min(*ys, *y_ticks), max(*ys, *y_ticks)))
@@ -76,13 +76,14 @@ def ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Numbers 1, 2 and 5 times a power of ten around low..high; only powers where they would be too many."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    factors = (1, 2, 5) if last - first <= 2 else (1,)
-    every = [float(f"{m * 10.0**e:.12g}") for e in range(first, last + 1) for m in factors]
-    below = max((t for t in every if t <= low), default=every[0])
-    above = min((t for t in every if t >= high), default=every[-1])
-    return [t for t in every if below <= t <= above]
+    """Powers of ten within low..high, eight at most; 2 and 5 times them as well where there are fewer than three."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1,), (1, 2, 5)):
+        found = [float(f"{m * 10.0**e:.12g}") for e in powers for m in factors]
+        found = [t for t in found if low <= t <= high]
+        if len(found) >= 3:
+            break
+    return found[:: math.ceil(len(found) / 8) or 1] or [low]
 
 
 def _finite(one: Series) -> Series:

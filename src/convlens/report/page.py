@@ -35,20 +35,22 @@ def write(run_folder: Path | str) -> Path:
     """
     folder = RunFolder(run_folder)
     record = folder.read_record()
+    preprocess = Preprocess.from_dict(record.preprocess)
     stored = load_evaluation(folder.path) if (folder.path / FILE).exists() else None
     page = _template().render(
         record=record,
         headline=_headline(record, stored.evaluation if stored else None),
-        facts=_facts(record),
+        facts=_facts(record, preprocess),
         counts=", ".join(f"{n:,} {_PARTS.get(part, part)}" for part, n in record.data.counts.items() if n),
-        command=command(record),
+        started=record.created.replace("T", " ").replace("+00:00", " UTC"),
+        command=command(record, preprocess),
         charts=_charts(folder.read_metrics(), number(record.results, "best_epoch")),
         confusion=_confusion(stored.evaluation) if stored else None,
         pairs=confused_pairs(stored.evaluation, 12) if stored else [],
         rows=_per_class(stored.evaluation) if stored else [],
         folded=_ROWS,
         mistakes=_mistakes(stored) if stored else [],
-        kernels=_kernels(folder, Preprocess.from_dict(record.preprocess)),
+        kernels=_kernels(folder, preprocess),
         settings=[
             ("Recipe", flat(record.recipe)),
             ("Arithmetic", flat(record.numeric)),
@@ -62,7 +64,7 @@ def write(run_folder: Path | str) -> Path:
     return folder.report
 
 
-_PARTS = {"train": "for training", "val": "for validation", "test": "for the test"}
+_PARTS = {"train": "images for training", "val": "for validation", "test": "for the test"}
 
 
 def _template() -> Any:
@@ -126,9 +128,9 @@ def _headline(record: RunRecord, evaluation: Evaluation | None) -> dict[str, Any
     return {"accuracy": accuracy, "n": n, "correct": correct, "low": low, "high": high}
 
 
-def _facts(record: RunRecord) -> list[tuple[str, str]]:
+def _facts(record: RunRecord, preprocess: Preprocess) -> list[tuple[str, str]]:
     """The tiles under the headline: (what, figure). What is not known is left out."""
-    results, height_width = record.results, record.preprocess.get("size", ["?", "?"])
+    results = record.results
     epochs, best = number(results, "epochs"), number(results, "best_epoch")
     candidates = [
         ("validation accuracy", number(results, "val", "accuracy"), percent),
@@ -136,22 +138,22 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("parameters", record.model.parameters, "{:,}".format),
         ("epochs", epochs, "{:g}".format),
         ("best epoch", best if best != epochs else None, "{:g}".format),
-        ("time of training", number(results, "seconds", "train"), duration),
-        ("time in all", number(results, "seconds", "total"), duration),
+        ("training time", number(results, "seconds", "train"), duration),
+        ("total time", number(results, "seconds", "total"), duration),
         ("images per second", number(results, "images_per_second"), "{:,.0f}".format),
         ("classes", len(record.classes), "{:,}".format),
-        ("input", "×".join(str(side) for side in height_width), str),
+        ("input", f"{preprocess.channels}×{preprocess.size[0]}×{preprocess.size[1]}", str),
     ]
     return [(what, form(value)) for what, value, form in candidates if value is not None]
 
 
-def command(record: RunRecord) -> str:
+def command(record: RunRecord, preprocess: Preprocess) -> str:
     """The command that trains the same again. Its recipe is named, with what was changed in it."""
     from convlens.training import recipe as recipes
 
     words = ["convlens", "train", record.model.name, "--data", record.data.source]
-    if record.preprocess.get("size"):
-        words += ["--size", str(record.preprocess["size"][0])]
+    if preprocess.size[0] == preprocess.size[1]:
+        words += ["--size", str(preprocess.size[0])]
     words += ["--seed", str(record.seed)]
     known = {name: dict(_leaves(recipes.load(name).model_dump(mode="json"))) for name in recipes.shipped()}
     wanted = dict(_leaves(record.recipe))
@@ -321,7 +323,7 @@ def _kernels(folder: RunFolder, preprocess: Preprocess) -> dict[str, Any] | None
         "shape": " × ".join(map(str, weight.shape)),
         "pictures": [data_uri(picture) for picture in sheet[:_KERNELS]],
         "total": len(sheet),
-        "side": 48 if side <= 12 else 72,
+        "side": 48 if side <= 12 and len(sheet) > 16 else 72,
     }
 
 
