@@ -111,10 +111,10 @@ def _windows(
     around = _checks.sides(padding, output, kernel, stride, dilation)
     if not named:
         output = tuple(n - sum(p) + e for n, p, e in zip(output, around, extra, strict=True))
-    if min(output) < 1:
-        raise _checks.InputError(f"padding: {padding!r} leaves an output of {output}, expected at least 1 x 1")
     if output_size is not None:
         output = _requested(output_size, output, stride, dilation)
+    if min(output) < 1:
+        raise _checks.InputError(f"padding: {padding!r} leaves an output of {output}, expected at least 1 x 1")
     return Windows.of(output, kernel, stride, around, dilation, output=size), groups
 
 
