@@ -164,7 +164,9 @@ def _show(findings: "Findings") -> None:
     out.print(table)
     sizes = ", ".join(f"{w} x {h} ({n:,})" for (w, h), n in findings.sizes.most_common(5))
     more = f" and {len(findings.sizes) - 5} more" if len(findings.sizes) > 5 else ""
-    out.print(f"\nsizes (width x height): {sizes}{more}; modes: {', '.join(findings.modes)}", markup=False)
+    out.print(
+        f"\nsizes (width x height): {sizes}{more}; modes: {', '.join(findings.modes)}", markup=False, soft_wrap=True
+    )
     for note in findings.notes:
         out.print(f"note: {note}", markup=False, soft_wrap=True)
     if findings.rotated:

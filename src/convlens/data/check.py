@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from convlens.base.errors import InputError
+from convlens.data.containers import DamagedMember
 from convlens.data.decode import open_image, upright
 from convlens.data.folders import FolderSource
 from convlens.data.naming import printable
 from convlens.data.sources import ArraySource, Progress, Source
+from convlens.data.tree import PARTS
 
 
 @dataclass
@@ -48,6 +50,7 @@ def check(source: Source, on_progress: Progress | None = None) -> Findings:
         places[digest].append(place)
         counts = findings.counts.setdefault(place[0], dict.fromkeys(source.classes, 0))
         counts[source.classes[place[1]]] += 1
+    findings.counts = {part: findings.counts[part] for part in PARTS if part in findings.counts}
     for group in places.values():
         if len(group) > 1:
             paths = [path for _, _, path in group]
@@ -69,13 +72,17 @@ def _files(source: FolderSource, findings: Findings, on_progress: Progress | Non
         try:
             blob = content()
             data = blob if isinstance(blob, bytes) else blob.read_bytes()
+        except (DamagedMember, OSError) as error:
+            findings.problems.append((name, str(error)))
+            continue
+        try:
             with open_image(io.BytesIO(data), name) as image:
                 size, mode = image.size, image.mode
                 turned = upright(image, 3, name)
-            findings.rotated += turned.size != size
-        except (InputError, OSError) as error:
+        except InputError as error:
             findings.problems.append((name, str(error).removeprefix(f"{name}: ")))
         else:
+            findings.rotated += turned.size != size
             findings.sizes[size] += 1
             findings.modes[mode] += 1
             yield hashlib.sha256(data).digest(), (*where[path], name)
@@ -95,5 +102,5 @@ def _arrays(source: ArraySource, findings: Findings, on_progress: Progress | Non
         for index, (picture, label) in enumerate(zip(images.pixels, images.labels.tolist(), strict=True)):
             yield hashlib.sha256(picture.tobytes()).digest(), (part, label, f"{part}[{index}]")
             done += 1
-            if on_progress and done % 1024 == 0:
+            if on_progress and (done % 1024 == 0 or done == total):
                 on_progress(done, total)

@@ -1,6 +1,7 @@
 """Folders, zip and tar archives of image files, walked member by member. Archives are never unpacked to disk."""
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import io
@@ -13,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import IO, BinaryIO, Protocol, cast
 
 from convlens.base.errors import InputError
 from convlens.data.decode import EXTENSIONS
@@ -24,6 +25,10 @@ RATIO_LIMIT, RATIO_FLOOR = 100, 1 << 20
 
 Blob = bytes | Path
 Opener = Callable[[], Blob]
+
+
+class DamagedMember(InputError):
+    """One file of a container cannot be read; the others can."""
 
 
 class Container(Protocol):
@@ -39,7 +44,7 @@ class Container(Protocol):
         """(path inside, with slashes; a function that gives content or location, to be called before the next item).
 
         Image files by name only; hidden ones and __MACOSX are left out. Raises `InputError` for an archive
-        that is damaged or not to be trusted; the function raises it for a file that cannot be read.
+        that is damaged or not to be trusted; the function raises `DamagedMember` for a single file.
         """
         ...
 
@@ -181,7 +186,7 @@ class Zip(_Archive):
         try:
             return archive.read(member)
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError) as error:
-            raise InputError(f"{printable(member.filename)}: cannot be unpacked ({error})") from error
+            raise DamagedMember(f"cannot be unpacked ({error})") from error
 
 
 class Tar(_Archive):
@@ -199,13 +204,18 @@ class Tar(_Archive):
 
     def members(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
         """(path, a function that gives the content, to be called before the next item) of every plain file."""
+        with self._damage(), self.path.open("rb") as raw:
+            unpack = _unpacker(raw.read(6))
+            raw.seek(0)
+            counted = cast(BinaryIO, _Counted(unpack(raw) if unpack else raw, self.check_total))
+            with tarfile.open(fileobj=counted, mode="r|") as archive:
+                yield from self._members(archive)
+
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        """Names the archive in any error of reading it."""
         try:
-            with self.path.open("rb") as raw:
-                unpack = _unpacker(raw.read(6))
-                raw.seek(0)
-                counted = cast(BinaryIO, _Counted(unpack(raw) if unpack else raw, self.check_total))
-                with tarfile.open(fileobj=counted, mode="r|") as archive:
-                    yield from self._members(archive)
+            yield
         except InputError:
             raise
         except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
@@ -224,7 +234,11 @@ class Tar(_Archive):
             if member.isfile():
                 file = archive.extractfile(member)
                 assert file is not None
-                yield posixpath.normpath(member.name), file.read
+                yield posixpath.normpath(member.name), lambda file=file: self._content(file)
+
+    def _content(self, file: IO[bytes]) -> bytes:
+        with self._damage():
+            return file.read()
 
 
 def _unpacker(head: bytes) -> Callable[[BinaryIO], BinaryIO] | None:

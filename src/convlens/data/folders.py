@@ -14,7 +14,7 @@ import PIL
 
 from convlens.base.errors import InputError
 from convlens.data import cache
-from convlens.data.containers import Blob, Container, open_container
+from convlens.data.containers import Blob, Container, DamagedMember, open_container
 from convlens.data.decode import open_image
 from convlens.data.images import Images
 from convlens.data.naming import printable
@@ -157,8 +157,11 @@ def _batches(
         try:
             blob = content()
             size += len(blob) if isinstance(blob, bytes) else blob.stat().st_size
-        except (InputError, FileNotFoundError) as error:
-            failed[path] = str(error) if isinstance(error, InputError) else "no longer there"
+        except DamagedMember as error:
+            failed[path] = str(error)
+            continue
+        except FileNotFoundError:
+            failed[path] = "no longer there"
             continue
         batch.append((path, blob))
         if len(batch) == _BATCH or size > _BATCH_BYTES:
@@ -190,9 +193,13 @@ def _list(container: Container) -> tuple[list[str], tuple[int, int, int] | None]
         paths.append(path)
         if (number < 64 or number % 64 == 0) and len(sizes) < 2:
             try:
-                size, grey = _header(content())
-            except InputError:
+                blob = content()
+            except DamagedMember:
                 continue  # named when the images are read
+            try:
+                size, grey = _header(blob)
+            except InputError:
+                continue  # likewise
             sizes.add(size)
             colour = colour or not grey
     native = (3 if colour else 1, *sizes.pop()) if len(sizes) == 1 else None

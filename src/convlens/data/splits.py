@@ -39,9 +39,9 @@ def split(parts: Mapping[str, Images], *, seed: int, val_fraction: float = 0.1, 
     needed = 1 + (test is None and test_fraction > 0) + (val is None and val_fraction > 0)
     _check_counts(train, needed)
     if test is None:
-        train, test = _cut(train, test_fraction, seed, "test")
+        train, test = _cut(train, test_fraction, seed, "test", leave=2 if val is None else 1)
     if val is None:
-        train, val = _cut(train, val_fraction, seed, "val")
+        train, val = _cut(train, val_fraction, seed, "val", leave=1)
     return Splits(train, val, test)
 
 
@@ -85,14 +85,14 @@ def _check_counts(train: Images, needed: int) -> None:
             )
 
 
-def _cut(images: Images, fraction: float, seed: int, part: str) -> tuple[Images, Images]:
-    """(what remains, what was cut)."""
+def _cut(images: Images, fraction: float, seed: int, part: str, leave: int) -> tuple[Images, Images]:
+    """(what remains, what was cut). leave: so many images of each class remain if it has more than that."""
     chosen = np.zeros(len(images), bool)
     if fraction > 0:
         for label in range(len(images.classes)):
             members = np.flatnonzero(images.labels == label)
             if len(members):
-                count = min(max(1, round(len(members) * fraction)), len(members) - 1)
+                count = min(max(1, round(len(members) * fraction)), max(len(members) - leave, 1))
                 order = generator(seed, "split", part, label).permutation(len(members))
                 chosen[members[order[:count]]] = True
     return images.select(~chosen), images.select(chosen)

@@ -1,0 +1,76 @@
+import pytest
+
+from convlens.base.errors import InputError
+from convlens.data.tree import lay_out
+
+
+def paths_of(layout, part="train"):
+    return [path for path, _ in layout.parts[part]]
+
+
+def test_class_folders_are_classes_in_natural_order():
+    layout = lay_out(["10/b.png", "9/a.png", "2/c.png", "2/a.png"], "t")
+    assert layout.classes == ("2", "9", "10")
+    assert layout.parts == {"train": [("2/a.png", 0), ("2/c.png", 0), ("9/a.png", 1), ("10/b.png", 2)]}
+
+
+@pytest.mark.parametrize("top", ["", "photos/", "data/photos/"])
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "valid", "testing")])
+def test_part_folders_are_parts_below_any_single_top_folder(top, names):
+    layout = lay_out([f"{top}{part}/{c}/1.jpg" for part in names for c in "ab"], "t")
+    assert layout.classes == ("a", "b")
+    assert set(layout.parts) == {"train", "val", "test"}
+    assert paths_of(layout, "val") == [f"{top}{names[1]}/a/1.jpg", f"{top}{names[1]}/b/1.jpg"]
+
+
+def test_file_name_prefixes_are_the_split_if_every_file_has_one_and_it_is_said():
+    paths = [f"p/{c}/{part}_{k}.jpg" for c in "ab" for part in ("train", "val", "test") for k in range(2)]
+    layout = lay_out(paths, "t")
+    assert {part: len(items) for part, items in layout.parts.items()} == {"train": 4, "val": 4, "test": 4}
+    assert "official split" in layout.notes[0]
+    mixed = lay_out([*paths, "p/a/other.jpg"], "t")
+    assert set(mixed.parts) == {"train"}
+    assert mixed.notes == []
+
+
+def test_files_all_called_train_are_no_split():
+    assert set(lay_out(["a/train_1.jpg", "b/train_1.jpg"], "t").parts) == {"train"}
+
+
+def test_a_class_may_be_called_train():
+    assert lay_out(["bus/1.jpg", "train/1.jpg"], "t").classes == ("bus", "train")
+
+
+def test_deeper_files_belong_to_their_class_folder():
+    layout = lay_out(["cat/black/1.jpg", "cat/2.jpg", "dog/x/y/3.jpg"], "t")
+    assert layout.classes == ("cat", "dog")
+    assert paths_of(layout) == ["cat/2.jpg", "cat/black/1.jpg", "dog/x/y/3.jpg"]
+
+
+def test_loose_files_are_left_out_with_a_note():
+    layout = lay_out(["cover.jpg", "a/1.jpg", "b/1.jpg"], "t")
+    assert layout.classes == ("a", "b")
+    assert "1 image outside the class folders left out, such as cover.jpg" in layout.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        ([], "no images in it"),
+        (["1.jpg", "2.jpg"], "2 images but no class folders"),
+        (["cat/1.jpg", "cat/2.jpg"], r"only one class \('cat'\)"),
+        (["train/cat/1.jpg", "test/cat/2.jpg"], r"only one class \('cat'\)"),
+        (["val/a/1.jpg", "test/b/2.jpg"], "no train/"),
+        (["train/a/1.jpg", "train/b/1.jpg", "extra/a/1.jpg"], "beside train/ there is extra/"),
+        (["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"], "class 'b' has images in train but none in test"),
+        (
+            ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg", "test/c/1.jpg"],
+            "class 'c' has images in test but none in train",
+        ),
+    ],
+)
+def test_trees_that_cannot_be_used_are_refused_in_one_line(paths, said):
+    with pytest.raises(InputError, match=said) as caught:
+        lay_out(paths, "my/folder")
+    assert str(caught.value).startswith("my/folder: ")
+    assert "\n" not in str(caught.value)
