@@ -1,0 +1,134 @@
+"""Atomic, durable writes and the folder lock."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from convlens.base import files
+from convlens.base.errors import InputError
+
+
+def test_a_write_replaces_the_file_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "a.bin"
+    for content in (b"old", b"", b"new" * 1000):
+        files.write_bytes(path, content)
+        assert path.read_bytes() == content
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_text_is_utf8_and_json_keeps_the_order_of_keys(tmp_path):
+    files.write_text(tmp_path / "a.txt", "Größe 数")
+    assert (tmp_path / "a.txt").read_bytes() == "Größe 数".encode()
+    files.write_json(tmp_path / "a.json", {"z": 1, "a": [2.5, None]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"z": 1, "a": [2.5, None]}
+    assert (tmp_path / "a.json").read_text().index('"z"') < (tmp_path / "a.json").read_text().index('"a"')
+
+
+def test_json_refuses_nan_and_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, 1)
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(path, float("nan"))
+    assert path.read_text() == "1\n"
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EDQUOT])
+def test_a_failure_at_any_step_keeps_the_old_file_and_is_explained(tmp_path, monkeypatch, step, code):
+    path = tmp_path / "a.bin"
+    files.write_bytes(path, b"old")
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.os, step, fail)
+    with pytest.raises(InputError, match=r"cannot write .*a\.bin: ") as caught:
+        files.write_bytes(path, b"new")
+    monkeypatch.undo()
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_an_error_that_the_user_cannot_mend_stays_what_it_is(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(files.os, "write", fail)
+    with pytest.raises(OSError, match="input/output"):
+        files.write_bytes(tmp_path / "a", b"x")
+
+
+def test_the_bytes_and_the_name_are_synced_in_that_order(tmp_path, monkeypatch):
+    order = []
+    sync, replace = os.fsync, os.replace
+
+    def spy_sync(handle):
+        order.append("folder" if os.path.isdir(f"/dev/fd/{handle}") else "file")
+        sync(handle)
+
+    def spy_replace(*names):
+        order.append("rename")
+        replace(*names)
+
+    monkeypatch.setattr(files.os, "fsync", spy_sync)
+    monkeypatch.setattr(files.os, "replace", spy_replace)
+    files.write_bytes(tmp_path / "a", b"x")
+    assert order == ["file", "rename", "folder"]
+
+
+def test_a_writer_that_gets_little_of_its_data_rid_at_a_time_writes_all(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(files.os, "write", lambda handle, data: write(handle, bytes(data[:7])))
+    files.write_bytes(tmp_path / "a", bytes(range(200)))
+    assert (tmp_path / "a").read_bytes() == bytes(range(200))
+
+
+def test_debris_of_a_killed_writer_is_removed_and_nothing_else(tmp_path):
+    for name in (".last.safetensors.17.tmp", "kept.tmp", ".lock", "run.json"):
+        (tmp_path / name).write_text("x")
+    files.remove_debris(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".lock", "kept.tmp", "run.json"]
+
+
+def test_a_folder_where_a_file_is_cannot_be_made(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(InputError, match="a file of that name exists"):
+        files.make_folder(tmp_path / "a")
+    with pytest.raises(InputError, match="is a file, not a folder"):
+        files.make_folder(tmp_path / "a" / "b")
+    assert files.make_folder(tmp_path / "c" / "d").is_dir()
+    files.make_folder(tmp_path / "c" / "d")
+
+
+_HOLDER = """
+    import sys, time
+    from pathlib import Path
+    from convlens.base.files import FolderLock
+    with FolderLock(Path(sys.argv[1])):
+        print("held", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_lock_is_for_one_process_and_ends_with_it_however_it_ends(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(_HOLDER), str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="is in use"), files.FolderLock(tmp_path):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with files.FolderLock(tmp_path):
+        pass
+    with files.FolderLock(tmp_path):  # the file of an earlier lock is no lock
+        pass
