@@ -18,7 +18,7 @@ def test_linear_agrees_with_pytorch(leading):
 
 
 def test_linear_leaves_the_input_gradient_out_where_it_is_not_wanted():
-    gradients = ops.linear_backward(np.ones((2, 3)), np.ones((2, 4)), np.ones((3, 4)), needs_x=False)
+    gradients = ops.linear_backward(np.ones((2, 3)), np.ones((2, 4)), np.ones((3, 4)), need_x=False)
     assert gradients.x is None
     assert gradients.w.shape == (3, 4)
 

@@ -7,7 +7,7 @@ import typer
 
 from convlens import __version__
 from convlens.base.errors import ConvlensError
-from convlens.cli import models
+from convlens.cli import data, doctor, evaluate, export, models, predict, report, summary, train, verify
 
 app = typer.Typer(
     name="convlens",
@@ -17,7 +17,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(predict.predict)
 app.command()(models.models)
+app.command()(summary.summary)
+app.command()(verify.verify)
+app.command()(report.report)
+app.command()(doctor.doctor)
+app.command()(export.export)
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

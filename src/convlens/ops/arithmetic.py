@@ -164,3 +164,18 @@ def _kept_shape(shape: tuple[int, ...], axis: Axes) -> tuple[int, ...]:
     axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
     reduced = {a % len(shape) for a in axes} if shape else set()
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
+
+
+def scale_shift(x: ArrayLike, *, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
+    """scale * x + shift with constants."""
+    x = as_float("x", x)
+    y = x * x.dtype.type(scale)
+    if shift:
+        y += x.dtype.type(shift)
+    return y
+
+
+def scale_shift_backward(grad: ArrayLike, x: ArrayLike, *, scale: float = 1.0, shift: float = 0.0) -> UnaryGradients:
+    """scale * grad."""
+    grad, x = as_floats(grad=grad, x=x)
+    return UnaryGradients(grad * grad.dtype.type(scale))

@@ -37,18 +37,18 @@ def linear(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> np.ndarray
     return y
 
 
-def linear_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs_x: bool = True) -> LinearGradients:
+def linear_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, need_x: bool = True) -> LinearGradients:
     """Gradients grad W, grad^T x and the sum of grad over all positions.
 
     Args:
         grad: [..., outputs].
-        needs_x: False saves the first of the two matrix products.
+        need_x: False saves the first of the two matrix products.
     """
     grad, x, w = as_floats(grad=grad, x=x, w=w)
     _check(x, w, None)
     check_same_shape(grad, (*x.shape[:-1], w.shape[0]))
     rows = grad.reshape(-1, w.shape[0])
-    gx = grad @ w if needs_x else None
+    gx = grad @ w if need_x else None
     return LinearGradients(gx, rows.T @ x.reshape(-1, w.shape[1]), rows.sum(axis=0))
 
 

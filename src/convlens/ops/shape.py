@@ -186,3 +186,29 @@ def _widths(x: np.ndarray, padding: Sequence[tuple[int, int]], mode: str) -> lis
         if n + before + after < 0 or (mode == "reflect" and max(before, after) >= n):
             raise InputError(f"padding: {padding} does not fit an input of shape {x.shape} with mode {mode!r}")
     return widths
+
+
+class PutGradients(NamedTuple):
+    """Gradients with respect to both arrays."""
+
+    x: np.ndarray
+    value: np.ndarray
+
+
+def put(x: ArrayLike, value: ArrayLike, *, index: Index) -> np.ndarray:
+    """A copy of x in which the cells x[index] hold `value` (broadcast): what `x[index] = value` does in place."""
+    x, value = as_floats(x=x, value=value)
+    y = x.copy()
+    try:
+        y[tuple(index)] = value
+    except (IndexError, ValueError):
+        raise InputError(f"value: shape {value.shape} does not fit x[{index}] of an x of shape {x.shape}") from None
+    return y
+
+
+def put_backward(grad: ArrayLike, x: ArrayLike, value: ArrayLike, *, index: Index) -> PutGradients:
+    """x receives the gradient but for the overwritten cells, `value` that of those cells."""
+    grad, x, value = as_floats(grad=grad, x=x, value=value)
+    gx = grad.copy()
+    gx[tuple(index)] = 0
+    return PutGradients(gx, unbroadcast(grad[tuple(index)], value.shape))

@@ -1,0 +1,238 @@
+"""Both engines on the same batch: is PyTorch's network the one that the NumPy operations spell out?
+
+The module runs as it is, in PyTorch; its exported program runs as a graph on `convlens.ops`. Both compute in float64, so
+what differs is arithmetic, not rounding: agreement to 1e-8 and better means that every operation, forward and backward,
+does what its page says.
+"""
+
+import copy
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from convlens.base.errors import InputError
+from convlens.base.seeds import generator
+from convlens.scratch.from_torch import from_torch
+from convlens.scratch.graph import Graph
+from convlens.scratch.operations import Mode
+
+Array = np.ndarray
+MODES = ("training", "inference")
+NOISE = 1e-13  # a gradient this much smaller than the network's largest is rounding of an exact zero
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far the engines are apart in one mode. All errors are max|a - b| / max|b| of a tensor, b PyTorch's.
+
+    Attributes:
+        forward: by node, the outputs of layers and of the network ("output 0"); updated running statistics by name.
+        gradients: by name, of the input and of every parameter.
+        zeros: gradients that are zero in exact arithmetic (as a bias before batch normalisation), where both engines
+            hold nothing but rounding; they count as equal.
+        nodes: operations in the graph, parameters and other leaves not counted.
+    """
+
+    forward: dict[str, float]
+    gradients: dict[str, float]
+    zeros: tuple[str, ...]
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The largest differences over the modes that were compared, and where they are ("training: conv1.weight")."""
+
+    forward_max_error: float
+    forward_worst: str
+    gradient_max_error: float
+    gradient_worst: str
+    nodes: int
+    batch: int
+    modes: dict[str, Comparison] = field(repr=False)
+
+    def agrees(self, tolerance: float = 1e-8) -> bool:
+        """Whether no tensor differs by more than this."""
+        return max(self.forward_max_error, self.gradient_max_error) <= tolerance
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: the figures, and the ten worst tensors of each kind in each mode."""
+
+        def worst(errors: dict[str, float]) -> dict[str, float]:
+            return dict(sorted(errors.items(), key=lambda item: -item[1])[:10])
+
+        modes = {
+            name: {"forward": worst(c.forward), "gradients": worst(c.gradients), "zeros": list(c.zeros)}
+            for name, c in self.modes.items()
+        }
+        return {**{k: v for k, v in asdict(self).items() if k != "modes"}, "modes": modes}
+
+
+def verify(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    batch: int = 4,
+    seed: int = 0,
+    mode: str | None = None,
+) -> Verification:
+    """Runs both engines in float64 on one batch of normal random numbers and compares what comes out.
+
+    Compared are the outputs (and on the way those of every layer), the running statistics after a step of training, and
+    the gradients of sum(outputs * random numbers) with respect to the input and to every parameter. Dropout uses the
+    same masks in both engines.
+
+    Args:
+        module: any network that `scratch.from_torch` can read; it is copied and not changed.
+        input_shape: of one sample.
+        batch: samples; batch normalisation over fewer than 4 is too ill-conditioned to compare.
+        seed: of the input, the gradients and the masks.
+        mode: "training", "inference", or None for both.
+
+    Raises:
+        InputError: the network cannot be traced, or holds an operation that the NumPy engine lacks.
+    """
+    if mode is not None and mode not in MODES:
+        raise InputError(f"mode: {mode!r}, expected 'training', 'inference' or None for both")
+    if batch < 1:
+        raise InputError(f"batch: {batch}, expected at least 1")
+    double = copy.deepcopy(module).to("cpu", torch.float64)
+    compared = {
+        name: _compare(double.train(name == "training"), tuple(input_shape), batch, seed, training=name == "training")
+        for name in (MODES if mode is None else (mode,))
+    }
+    forward = _largest({name: c.forward for name, c in compared.items()})
+    gradient = _largest({name: c.gradients for name, c in compared.items()})
+    return Verification(*forward, *gradient, max(c.nodes for c in compared.values()), batch, compared)
+
+
+def relative_difference(ours: Array, reference: Array) -> float:
+    """max|a - b| / max|b|; where b is all zero, 0 if a is too and else 1. Not a number anywhere gives infinity."""
+    if ours.shape != reference.shape:
+        return float("inf")
+    if not reference.size:
+        return 0.0
+    difference, scale = float(np.abs(ours - reference).max()), float(np.abs(reference).max())
+    if not np.isfinite(difference) or not np.isfinite(scale):
+        return float("inf")
+    return difference / scale if scale else float(difference > 0)
+
+
+def _compare(module: nn.Module, shape: tuple[int, ...], batch: int, seed: int, *, training: bool) -> Comparison:
+    graph = from_torch(module, shape, batch=batch, dynamic=False)
+    x = generator(seed, "verify", "input").standard_normal((batch, *shape))
+    tape = graph.run(x, training=training, seed=seed)
+
+    forward: dict[str, float] = {}
+    inputs = torch.from_numpy(x).requires_grad_()
+    with _compared_layers(module, graph, tape, forward), SharedDropout(Mode(training, seed)):
+        outputs = [t for t in _tensors(module(inputs)) if t.is_floating_point()]
+    if len(outputs) != len(tape.outputs):
+        raise InputError(f"the network gave {len(outputs)} outputs, its exported form {len(tape.outputs)}")
+    for i, (ours, reference) in enumerate(zip(tape.outputs, outputs, strict=True)):
+        forward[f"output {i}"] = relative_difference(ours, reference.detach().numpy())
+    if training:
+        buffers = dict(module.named_buffers())
+        forward |= {k: relative_difference(a, buffers[k].numpy()) for k, a in graph.buffers.items()}
+
+    grads = [generator(seed, "verify", "gradient", i).standard_normal(y.shape) for i, y in enumerate(tape.outputs)]
+    total = sum((y * torch.from_numpy(g)).sum() for y, g in zip(outputs, grads, strict=True))
+    assert isinstance(total, torch.Tensor)
+    if total.requires_grad:
+        total.backward()
+    ours = tape.backward(*grads, inputs=True)
+    gradients, zeros = _compare_gradients(module, inputs, ours.parameters, ours.inputs[0])
+    nodes = sum(node.op not in ("input", "parameter", "buffer", "constant") for node in graph.nodes)
+    return Comparison(forward, gradients, zeros, nodes)
+
+
+def _compare_gradients(
+    module: nn.Module, inputs: torch.Tensor, ours: dict[str, Array], our_input: Array | None
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Errors by name, and the names of the gradients that are nothing but rounding in both engines."""
+    pairs = {"input": (np.zeros(inputs.shape) if our_input is None else our_input, inputs.grad)}
+    pairs |= {name: (ours[name], p.grad) for name, p in module.named_parameters() if name in ours}
+    arrays = {name: (a, np.zeros(a.shape) if b is None else b.numpy()) for name, (a, b) in pairs.items()}
+    largest = max(float(np.abs(b).max(initial=0)) for _, b in arrays.values())
+    errors, zeros = {}, []
+    for name, (a, b) in arrays.items():
+        size = max(float(np.abs(a).max(initial=0)), float(np.abs(b).max(initial=0)))
+        if 0 < size <= NOISE * largest:
+            zeros.append(name)
+        errors[name] = 0.0 if size <= NOISE * largest else relative_difference(a, b)
+    for p in module.parameters():
+        p.grad = None
+    return errors, tuple(zeros)
+
+
+@contextmanager
+def _compared_layers(module: nn.Module, graph: Graph, tape: Any, errors: dict[str, float]) -> Iterator[None]:
+    """While it is open, the output of each layer that is one node of the graph is compared as soon as it exists."""
+    names = {node.name for node in graph.nodes}
+    once = {name for name in names if f"{name}#2" not in names}
+    handles = []
+    for name, layer in module.named_modules():
+        if name in once:
+
+            def hook(_layer: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
+                if isinstance(output, torch.Tensor):
+                    errors[name] = relative_difference(tape.value(name), output.detach().numpy())
+
+            handles.append(layer.register_forward_hook(hook))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class SharedDropout(TorchFunctionMode):
+    """While it is open, PyTorch's dropouts multiply by the masks that a graph would draw, in the same order."""
+
+    def __init__(self, mode: Mode):
+        super().__init__()
+        self.mode, self.count = mode, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in _DROPOUTS:
+            return func(*args, **kwargs)
+        signature, channels = _DROPOUTS[func]
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        x, rate = bound.arguments["input"], bound.arguments["p"]
+        if not bound.arguments["training"] or rate == 0:
+            return x
+        shape = (*x.shape[:2], *(1,) * (x.ndim - 2)) if channels else tuple(x.shape)
+        mask = torch.from_numpy(self.mode.mask(self.count, shape, rate))
+        self.count += 1
+        return x * (mask.to(x.dtype) / (1 - rate) if rate < 1 else torch.zeros(()))
+
+
+_DROPOUTS = {
+    F.dropout: (inspect.signature(F.dropout), False),
+    F.dropout1d: (inspect.signature(F.dropout1d), True),
+    F.dropout2d: (inspect.signature(F.dropout2d), True),
+}
+
+
+def _tensors(output: Any) -> list[torch.Tensor]:
+    """All tensors in an output, in the order of the exported program."""
+    from torch.utils import _pytree as pytree
+
+    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+
+
+def _largest(modes: dict[str, dict[str, float]]) -> tuple[float, str]:
+    """The largest error and where it is; nothing compared counts as 0."""
+    errors = {f"{mode}: {name}": e for mode, by_name in modes.items() for name, e in by_name.items()}
+    worst = max(errors, key=lambda name: errors[name], default="")
+    return errors.get(worst, 0.0), worst

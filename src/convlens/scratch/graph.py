@@ -1,0 +1,313 @@
+"""A network as a graph of operations: forward, and backward by walking it in reverse. NumPy alone.
+
+A graph is a list of nodes in an order in which every node comes after its inputs, so any network without loops can be
+written: residual additions, Inception's concatenations, dense blocks. Leaves are inputs, parameters (trained), buffers
+(running statistics) and constants; every other node applies one operation of `convlens.ops`.
+
+Forward walks the list and keeps what backward needs on a tape. Backward walks it in reverse: each node receives the
+sum of the gradients from all its users, and hands each of its inputs a share (the chain rule). A parameter that is used
+twice (tied weights) therefore receives one gradient, the sum of both.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convlens.base.errors import InputError
+from convlens.base.files import explained, write_bytes
+from convlens.scratch.operations import OPERATIONS, Call, Mode
+
+Array = np.ndarray
+LEAVES = ("input", "parameter", "buffer", "constant")
+
+
+@dataclass(frozen=True)
+class Ref:
+    """In a node's settings: the value that another node (a size) has at run time."""
+
+    node: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation of a graph.
+
+    Attributes:
+        name: unique in its graph; for parameters and buffers the name of the array.
+        op: a key of `OPERATIONS`, or one of `LEAVES`.
+        inputs: positions of the nodes whose outputs it takes, all smaller than its own; None for an argument left out.
+        settings: everything else that the operation takes.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[int | None, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Gradients:
+    """What backward gives: the gradient of each parameter by name, and of each input (None where not wanted)."""
+
+    parameters: dict[str, Array]
+    inputs: list[Array | None]
+
+
+class Tape:
+    """One forward pass, with all that its backward pass needs. Made by `Graph.run`."""
+
+    def __init__(self, graph: "Graph", calls: list[Call | None], outputs: list[Array], input_positions: list[int]):
+        self.outputs = outputs
+        self._graph, self._calls, self._inputs = graph, calls, input_positions
+
+    @property
+    def output(self) -> Array:
+        """The first output."""
+        return self.outputs[0]
+
+    def value(self, name: str) -> Array:
+        """What the node of that name gave."""
+        position = next((i for i, node in enumerate(self._graph.nodes) if node.name == name), None)
+        if position is None:
+            raise InputError(f"there is no node {name!r} in this graph")
+        call = self._calls[position]
+        assert call is not None
+        return call.output
+
+    def backward(self, *grads: Array | None, inputs: bool = False) -> Gradients:
+        """Gradients of sum_i sum(grads[i] * outputs[i]). The tape can be used once: it lets go of values on the way.
+
+        Args:
+            grads: one array for each output, of its shape; None for an output that does not count.
+            inputs: whether the gradients of the inputs are wanted too; without them some work is saved.
+        """
+        nodes, calls = self._graph.nodes, self._calls
+        if not calls:
+            raise InputError("backward: this tape was used already; run the graph again")
+        wanted = self._graph.differentiable(inputs)
+        pending = _Sum()
+        for position, output, grad in zip(self._graph.outputs, self.outputs, grads, strict=True):
+            if grad is None:
+                continue
+            grad = np.asarray(grad, output.dtype)
+            if grad.shape != output.shape:
+                raise InputError(f"grads: shape {grad.shape}, expected {output.shape}, the shape of the output")
+            pending.add(position, grad)
+        for position in range(len(nodes) - 1, -1, -1):
+            node, call = nodes[position], calls[position]
+            if node.op in LEAVES:
+                continue
+            calls[position] = None
+            grad = pending.pop(position)
+            if grad is None or call is None or not wanted[position]:
+                continue
+            call.needs = tuple(i is not None and wanted[i] for i in node.inputs)
+            shares = OPERATIONS[node.op].backward(call, grad)
+            for source, share, needed in zip(node.inputs, shares, call.needs, strict=True):
+                if needed and share is not None:
+                    assert source is not None
+                    pending.add(source, share)
+        self._calls = []
+        parameters = {
+            node.name: g if (g := pending.pop(i)) is not None else np.zeros_like(self._graph.parameters[node.name])
+            for i, node in enumerate(nodes)
+            if node.op == "parameter"
+        }
+        return Gradients(parameters, [pending.pop(i) for i in self._inputs])
+
+
+class _Sum:
+    """Gradients on their way to their nodes. What arrives first is kept as it is; more is added to a fresh array."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, Array] = {}
+        self._own: set[int] = set()
+
+    def add(self, position: int, grad: Array) -> None:
+        if position not in self._sums:
+            self._sums[position] = grad
+        elif position in self._own:
+            self._sums[position] += grad
+        else:  # the first array may belong to someone else, so it is never written to
+            self._sums[position] = self._sums[position] + grad
+            self._own.add(position)
+
+    def pop(self, position: int) -> Array | None:
+        return self._sums.pop(position, None)
+
+
+class Graph:
+    """A network: nodes, the positions of those whose values are its outputs, and its arrays by name.
+
+    Attributes:
+        parameters: trained arrays; optimisers write into them.
+        buffers: running statistics; replaced by every forward pass in training mode.
+        constants: everything else that the network holds.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        outputs: Sequence[int],
+        parameters: Mapping[str, Array],
+        buffers: Mapping[str, Array] | None = None,
+        constants: Mapping[str, Array] | None = None,
+    ):
+        self.nodes, self.outputs = list(nodes), list(outputs)
+        self.parameters, self.buffers = dict(parameters), dict(buffers or {})
+        self.constants = dict(constants or {})
+        self._last_use = self._last_uses()
+
+    def __call__(self, *inputs: Array) -> Any:
+        """Inference: the output for a batch (a tuple of them where the network has several). Keeps no tape."""
+        outputs = self._forward(inputs, Mode(), keep=False)[1]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def run(self, *inputs: Array, training: bool = False, seed: int = 0, step: int = 0) -> Tape:
+        """Forward with a tape.
+
+        Args:
+            inputs: one array for each input node, [N, ...].
+            training: dropout drops, batch normalisation uses the batch's statistics and updates the running ones.
+            seed, step: the address of the dropout masks: the same address, the same masks.
+        """
+        calls, outputs = self._forward(inputs, Mode(training, seed, step), keep=True)
+        return Tape(self, calls, outputs, [i for i, n in enumerate(self.nodes) if n.op == "input"])
+
+    def differentiable(self, inputs: bool) -> list[bool]:
+        """For each node whether a parameter (or, if asked for, an input) lies behind it."""
+        wanted: list[bool] = []
+        for node in self.nodes:
+            if node.op in LEAVES:
+                wanted.append(node.op == "parameter" or (inputs and node.op == "input"))
+            else:
+                wanted.append(any(i is not None and wanted[i] for i in node.inputs))
+        return wanted
+
+    def astype(self, dtype: Any) -> "Graph":
+        """The same network with its arrays in another floating type."""
+
+        def cast(arrays: dict[str, Array]) -> dict[str, Array]:
+            return {k: a.astype(dtype) if a.dtype.kind == "f" else a for k, a in arrays.items()}
+
+        return Graph(self.nodes, self.outputs, cast(self.parameters), cast(self.buffers), cast(self.constants))
+
+    def state(self) -> dict[str, Array]:
+        """Parameters and buffers by name, not copied."""
+        return {**self.parameters, **self.buffers}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Takes over parameters and buffers, converted to the types that they have here.
+
+        Raises:
+            InputError: a name is missing or unknown, or a shape differs; nothing is changed then.
+        """
+        own = self.state()
+        if missing := sorted(own.keys() - state.keys()):
+            raise InputError(f"the weights lack {', '.join(missing[:3])}{' and more' if missing[3:] else ''}")
+        if unknown := sorted(state.keys() - own.keys()):
+            raise InputError(f"this network has no {', '.join(unknown[:3])}{' and more' if unknown[3:] else ''}")
+        for name, array in own.items():
+            if np.shape(state[name]) != array.shape:
+                raise InputError(f"{name}: shape {np.shape(state[name])}, expected {array.shape}")
+        for arrays in (self.parameters, self.buffers):
+            for name, array in arrays.items():
+                arrays[name] = np.array(state[name], array.dtype)
+
+    def save(self, path: str | Path) -> None:
+        """Writes parameters and buffers as a safetensors file."""
+        from safetensors.numpy import save
+
+        write_bytes(Path(path), save({k: np.ascontiguousarray(a) for k, a in self.state().items()}))
+
+    def load(self, path: str | Path) -> None:
+        """Reads what `save` wrote, or any safetensors file with the same names and shapes."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        with explained("read", path):
+            try:
+                data = Path(path).read_bytes()
+            except (FileNotFoundError, IsADirectoryError):
+                raise InputError(f"there is no file {path}") from None
+        try:
+            state = load(data)
+        except SafetensorError as error:
+            raise InputError(f"{path} is not a safetensors file: {error}") from None
+        self.load_state(state)
+
+    def _forward(self, inputs: Sequence[Any], mode: Mode, *, keep: bool) -> tuple[list[Call | None], list[Array]]:
+        """Calls of all nodes (what is not needed any more is dropped at once unless `keep`), and the outputs."""
+        calls: list[Call | None] = []
+        leaves = iter(inputs)
+        expected = sum(node.op == "input" for node in self.nodes)
+        if len(inputs) != expected:
+            raise InputError(f"inputs: {len(inputs)} arrays, expected {expected}")
+        for position, node in enumerate(self.nodes):
+            if node.op in LEAVES:
+                calls.append(Call((), {}, mode, output=self._leaf(node, leaves)))
+            else:
+                calls.append(self._apply(node, calls, mode))
+            if not keep:
+                for done in self._last_use[position]:
+                    calls[done] = None
+        return calls, [call.output for i in self.outputs if (call := calls[i]) is not None]
+
+    def _leaf(self, node: Node, inputs: Iterable[Any]) -> Array:
+        if node.op == "input":
+            x = np.asarray(next(iter(inputs)))
+            shape = node.settings.get("shape")
+            if shape is not None and x.shape[1:] != tuple(shape):
+                raise InputError(f"{node.name}: shape {x.shape}, expected (N, {', '.join(map(str, shape))})")
+            return x
+        arrays = {"parameter": self.parameters, "buffer": self.buffers, "constant": self.constants}[node.op]
+        return arrays[node.name]
+
+    def _apply(self, node: Node, calls: list[Call | None], mode: Mode) -> Call:
+        arrays = tuple(None if i is None else calls[i].output for i in node.inputs)  # type: ignore[union-attr]
+        settings = _resolved(node.settings, calls)
+        call = Call(arrays, settings, mode)
+        try:
+            call.output = OPERATIONS[node.op].forward(call)
+        except InputError as error:
+            raise InputError(f"{node.name} ({node.op}): {error}") from error
+        for which, array in call.updates.items():  # new running statistics, by the position of the old ones
+            source = node.inputs[which]
+            assert source is not None
+            self.buffers[self.nodes[source].name] = array
+        return call
+
+    def _last_uses(self) -> list[list[int]]:
+        """For each position, the nodes whose values nobody wants any more after it."""
+        last = list(range(len(self.nodes)))
+        for position, node in enumerate(self.nodes):
+            for source in (*node.inputs, *_references(node.settings)):
+                if source is not None:
+                    last[source] = position
+        done: list[list[int]] = [[] for _ in self.nodes]
+        for source, position in enumerate(last):
+            if source not in self.outputs:
+                done[position].append(source)
+        return done
+
+
+def _references(value: Any) -> list[int]:
+    if isinstance(value, Ref):
+        return [value.node]
+    if isinstance(value, Mapping):
+        return [r for item in value.values() for r in _references(item)]
+    return [r for item in value for r in _references(item)] if isinstance(value, (list, tuple)) else []
+
+
+def _resolved(value: Any, calls: list[Call | None]) -> Any:
+    """Settings with every `Ref` replaced by the value it stands for."""
+    if isinstance(value, Ref):
+        call = calls[value.node]
+        assert call is not None
+        return call.output
+    if isinstance(value, Mapping):
+        return {key: _resolved(item, calls) for key, item in value.items()}
+    return type(value)(_resolved(item, calls) for item in value) if isinstance(value, (list, tuple)) else value

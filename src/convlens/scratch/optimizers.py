@@ -1,0 +1,122 @@
+"""Optimisers: each remembers what it needs about every parameter and writes the new values into the arrays.
+
+    optimizer = SGD(lr=0.05, momentum=0.9)
+    optimizer.step(graph.parameters, gradients.parameters)
+
+`lr` may be changed between steps; `fit` does so when it has a schedule. The formulas are PyTorch's, so that both
+engines walk the same path.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from convlens.base.errors import InputError
+
+Array = np.ndarray
+
+
+class Optimizer(Protocol):
+    """Anything with a learning rate that can take a step."""
+
+    lr: float
+
+    def step(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
+        """Moves every parameter (in place) along its gradient."""
+        ...
+
+
+def _not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < float("inf"):
+            raise InputError(f"{name}: {value}, expected a number not below 0")
+
+
+class SGD:
+    """Stochastic gradient descent: v = momentum * v + g,  p = p - lr * v.
+
+    Args:
+        lr: step size.
+        momentum: how much of the last step is kept; 0 for none. Source: Polyak, 1964.
+        nesterov: look ahead, p = p - lr * (g + momentum * v). Source: Nesterov, 1983; Sutskever et al., 2013.
+        weight_decay: adds weight_decay * p to the gradient (an L2 penalty of half that strength).
+    """
+
+    def __init__(self, lr: float = 0.01, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
+        _not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        if nesterov and not momentum:
+            raise InputError("nesterov: True with momentum 0, expected a momentum to look ahead along")
+        self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
+        self._velocity: dict[str, Array] = {}
+
+    def step(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
+        for name, p in parameters.items():
+            g = gradients[name]
+            if self.weight_decay:
+                g = g + self.weight_decay * p
+            if self.momentum:
+                if name not in self._velocity:
+                    self._velocity[name] = v = np.array(g)
+                else:
+                    v = self._velocity[name]
+                    v *= self.momentum
+                    v += g
+                g = g + self.momentum * v if self.nesterov else v
+            p -= self.lr * g
+
+
+class Adam:
+    """Adam: steps scaled by running means of the gradient and of its square, both corrected for their start at 0.
+
+        m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2
+        p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
+
+    `decoupled` shrinks the weights directly instead of adding to the gradient (AdamW). Sources: Kingma and Ba, 2015;
+    Loshchilov and Hutter, 2019.
+    """
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+    ):
+        _not_negative(lr=lr, eps=eps, weight_decay=weight_decay)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise InputError(f"betas: {betas}, expected two numbers from 0 to below 1")
+        self.lr, self.betas, self.eps = lr, betas, eps
+        self.weight_decay, self.decoupled = weight_decay, decoupled
+        self._steps = 0
+        self._moments: dict[str, tuple[Array, Array]] = {}
+
+    def step(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
+        self._steps += 1
+        b1, b2 = self.betas
+        correct1, correct2 = 1 - b1**self._steps, 1 - b2**self._steps
+        for name, p in parameters.items():
+            g = gradients[name]
+            if self.weight_decay and self.decoupled:
+                p *= 1 - self.lr * self.weight_decay
+            elif self.weight_decay:
+                g = g + self.weight_decay * p
+            m, v = self._moments.setdefault(name, (np.zeros_like(p), np.zeros_like(p)))
+            m *= b1
+            m += (1 - b1) * g
+            v *= b2
+            v += (1 - b2) * (g * g)
+            p -= (self.lr / correct1) * m / (np.sqrt(v / correct2) + self.eps)
+
+
+def create(name: str, lr: float, **settings: Any) -> Optimizer:
+    """`sgd`, `momentum`, `nesterov`, `adam` or `adamw` by name."""
+    if name == "sgd":
+        return SGD(lr, **settings)
+    if name in ("momentum", "nesterov"):
+        return SGD(lr, nesterov=name == "nesterov", **{"momentum": 0.9, **settings})
+    if name in ("adam", "adamw"):
+        return Adam(lr, decoupled=name == "adamw", **settings)
+    raise InputError(f"unknown optimiser {name!r} (known: sgd, momentum, nesterov, adam, adamw)")
