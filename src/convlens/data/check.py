@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from convlens.base.errors import InputError
-from convlens.data.containers import DamagedMember
+from convlens.data.containers import MemberError
 from convlens.data.decode import open_image, upright
 from convlens.data.folders import FolderSource
 from convlens.data.naming import printable
@@ -72,7 +72,7 @@ def _files(source: FolderSource, findings: Findings, on_progress: Progress | Non
         try:
             blob = content()
             data = blob if isinstance(blob, bytes) else blob.read_bytes()
-        except (DamagedMember, OSError) as error:
+        except (MemberError, OSError) as error:
             findings.problems.append((name, str(error)))
             continue
         try:

@@ -2,6 +2,7 @@
 
 import bz2
 import contextlib
+import errno
 import gzip
 import hashlib
 import io
@@ -27,7 +28,7 @@ Blob = bytes | Path
 Opener = Callable[[], Blob]
 
 
-class DamagedMember(InputError):
+class MemberError(InputError):
     """One file of a container cannot be read; the others can."""
 
 
@@ -44,7 +45,7 @@ class Container(Protocol):
         """(path inside, with slashes; a function that gives content or location, to be called before the next item).
 
         Image files by name only; hidden ones and __MACOSX are left out. Raises `InputError` for an archive
-        that is damaged or not to be trusted; the function raises `DamagedMember` for a single file.
+        that is damaged or not to be trusted; the function raises `MemberError` for a single file.
         """
         ...
 
@@ -120,17 +121,28 @@ class Folder:
                     path = prefix + entry.name
                     if entry.name.startswith(".") or entry.name == "__MACOSX":
                         continue
-                    if entry.is_dir(follow_symlinks=False):
-                        queue.append(f"{path}/")
-                    elif is_candidate(path) and entry.is_file():
-                        found.append((path, entry.stat()))
-                    elif entry.is_symlink() and entry.is_dir():
-                        links.append(f"{path}/")
+                    status = _status(entry)
+                    if status is None:
+                        continue
+                    if stat.S_ISDIR(status.st_mode):
+                        (links if entry.is_symlink() else queue).append(f"{path}/")
+                    elif stat.S_ISREG(status.st_mode) and is_candidate(path):
+                        found.append((path, status))
         except OSError as error:
-            if prefix and not folder.exists():
-                return  # a link that leads nowhere, or round in a circle
             reason = error.strerror or str(error)
             raise InputError(f"{folder}: cannot be listed ({reason}); mend its permissions or remove it") from error
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Of what a link leads to; None if it leads nowhere or round in a circle, or the entry has just gone."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
 
 
 class _Archive:
@@ -186,7 +198,7 @@ class Zip(_Archive):
         try:
             return archive.read(member)
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError) as error:
-            raise DamagedMember(f"cannot be unpacked ({error})") from error
+            raise MemberError(f"cannot be unpacked ({error})") from error
 
 
 class Tar(_Archive):

@@ -14,7 +14,7 @@ import PIL
 
 from convlens.base.errors import InputError
 from convlens.data import cache
-from convlens.data.containers import Blob, Container, DamagedMember, open_container
+from convlens.data.containers import Blob, Container, MemberError, open_container
 from convlens.data.decode import open_image
 from convlens.data.images import Images
 from convlens.data.naming import printable
@@ -157,7 +157,7 @@ def _batches(
         try:
             blob = content()
             size += len(blob) if isinstance(blob, bytes) else blob.stat().st_size
-        except DamagedMember as error:
+        except MemberError as error:
             failed[path] = str(error)
             continue
         except FileNotFoundError:
@@ -194,7 +194,7 @@ def _list(container: Container) -> tuple[list[str], tuple[int, int, int] | None]
         if (number < 64 or number % 64 == 0) and len(sizes) < 2:
             try:
                 blob = content()
-            except DamagedMember:
+            except MemberError:
                 continue  # named when the images are read
             try:
                 size, grey = _header(blob)
