@@ -114,7 +114,8 @@ PAPER = Paper(
     "Radford, Metz, Chintala", 2015,
     "Unsupervised representation learning with deep convolutional generative adversarial networks",
 )  # fmt: skip
-# a dense layer of 101 * 1024 * 16; kernels of 25: 1024 * 512, 512 * 256, 256 * 128, 128 * 3; norms 2 (1024 + 512 + 256 + 128); 3
+# 101 * 1024 * 16 in the dense layer; kernels of 25 times 1024 * 512, 512 * 256, 256 * 128 and 128 * 3;
+# norms 2 (1024 + 512 + 256 + 128); 3 biases
 register(
     Generator, "dcgan_generator", parameters=18_871_427, input=(100,), num_classes=3, paper=PAPER,
     differences=("no biases where batch norm follows",),

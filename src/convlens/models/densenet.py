@@ -137,11 +137,7 @@ for name, (growth, blocks, stem, parameters, common, published) in TABLE.items()
 
 # L layers, growth k, n = (L - 4) / 6 layers a block. With m maps a layer has 2m + 4km + 8k + 36k^2 parameters, a
 # transition 2m + m^2 / 2, the stem 27 * 2k, the last norm 2m, the head 10 (m + 1); tests/models sums them.
-for depth, growth, parameters, error in (
-    (40, 12, 176_122, None),
-    (100, 12, 769_162, 4.51),
-    (190, 40, 25_624_430, 3.46),
-):
+for depth, growth, parameters, error in ((40, 12, 176_122, None), (100, 12, 769_162, 4.51)):
     register(
         build_cifar, f"densenet_bc_{depth}_{growth}_cifar", parameters=parameters, input=(3, 32, 32), num_classes=10,
         paper=PAPER, errors={"cifar10 test, augmented": error} if error else None,

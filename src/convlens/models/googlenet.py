@@ -1,11 +1,13 @@
 """GoogLeNet: as published, in the common library's form (with its parameter names), and in a textbook's form."""
 
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from convlens.geometry import conv_size
 from convlens.models.network import Network
 from convlens.models.registry import Paper, register
 from convlens.nn import LocalResponseNorm
@@ -73,11 +75,11 @@ class Inception(nn.Module):
 class Auxiliary(nn.Module):
     """A classifier on maps halfway up, for training only: 4x4 cells, 128 maps, 1024 units."""
 
-    def __init__(self, conv: Any, before: int, num_classes: int, pool: nn.Module):
+    def __init__(self, conv: Any, before: int, num_classes: int, pool: nn.Module, cells: int):
         super().__init__()
         self.pool = pool
         self.conv = conv(before, 128, 1)
-        self.fc1 = nn.Linear(2048, 1024)
+        self.fc1 = nn.Linear(128 * cells, 1024)
         self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(0.7)
         self.fc2 = nn.Linear(1024, num_classes)
@@ -85,6 +87,14 @@ class Auxiliary(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.flatten(self.conv(self.pool(x)), 1)
         return self.fc2(self.dropout(self.relu(self.fc1(x))))
+
+
+def auxiliary_side(side: int) -> int:
+    """Cells along one axis that an auxiliary head of the published form sees: 4 for 224 pixels."""
+    side = conv_size(side, 7, 2, 3)
+    for _ in range(3):
+        side = conv_size(side, 3, 2, ceil=True)
+    return conv_size(side, 5, 3)
 
 
 class GoogLeNet(Network):
@@ -142,10 +152,12 @@ class GoogLeNet(Network):
         self.maxpool3 = pool()
         self.maxpool4 = nn.MaxPool2d(2, 2, ceil_mode=True) if form == "library" else pool()
         self.aux1 = self.aux2 = None
-        if aux:  # the paper pools 14x14 maps to 4x4; the library does so from any size
-            small: Any = partial(nn.AdaptiveAvgPool2d, (4, 4)) if form == "library" else partial(nn.AvgPool2d, 5, 3)
-            self.aux1 = Auxiliary(conv, 512, num_classes, small())
-            self.aux2 = Auxiliary(conv, 528, num_classes, small())
+        if aux:  # 14x14 maps are pooled to 4x4, in the library's form maps of any size
+            library = form == "library"
+            small = nn.AdaptiveAvgPool2d((4, 4)) if library else nn.AvgPool2d(5, 3)
+            cells = 16 if library else prod(auxiliary_side(side) for side in image_size)
+            self.aux1 = Auxiliary(conv, 512, num_classes, small, cells)
+            self.aux2 = Auxiliary(conv, 528, num_classes, small, cells)
             self.output_layers = ("fc", "aux1.fc2", "aux2.fc2")
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.dropout = nn.Dropout(dropout)

@@ -136,11 +136,19 @@ def create(
     def build(size: tuple[int, ...]) -> nn.Module:
         # Shapes first, without memory: no weight is drawn twice, and a size that does not fit costs nothing.
         with torch.device("meta"):
-            return entry.build(
-                num_classes=classes, in_channels=channels, image_size=size, **{**entry.arguments, **arguments}
-            )
+            try:
+                return entry.build(
+                    num_classes=classes, in_channels=channels, image_size=size, **{**entry.arguments, **arguments}
+                )
+            except (KeyError, TypeError, AttributeError) as error:
+                if not arguments:
+                    raise
+                given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+                raise InputError(f"network {name!r} cannot be built with {given}: {error}") from error
 
-    network = _fitting(name, build, channels, size, check=size != entry.input[1:])
+    image = len(entry.input) == 3  # otherwise the input is a vector, and the size that of an image which is made
+    probe = (lambda size: (channels, *size)) if image else (lambda size: (channels,))
+    network = _fitting(name, build, probe, size, check=size != entry.input[1:])
     device = torch.get_default_device()
     if device.type != "meta":
         network.to_empty(device=device)
@@ -148,14 +156,14 @@ def create(
     return network
 
 
-def _fitting(name: str, build: Callable[..., Any], channels: int, size: tuple[int, ...], *, check: bool) -> Any:
+def _fitting(name: str, build: Callable[..., Any], probe: Callable[..., Any], size: tuple[int, ...], *, check: bool):
     """The network at that size; where it does not fit, an `InputError` with the smallest square that does."""
 
     def attempt(size: tuple[int, ...]) -> Any:
         network = build(size)
         if check:
             training = network.training
-            network.eval()(torch.empty(1, channels, *size, device="meta"))
+            network.eval()(torch.empty(1, *probe(size), device="meta"))
             network.train(training)
         return network
 
@@ -164,17 +172,35 @@ def _fitting(name: str, build: Callable[..., Any], channels: int, size: tuple[in
     except (ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
-        for side in range(1, 513):
-            try:
-                attempt((side, side))
-            except (ValueError, RuntimeError):
-                continue
-            text = "x".join(map(str, size))
-            raise InputError(
-                f"network {name!r} does not work on images of {text} pixels (height x width): "
-                f"the smallest square that it works on is {side}x{side}"
-            ) from None
-        raise
+        side = _smallest(attempt)
+        if side is None:
+            raise
+        text = "x".join(map(str, size))
+        reason = "" if min(size) < side else f"{error}; "
+        raise InputError(
+            f"network {name!r} does not work on images of {text} pixels (height x width): "
+            f"{reason}the smallest square that it works on is {side}x{side}"
+        ) from None
+
+
+def _smallest(attempt: Callable[[tuple[int, int]], Any]) -> int | None:
+    """The smallest side of a square on which `attempt` does not fail, by doubling and then halving the gap."""
+
+    def works(side: int) -> bool:
+        try:
+            attempt((side, side))
+        except (ValueError, RuntimeError):
+            return False
+        return True
+
+    high = next((2**i for i in range(10) if works(2**i)), None)
+    if high is None:
+        return None
+    low = high // 2  # does not work, or is 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle) else (middle, high)
+    return high
 
 
 def describe(entry: ModelEntry) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class CifarResNet(Network):
         self.last = norm if preactivation else nn.Identity()
         self.fc = nn.Linear(64 * wide, num_classes)
         self.preactivation = preactivation
-        self.stages = {"stem": "bn1"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3)}
+        self.stages = {"stem": "conv1" if preactivation else "bn1"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3)}
         self.initialise()
 
     @property
@@ -136,7 +136,7 @@ PAPER = Paper("He, Zhang, Ren, Sun", 2015, "Deep residual learning for image rec
 PAPER2 = Paper("He, Zhang, Ren, Sun", 2016, "Identity mappings in deep residual networks")
 CIFAR: dict[str, Any] = {"input": (3, 32, 32), "num_classes": 10}
 
-# parameters: 97,216 n + 75,290 with n = (depth - 2) / 6
+# parameters: 97,216 n - 21,926 with n = (depth - 2) / 6
 for depth, parameters, error in (
     (20, 269_722, 8.75), (32, 464_154, 7.51), (44, 658_586, 7.17), (56, 853_018, 6.97),
     (110, 1_727_962, 6.43), (1202, 19_421_274, 7.93),
