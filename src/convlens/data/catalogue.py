@@ -197,7 +197,14 @@ SETS: dict[str, NamedSet] = {
 
 def find_local(name: str, root: Path | None = None) -> Path | None:
     """Where a named set is on this machine: in `root` (or $CONVLENS_DATA), then in the cache; None if nowhere."""
-    return next((path for folder in search_path(root) if (path := SETS[name].locate(folder))), None)
+    *own, cached = search_path(root)
+    for folder in own:
+        if path := SETS[name].locate(folder):
+            return path
+    try:
+        return SETS[name].locate(cached)
+    except InputError:  # a download that has not come to its end: it is completed, not complained about
+        return None
 
 
 def search_path(root: Path | None = None) -> list[Path]:

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from samples import TWO_CLASSES
+
+from convlens import data
+from convlens.base.errors import InputError
+from convlens.data import Images, Preprocess
+from convlens.data.check import check
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
+LABELS = np.arange(12) % 3
+
+
+def test_digits_are_those_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    official = load_digits()
+    source = data.find("digits")
+    assert (source.name, source.native, source.classes) == ("digits", (1, 8, 8), tuple("0123456789"))
+    images = source.read(Preprocess((8, 8), 1))["train"]
+    assert len(images) == 1797
+    np.testing.assert_array_equal(images.labels, official.target)
+    np.testing.assert_array_equal(images.pixels[..., 0], np.floor(official.images * 255 / 16 + 0.5).astype(np.uint8))
+
+
+def test_a_source_enlarges_with_the_very_function_that_prediction_uses():
+    preprocess = Preprocess((28, 28), 1)
+    small = data.find("digits").read(Preprocess((8, 8), 1))["train"].pixels
+    large = data.find("digits").read(preprocess)["train"].pixels
+    for index in (0, 700, 1796):
+        np.testing.assert_array_equal(large[index], preprocess.prepare(small[index]))
+
+
+def test_arrays_pairs_images_and_mappings_are_sources():
+    images = Images.from_arrays(PIXELS, LABELS, name="mine")
+    preprocess = Preprocess((6, 5), 3)
+    for given in (images, (PIXELS, LABELS), [PIXELS, LABELS], {"train": images}, {"train": (PIXELS, LABELS)}):
+        source = data.find(given)
+        assert source.native == (3, 6, 5)
+        read = source.read(preprocess)
+        assert set(read) == {"train"}
+        assert read["train"].fingerprint() == images.fingerprint()
+        assert read["train"].pixels is images.pixels or np.shares_memory(read["train"].pixels, PIXELS)
+    both = data.find({"train": (PIXELS, LABELS), "test": (PIXELS[:3], LABELS[:3])}).read(Preprocess((4, 4), 1))
+    assert {part: images.pixels.shape for part, images in both.items()} == {
+        "train": (12, 4, 4, 1),
+        "test": (3, 4, 4, 1),
+    }
+
+
+def test_a_source_is_passed_through():
+    source = data.find("digits")
+    assert data.find(source) is source
+
+
+def test_progress_counts_over_all_parts():
+    seen = []
+    source = data.find({"train": (PIXELS, LABELS), "test": (PIXELS[:3], LABELS[:3])})
+    source.read(Preprocess((4, 4), 3), lambda *now: seen.append(now))
+    assert seen[-1] == (15, 15)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("mnits", "no data set 'mnits', did you mean 'mnist'"),
+        ("no/such/folder", "no data set 'no/such/folder'"),
+        (7, "not int"),
+        ({"test": (PIXELS, LABELS)}, "no training part"),
+        ({"train": 3}, "a part must be Images"),
+        ({"train": (PIXELS, LABELS), "test": (PIXELS[:, :4], LABELS)}, "images of test are"),
+        ({"train": (PIXELS, LABELS), "test": (PIXELS, LABELS % 2)}, "classes of test differ"),
+    ],
+)
+def test_what_is_no_data_is_refused_in_one_line(given, said):
+    with pytest.raises(InputError, match=said) as caught:
+        data.find(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_root_that_is_no_folder_is_named(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="the given root is no folder"):
+        data.find("mnist", root=tmp_path / "none")
+    monkeypatch.setenv("CONVLENS_DATA", str(tmp_path / "none"))
+    with pytest.raises(InputError, match="CONVLENS_DATA is no folder"):
+        data.find("mnist")
+
+
+def test_names_lists_the_catalogue():
+    assert data.names() == ["digits", "mnist", "fashion-mnist", "cifar10", "cifar10-jpeg", "cifar100"]
+
+
+def test_a_check_finds_damage_duplicates_leaks_and_conflicts(tree):
+    files = {
+        f"{part}/{name}": seed + 100 * (part == "test")
+        for part in ("train", "test")
+        for name, seed in TWO_CLASSES.items()
+    }
+    files |= {"train/a/copy.png": 0, "test/a/leak.png": 1, "train/b/conflict.png": 2, "train/a/bad.png": b"x"}
+    findings = check(data.find(tree(files)))
+    assert findings.counts == {"train": {"a": 5, "b": 5}, "test": {"a": 5, "b": 4}}
+    assert [path for path, _ in findings.problems] == ["train/a/bad.png"]
+    assert sorted(map(sorted, findings.duplicates)) == [
+        ["test/a/leak.png", "train/a/1.png"],
+        ["train/a/0.png", "train/a/copy.png"],
+        ["train/a/2.png", "train/b/conflict.png"],
+    ]
+    assert [sorted(group) for group in findings.leaks] == [["test/a/leak.png", "train/a/1.png"]]
+    assert [sorted(group) for group in findings.conflicts] == [["train/a/2.png", "train/b/conflict.png"]]
+    assert findings.sizes == {(12, 10): 19}
+    assert findings.modes == {"RGB": 19}
+
+
+def test_a_check_of_arrays_compares_pixels():
+    findings = check(data.find({"train": (PIXELS, LABELS), "test": (PIXELS[:3], LABELS[:3])}))
+    assert findings.leaks == [[f"train[{k}]", f"test[{k}]"] for k in range(3)]
+    assert findings.sizes == {(5, 6): 15}
