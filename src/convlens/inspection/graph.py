@@ -7,6 +7,7 @@ the network: functional calls, shared weights, loops and a user's own modules ar
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,7 +121,8 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
     _refuse_unready(module)
     with _modes_restored(module, training):
         try:
-            return _run(module, (batch, *input_shape), training, fake=True)
+            with _silenced("torch._subclasses.fake_tensor"):  # it reports what we report
+                return _run(module, (batch, *input_shape), training, fake=True)
         except Exception:  # values are needed, or an operation without a fake form: count a real pass instead
             pass
         try:
@@ -135,6 +137,16 @@ def _refuse_unready(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if is_lazy(parameter):
             raise InputError(f"parameter {name} has no shape yet (a lazy layer): run the network once on an input")
+
+
+@contextlib.contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 @contextlib.contextmanager

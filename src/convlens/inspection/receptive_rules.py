@@ -201,6 +201,11 @@ def _pixel_shuffle(sights: Sights, op: Op) -> Sight:
     return Sight((*sight.dims[:-3], (Atom(shape[-3]),), *sight.dims[-2:]), sight.seen)
 
 
+@rule("channel_shuffle native_channel_shuffle")
+def _channel_shuffle(sights: Sights, op: Op) -> Sight:
+    return _along(sights, first(sights, op), [1], shape_of(op))
+
+
 @rule("pixel_unshuffle")
 def _pixel_unshuffle(sights: Sights, op: Op) -> Sight:
     shape, r = shape_of(op), op.arguments["downscale_factor"]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -11,7 +12,7 @@ from convlens.geometry import FieldMap
 from convlens.inspection.costs import MAC_CONVENTION
 from convlens.inspection.summary import Layer, Summary
 
-_WIDE = 100  # columns from which kind, memory and the parts of the receptive field find room
+_UNLIMITED = 10_000  # columns
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,18 @@ def field_texts(fields: tuple[FieldMap, ...] | None, extents: tuple[int, ...]) -
 
 @dataclass(frozen=True)
 class SummaryTable:
-    """Renders itself for the width of the console. `depth` folds modules that lie deeper."""
+    """Renders itself for the width of the console: classes, memory and offsets where they find room.
+
+    `depth` folds modules that lie deeper.
+    """
 
     summary: Summary
     depth: int | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        wide = options.max_width >= _WIDE
-        yield self._table(wide)
+        table = self._table(wide=True)
+        wide = Measurement.get(console, options.update(width=_UNLIMITED), table).maximum <= options.max_width
+        yield table if wide else self._table(wide=False)
         yield Text()
         if self.summary.effective:
             yield _effective_table(self.summary)
@@ -121,7 +126,7 @@ class SummaryTable:
     def _table(self, wide: bool) -> Table:
         s = self.summary
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", collapse_padding=True)
-        table.add_column("layer", no_wrap=True, overflow="ellipsis")
+        table.add_column("layer", overflow="ellipsis")  # the only column that gives way
         if wide:
             table.add_column("", style="dim", no_wrap=True, overflow="ellipsis")
         for heading in ["output", "parameters", "MACs", *(["memory"] if wide else []), "field"]:
@@ -140,11 +145,11 @@ class SummaryTable:
     def _cells(self, line: Line, wide: bool) -> list[RenderableType]:
         indent = "  " * line.depth
         if line.is_heading:
-            return [Text(f"{indent}{line.label}", style="dim"), *([Text(line.kind)] if wide else [])]
+            return [_name(indent + line.label, "dim"), *([Text(line.kind)] if wide else [])]
         last = line.layers[-1]
         field, jump, offset = field_texts(last.fields, self.summary.input[1:])
         cells = [
-            Text(f"{indent}{line.label}"),
+            _name(indent + line.label),
             *([Text(line.kind)] if wide else []),
             shape_text(last.output),
             _number(sum(layer.parameters for layer in line.layers)),
@@ -154,6 +159,10 @@ class SummaryTable:
             allocated = sum(layer.allocated for layer in line.layers)
             return [*cells, bytes_text(allocated) if allocated else "", field, jump, offset]
         return [*cells, field, jump and f"/{jump}"]
+
+
+def _name(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _number(value: int) -> str:

@@ -1,0 +1,304 @@
+"""The summary against tables worked out by hand, and its promises: shared once, functions counted, idle layers not."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from convlens import models
+from convlens.base.errors import InputError
+from convlens.inspection.summary import Summary, summarize
+
+
+def of(name: str) -> Summary:
+    with torch.device("meta"):
+        return summarize(models.create(name), models.get(name).input)
+
+
+def work(summary: Summary) -> list[int]:
+    """Multiply-accumulates of the layers that have any, in order."""
+    return [layer.macs for layer in summary.layers if layer.macs]
+
+
+def numbers(summary: Summary) -> list[int]:
+    return [layer.parameters for layer in summary.layers if layer.parameters]
+
+
+# Six networks by hand. Each line: outputs (channels, height, width) times what one output multiplies.
+
+
+def test_lenet5_by_hand():
+    summary = of("lenet5")
+    assert work(summary) == [
+        6 * 28 * 28 * (1 * 5 * 5),
+        16 * 10 * 10 * (6 * 5 * 5),
+        120 * (16 * 5 * 5),
+        84 * 120,
+        10 * 84,
+    ]
+    assert numbers(summary) == [6 * (25 + 1), 16 * (150 + 1), 120 * (400 + 1), 84 * (120 + 1), 10 * (84 + 1)]
+
+
+def test_alexnet_by_hand():
+    summary = of("alexnet")
+    assert work(summary) == [
+        64 * 55 * 55 * (3 * 11 * 11),
+        192 * 27 * 27 * (64 * 5 * 5),
+        384 * 13 * 13 * (192 * 3 * 3),
+        256 * 13 * 13 * (384 * 3 * 3),
+        256 * 13 * 13 * (256 * 3 * 3),
+        4096 * (256 * 6 * 6),
+        4096 * 4096,
+        1000 * 4096,
+    ]
+    assert summary.macs == 714_188_480
+
+
+def test_vgg11_by_hand():
+    summary = of("vgg11")
+    sides = [(64, 3, 224), (128, 64, 112), (256, 128, 56), (256, 256, 56)]
+    sides += [(512, 256, 28), (512, 512, 28), (512, 512, 14), (512, 512, 14)]
+    convolutions = [out * side * side * into * 9 for out, into, side in sides]
+    assert work(summary) == [*convolutions, 4096 * 512 * 7 * 7, 4096 * 4096, 1000 * 4096]
+
+
+def test_resnet18_by_hand():
+    summary = of("resnet18")
+    total = 64 * 112 * 112 * (3 * 49)
+    total += 4 * 64 * 56 * 56 * (64 * 9)
+    for channels, side in ((128, 28), (256, 14), (512, 7)):
+        plane, half = channels * side * side, channels // 2
+        total += plane * half * 9 + plane * half + 3 * plane * channels * 9  # entering, shortcut, the other three
+    total += 1000 * 512
+    assert summary.macs == total == 1_814_073_344
+
+
+def test_a_generator_of_transposed_convolutions_by_hand():
+    # Each input element meets every kernel element once, wherever the result falls.
+    net = nn.Sequential(
+        nn.ConvTranspose2d(100, 512, 4, bias=False),
+        nn.BatchNorm2d(512),
+        nn.ReLU(True),
+        nn.ConvTranspose2d(512, 256, 4, 2, 1, groups=2, bias=False),
+        nn.ConvTranspose2d(256, 3, (4, 2), (2, 1), dilation=(1, 2)),
+        nn.Tanh(),
+    )
+    summary = summarize(net, (100, 1, 1))
+    assert work(summary) == [100 * 1 * (512 * 16), 512 * 16 * (256 // 2 * 16), 256 * 64 * (3 * 8)]
+    assert numbers(summary) == [100 * 512 * 16, 1024, 512 * 128 * 16, 256 * 3 * 8 + 3]
+    assert [layer.output for layer in summary.layers if layer.macs] == [(512, 4, 4), (256, 8, 8), (3, 18, 10)]
+
+
+class Mixed(nn.Module):
+    """Groups, dilation, unequal strides, functional calls, a dense layer on planes, a product of activations."""
+
+    def __init__(self):
+        super().__init__()
+        self.grouped = nn.Conv2d(4, 8, (3, 5), stride=(2, 1), groups=4)
+        self.pointwise = nn.Parameter(torch.rand(6, 8, 1, 1))
+        self.dense = nn.Linear(16, 5)
+
+    def forward(self, x):
+        y = F.conv2d(F.relu(self.grouped(x)), self.pointwise, dilation=2)
+        rows = self.dense(y)
+        return rows, y @ y.transpose(2, 3)
+
+
+def test_groups_functions_planes_and_matrix_products_by_hand():
+    summary = summarize(Mixed(), (4, 11, 20))
+    assert [(layer.name, layer.macs) for layer in summary.layers if layer.macs] == [
+        ("grouped", 8 * 5 * 16 * (4 // 4 * 15)),
+        ("conv2d", 6 * 5 * 16 * 8),
+        ("dense", 6 * 5 * 5 * 16),
+        ("matmul", 6 * 5 * 5 * 16),
+    ]
+    assert numbers(summary) == [8 * 15 + 8, 48, 85]
+    assert {layer.name: layer.kind for layer in summary.layers if layer.is_function} == {
+        "relu": "relu", "conv2d": "conv2d", "matmul": "matmul",
+    }  # fmt: skip
+
+
+def test_attention_and_recurrence_by_hand():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.lstm = nn.LSTM(8, 6, batch_first=True)
+
+        def forward(self, x):
+            return self.lstm(self.attention(x, x, x, need_weights=False)[0])[0]
+
+    summary = summarize(Net(), (5, 8))
+    projections, scores, values = 4 * 5 * 8 * 8, 2 * 5 * 5 * 4, 2 * 5 * 5 * 4
+    assert work(summary) == [projections + scores + values, 5 * (4 * 6) * (8 + 6)]
+    assert summary.parameters == sum(p.numel() for p in Net().parameters())
+
+
+# Promises
+
+
+def test_a_shared_layer_works_at_each_use_and_has_its_parameters_once():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+            self.twin = nn.Conv2d(3, 3, 3, padding=1)
+            self.twin.weight = self.conv.weight
+
+        def forward(self, x):
+            return self.twin(self.conv(self.conv(x)))
+
+    summary = summarize(Net(), (3, 4, 4))
+    assert [layer.name for layer in summary.layers] == ["conv", "conv:2", "twin"]
+    assert [layer.macs for layer in summary.layers] == [3 * 16 * 27] * 3
+    assert [layer.parameters for layer in summary.layers] == [81 + 3, 0, 3]
+
+
+def test_layers_that_do_not_run_are_named_and_not_counted():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Conv2d(1, 2, 3)
+            self.aux = nn.Sequential(nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1))
+            self.scale = nn.Parameter(torch.ones(7))
+
+        def forward(self, x):
+            y = self.body(x)
+            return (y, self.aux(y)) if self.training else y
+
+    net = Net().train()
+    summary = summarize(net, (1, 5, 5))
+    assert [layer.name for layer in summary.layers] == ["body"]
+    assert summary.parameters == 20
+    assert summary.unused == {"scale": 7, "aux": 12}
+    assert net.training
+    assert net.aux.training
+
+
+def test_frozen_parameters_are_counted_but_not_as_trainable():
+    net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    net[0].requires_grad_(False)
+    summary = summarize(net, (4,))
+    assert (summary.parameters, summary.trainable) == (15 + 8, 8)
+
+
+def test_a_parameter_that_reaches_its_use_through_views_is_counted_there():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.flat = nn.Parameter(torch.rand(2 * 9))
+
+        def forward(self, x):
+            return F.conv2d(x, self.flat.view(2, 1, 3, 3)).relu()
+
+    assert [(layer.name, layer.parameters) for layer in summarize(Net(), (1, 5, 5)).layers] == [
+        ("conv2d", 18),
+        ("relu", 0),
+    ]
+
+
+def test_control_flow_that_depends_on_values_is_followed_on_real_numbers():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.never = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3)
+            self.norm = nn.BatchNorm2d(1)
+
+        def forward(self, x):
+            y = self.norm(self.conv(x))
+            return self.never(y) if y.abs().sum() < 0 else y
+
+    net = Net()
+    summary = summarize(net, (1, 6, 6))
+    assert summary.depends_on_values
+    assert [layer.name for layer in summary.layers][:2] == ["conv", "norm"]
+    assert summary.unused == {"never": 10}
+    assert net.norm.num_batches_tracked == 0
+
+
+def test_totals_are_the_sums_of_their_columns():
+    for name in ("googlenet_aux", "resnet18", "alexnet_2012", "lenet5_1998"):
+        summary = of(name)
+        values = summary.to_dict()
+        for key in ("parameters", "trainable", "macs"):
+            assert values[key] == sum(layer[key] for layer in values["layers"])
+        held = sum(layer["memory"]["forward"] for layer in values["layers"])
+        assert values["memory"]["forward_total"] == held + 4 * math.prod(summary.input)
+        assert summary.parameters + sum(summary.unused.values()) == models.get(name).parameters
+
+
+def test_nothing_of_the_network_changes():
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(2 * 9, 2)
+    ).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = torch.get_rng_state()
+    summarize(net, (1, 5, 5))
+    assert all(part.training for part in net.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
+
+
+# Memory, bytes of one example
+
+
+def test_memory_of_a_chain_by_hand():
+    # 1x8x8 -> conv 4x6x6 -> relu 4x6x6 -> pool 4x3x3, float32; the last two of three live while each is computed.
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
+    summary = summarize(net, (1, 8, 8))
+    x, conv, relu, pool, indices = 4 * 64, 4 * 144, 4 * 144, 4 * 36, 8 * 36
+    assert [layer.allocated for layer in summary.layers] == [conv, relu, pool + indices]
+    assert summary.memory.total == x + conv + relu + pool + indices
+    assert summary.memory.peak == max(x + conv, conv + relu, relu + pool + indices)
+    # Backward needs the input (for the kernel), the result of ReLU (which pooling shares), and which cells won.
+    assert summary.memory.training == x + relu + indices
+    assert [layer.kept for layer in summary.layers] == [0, relu, indices]
+
+
+def test_an_activation_in_place_takes_no_memory_and_a_skip_stays_alive():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+
+        def forward(self, x):
+            return x + self.b(self.a(x).relu_())
+
+    summary = summarize(Block(), (2, 4, 4))
+    assert {layer.name: layer.allocated for layer in summary.layers} == {"a": 128, "relu": 0, "b": 128, "add": 128}
+    assert summary.memory.peak == 3 * 128
+
+
+def test_half_precision_halves_the_memory():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+    single = summarize(net, (1, 8, 8))
+    half = summarize(net.to(torch.bfloat16), (1, 8, 8))
+    assert (half.dtype, half.memory.total * 2, half.memory.peak * 2) == (
+        "bfloat16",
+        single.memory.total,
+        single.memory.peak,
+    )
+
+
+# Refusals
+
+
+def test_an_input_that_does_not_fit_is_one_clear_line():
+    with pytest.raises(InputError, match=r"cannot run on an input of 3x8x8: .*channels"):
+        summarize(nn.Sequential(nn.Conv2d(1, 2, 3)), (3, 8, 8))
+
+
+def test_a_lazy_layer_that_has_not_seen_an_input_is_named():
+    with pytest.raises(InputError, match=r"0\.weight"):
+        summarize(nn.Sequential(nn.LazyLinear(3)), (4,))
+
+
+def test_hooks_are_gone_after_a_network_that_fails():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(7, 2))
+    with pytest.raises(InputError):
+        summarize(net, (1, 5, 5))
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
+    assert all(not p.grad_fn and not type(p).__name__.startswith("Fake") for p in net.parameters())
