@@ -93,6 +93,14 @@ def test_a_resumed_run_voids_what_was_logged_beyond_the_checkpoint(tmp_path, mod
     assert len(found.Tensors("recipe")) == 1
 
 
+def test_a_run_killed_in_its_first_epoch_begins_its_log_again(tmp_path, module):
+    for _ in range(2):
+        with TensorBoard(tmp_path, recipe="a = 1", images=np.zeros((2, 4, 4, 1), np.uint8)) as board:
+            board.epoch(module, _record(1))
+    found = _read(tmp_path)
+    assert len(found.Images("training images")) == len(found.Tensors("recipe")) == len(found.Scalars("loss/train")) == 1
+
+
 def test_each_epoch_is_on_disk_when_it_is_logged(tmp_path, module):
     board = TensorBoard(tmp_path)
     board.epoch(module, _record(1))

@@ -43,14 +43,17 @@ class TensorBoard:
     """What a trainer logs. Open it at the start; call `epoch` after each; `close` at the end.
 
     folder: where the event files go. first_epoch: the first epoch (from 0) that will be trained, so what was logged
-    of it and later ones before a kill is void. recipe: shown as text. images: uint8 [N, H, W, C], a batch as the
+    of it and later ones before a kill is void; at 0, earlier event files are removed. recipe: shown as text. images: uint8 [N, H, W, C], a batch as the
     network gets it before normalisation. Both are logged at the very start of a run only.
     """
 
     def __init__(
         self, folder: Path, *, first_epoch: int = 0, recipe: str | None = None, images: np.ndarray | None = None
     ):
-        self.events = EventWriter(folder, purge_step=first_epoch + 1)
+        if first_epoch == 0:
+            for void in folder.glob("events.out.tfevents.*"):
+                void.unlink()
+        self.events = EventWriter(folder, purge_step=first_epoch + 1 if first_epoch else None)
         if first_epoch == 0:
             if recipe:
                 self.events.text(0, "recipe", "\n".join(f"    {line}" for line in recipe.splitlines()))
