@@ -54,6 +54,7 @@ def test_same_padding_gives_the_size_divided_by_the_stride_rounded_up(n, k, s, d
     assert y.shape[-1] == -(-n // s)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @settings(deadline=None, max_examples=100)
 @given(N, K, D)
 def test_same_padding_without_stride_is_pytorchs(n, k, d):

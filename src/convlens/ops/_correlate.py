@@ -1,8 +1,9 @@
-"""The three matrix products of a convolution, tile by tile, for all convolutions of this package.
+"""The matrix products of a convolution, tile by tile, for all convolutions of this package.
 
-With W (C_out, C_in * K_h * K_w), P the patches of x (see `_windows`), and G the gradient of Y as (C_out, positions):
+With W the weight as (C_out, C_in * K_h * K_w), P the patches of x (see `_windows`) and G the gradient of Y as
+(C_out, positions):
 
-    Y = W @ P          dW = G @ P.T          dP = W.T @ G, added back to where P came from
+    Y = W @ P          dW = G @ P.T          dP = W.T @ G, added back to where the patches came from
 
 With groups, each group of channels has its own W, P and Y, and the products are batched over the groups.
 """
@@ -12,88 +13,134 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from convlens.ops import _parallel
+from convlens.ops._parallel import Workspace, run, split
 from convlens.ops._windows import Array, Planes, Windows
 
 
-def correlate(x: Array, w: Array, b: Array | None, windows: Windows, groups: int) -> Array:
-    """x (N, C_in, H, W), w (C_out, C_in/groups, K_h, K_w), b (C_out) or None -> (N, C_out, H_out, W_out)."""
+def correlate(
+    x: Array, w: Array, b: Array | None, windows: Windows, groups: int, *, against: Array | None = None
+) -> tuple[Array, Array | None]:
+    """Y = W @ P + b, and G @ P.T if there is a G.
+
+    Args:
+        x: (N, C_in, H, W).
+        w: (C_out, C_in / groups, K_h, K_w).
+        b: (C_out), or None.
+        against: G as images (N, C_out, H_out, W_out), or None.
+
+    Returns:
+        Y as images (N, C_out, H_out, W_out), and G @ P.T with the shape of w, or None.
+    """
     n, c_in, c_out = len(x), x.shape[1], len(w)
     y = np.empty((n, c_out, *windows.output), x.dtype)
     matrix = w.reshape(groups, c_out // groups, -1)
-    bias = None if b is None else b[:, None, None]
+    bias = 0 if b is None else b[:, None, None]
 
-    def work(part: slice) -> None:
-        for images, planes in _blocks(windows, c_in, part, x.dtype):
+    def work(part: slice, workspace: Workspace) -> Array:
+        dw = np.zeros(matrix.swapaxes(1, 2).shape, x.dtype)
+        for images, planes in _blocks(windows, c_in, part, workspace, "x"):
             planes.place(x[images])
-            tiles = planes.tiles()
-            buffer = _buffer(planes, tiles)
-            for rows in tiles:
-                patches = planes.patches(rows, buffer)
-                product = matrix @ patches.reshape(groups, matrix.shape[2], -1)
-                outputs = planes.outputs(product, rows)
-                target = y[images, :, rows]
-                if bias is None:
-                    target[...] = outputs
-                else:
-                    np.add(outputs, bias, out=target)
+            for rows in planes.tiles():
+                patches = planes.patches(rows, workspace).reshape(groups, matrix.shape[2], -1)
+                if against is not None:
+                    g = _matrix_of(against, images, rows, planes, groups, workspace)
+                    _add_weight_gradient(dw, patches, g, workspace)
+                product = workspace.array("product", (groups, matrix.shape[1], patches.shape[2]))
+                np.matmul(matrix, patches, out=product)
+                np.add(planes.outputs(product, rows), bias, out=y[images, :, rows])
+        return dw
 
-    _parallel.run(work, _parallel.split(n, windows.macs(n, c_in, c_out, groups)))
-    return y
+    parts = run(work, split(n, windows.macs(n, c_in, c_out, groups)), x.dtype)
+    return y, None if against is None else _weight_gradient(parts, w)
 
 
 def correlate_backward(
     grad: Array, x: Array | None, w: Array, windows: Windows, groups: int, *, needs_x: bool = True
 ) -> tuple[Array | None, Array | None]:
-    """Gradients with respect to x and w, for grad (N, C_out, H_out, W_out).
+    """Gradients of Y with respect to x and w, for grad (N, C_out, H_out, W_out).
 
     Without x only the first can be had; without `needs_x` only the second is computed. What is not computed is None.
     """
     n, c_out, c_in = len(grad), len(w), w.shape[1] * groups
+    if x is not None and needs_x and windows.reversible(c_in, c_out):
+        return _backward_as_correlation(grad, x, w, windows, groups)
     matrix = w.reshape(groups, c_out // groups, -1)
     dx = np.empty((n, c_in, windows.rows.size, windows.columns.size), grad.dtype) if needs_x else None
 
-    def work(part: slice) -> Array:
-        dw = np.zeros_like(matrix)
-        for images, planes in _blocks(windows, c_in, part, grad.dtype):
+    def work(part: slice, workspace: Workspace) -> Array:
+        dw = np.zeros(matrix.swapaxes(1, 2).shape, grad.dtype)
+        for images, planes, dplanes in _blocks(windows, c_in, part, workspace, "x", "dx"):
             if x is not None:
                 planes.place(x[images])
-            dplanes = Planes(windows, c_in, planes.images, grad.dtype) if needs_x else None
-            tiles = planes.tiles()
-            buffer = _buffer(planes, tiles)
-            for rows in tiles:
-                columns = math.prod(planes.tile_shape(rows))
-                g = np.zeros((c_out, columns), grad.dtype)
-                planes.outputs(g, rows)[...] = grad[images, :, rows]
-                g = g.reshape(groups, c_out // groups, columns)
+            dplanes.clear()
+            for rows in planes.tiles():
+                g = _matrix_of(grad, images, rows, planes, groups, workspace)
                 if x is not None:
-                    patches = planes.patches(rows, buffer).reshape(groups, -1, columns)
-                    dw += g @ patches.swapaxes(1, 2)
-                if dplanes is not None:
-                    patches = planes.shaped(buffer, rows)
-                    np.matmul(matrix.swapaxes(1, 2), g, out=patches.reshape(groups, -1, columns))
+                    _add_weight_gradient(dw, planes.patches(rows, workspace), g, workspace)
+                if dx is not None:
+                    patches = dplanes.patch_room(rows, workspace)
+                    np.matmul(matrix.swapaxes(1, 2), g, out=patches.reshape(groups, -1, g.shape[2]))
                     dplanes.add_patches(patches, rows)
-            if dplanes is not None:
+            if dx is not None:
                 dplanes.collect(dx[images])
         return dw
 
-    parts = _parallel.run(work, _parallel.split(n, windows.macs(n, c_in, c_out, groups)))
-    return dx, None if x is None else sum(parts).reshape(w.shape)
+    parts = run(work, split(n, windows.macs(n, c_in, c_out, groups)), grad.dtype)
+    return dx, None if x is None else _weight_gradient(parts, w)
 
 
-def _blocks(windows: Windows, channels: int, part: slice, dtype: np.dtype) -> Iterator[tuple[slice, Planes]]:
-    """The images of a part, a few at a time, with the memory to lay them out in (the same for blocks of one size)."""
+def _backward_as_correlation(
+    grad: Array, x: Array, w: Array, windows: Windows, groups: int
+) -> tuple[Array | None, Array | None]:
+    """The same for stride 1, where the backward pass is itself a correlation: each input cell looks back at outputs.
+
+    The kernel is flipped and its channels change places; then dx = W' @ P' and dW' = X @ P'.T for patches P' of grad.
+    One set of patches serves both, and nothing needs adding up.
+    """
+    c_out, c_group, k_h, k_w = w.shape
+
+    def flipped(w: Array, c_out: int, c_group: int) -> Array:
+        """(C_out, C_in / groups, ...) to (C_in, C_out / groups, ...), each kernel turned upside down; and back."""
+        turned = w.reshape(groups, c_out // groups, c_group, k_h, k_w)[..., ::-1, ::-1].swapaxes(1, 2)
+        return np.ascontiguousarray(turned).reshape(c_group * groups, c_out // groups, k_h, k_w)
+
+    dx, dw = correlate(grad, flipped(w, c_out, c_group), None, windows.reversed(), groups, against=x)
+    assert dw is not None
+    return dx, flipped(dw, c_group * groups, c_out // groups)
+
+
+def _blocks(
+    windows: Windows, channels: int, part: slice, workspace: Workspace, *names: str
+) -> Iterator[tuple[slice, *tuple[Planes, ...]]]:
+    """The images of a part, a few at a time, with memory to lay them out in: one for each name."""
     step = windows.images_side_by_side(part.stop - part.start)
-    planes = None
+    planes: list[Planes] = []
     for start in range(part.start, part.stop, step):
         images = slice(start, min(start + step, part.stop))
-        if planes is None or planes.images != images.stop - start:
-            planes = Planes(windows, channels, images.stop - start, dtype)
-        yield images, planes
+        if not planes or planes[0].images != images.stop - start:
+            planes = [Planes(windows, channels, images.stop - start, workspace, name) for name in names]
+        yield images, *planes
 
 
-def _buffer(planes: Planes, tiles: list[slice]) -> Array:
-    """Room for P of the largest tile."""
-    largest = max(tiles, key=lambda rows: rows.stop - rows.start)
-    cells = planes.channels * len(planes.windows.taps) * math.prod(planes.tile_shape(largest))
-    return np.empty(cells, planes.memory.dtype)
+def _matrix_of(images: Array, block: slice, rows: slice, planes: Planes, groups: int, workspace: Workspace) -> Array:
+    """These rows of output-sized images as a matrix (groups, C_out / groups, columns of P), junk zero."""
+    channels, columns = images.shape[1], math.prod(planes.tile_shape(rows))
+    matrix = workspace.array("matrix", (groups, channels // groups, columns))
+    if planes.columns != planes.windows.columns.output:
+        matrix.fill(0)
+    planes.outputs(matrix, rows)[...] = images[block, :, rows]
+    return matrix
+
+
+def _add_weight_gradient(dw: Array, patches: Array, g: Array, workspace: Workspace) -> None:
+    """dW.T += P @ G.T, which has the larger matrix in front: faster than G @ P.T."""
+    patches = patches.reshape(len(g), -1, g.shape[2])
+    dw += np.matmul(patches, g.swapaxes(1, 2), out=workspace.array("dw", dw.shape))
+
+
+def _weight_gradient(parts: list[Array], w: Array) -> Array:
+    """The sum of the parts' dW.T, with the shape of w."""
+    dw = parts[0]
+    for part in parts[1:]:
+        dw += part
+    return np.ascontiguousarray(dw.swapaxes(1, 2)).reshape(w.shape)

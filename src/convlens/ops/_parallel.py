@@ -5,6 +5,7 @@ matrix product is held to one thread: the parts already keep every core busy, wi
 """
 
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -12,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 Result = TypeVar("Result")
 WORTH_A_PART = 4_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
-MOST_PARTS = 16
+MOST_PARTS = 8
 
 
 def split(n: int, macs: int) -> list[slice]:
@@ -29,12 +31,34 @@ def split(n: int, macs: int) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
-def run(work: Callable[[slice], Result], parts: list[slice]) -> list[Result]:
-    """`work` of each part, in order."""
+class Workspace:
+    """Memory that one thread uses again and again, by name, instead of asking for it anew (which costs page faults)."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype, self.memory = dtype, {}
+
+    def array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """An array of this shape with arbitrary content, good until the next one of the same name."""
+        size = math.prod(shape)
+        if name not in self.memory or self.memory[name].size < size:
+            self.memory[name] = np.empty(size, self.dtype)
+        return self.memory[name][:size].reshape(shape)
+
+
+def run(work: Callable[[slice, Workspace], Result], parts: list[slice], dtype: np.dtype) -> list[Result]:
+    """`work(part, workspace)` of each part, in order."""
     if len(parts) == 1 or threading.current_thread().name.startswith(_NAME) or _threads() == 1:
-        return [work(part) for part in parts]
+        workspace = Workspace(dtype)
+        return [work(part, workspace) for part in parts]
+    own = threading.local()
+
+    def work_here(part: slice) -> Result:
+        if not hasattr(own, "workspace"):
+            own.workspace = Workspace(dtype)
+        return work(part, own.workspace)
+
     with _one_thread_a_product:
-        return list(_pool().map(work, parts))
+        return list(_pool().map(work_here, parts))
 
 
 _NAME = "convlens-ops"

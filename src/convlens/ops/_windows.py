@@ -20,12 +20,13 @@ from math import prod
 import numpy as np
 
 from convlens.geometry import conv_size
+from convlens.ops._parallel import Workspace
 
 Array = np.ndarray
 
 CACHE = 1 << 20  # bytes of one tile of P: about half a core's second-level cache
-LONG_ROW = 12  # outputs a row from which one image at a time is faster than several side by side
-SIDE_BY_SIDE = 16  # images
+LONG_ROW = 32  # outputs a row from which one image at a time is faster than several side by side
+SIDE_BY_SIDE = 16  # images, half as many where rows are not that short
 LEAST_COLUMNS = 256  # of P, so that the matrix product has something to work on
 
 
@@ -123,7 +124,25 @@ class Windows:
         ]
 
     def images_side_by_side(self, n: int) -> int:
-        return 1 if self.columns.output >= LONG_ROW else max(1, min(n, SIDE_BY_SIDE))
+        """How many of n images to lay out together, so that what a kernel cell sees of a row is a long run."""
+        row, positions = self.columns.output, prod(self.output)
+        if row >= LONG_ROW or (len(self.taps) == 1 and positions >= LEAST_COLUMNS // 2):
+            return 1
+        return max(1, min(n, SIDE_BY_SIDE if row < LONG_ROW // 2 else SIDE_BY_SIDE // 2))
+
+    def reversible(self, in_channels: int, out_channels: int) -> bool:
+        """Whether the backward pass is a correlation as well (stride 1), and one with not many more products."""
+        steps = self.rows.stride == self.columns.stride == 1
+        return steps and out_channels * self.rows.size * self.columns.size <= 2 * in_channels * prod(self.output)
+
+    def reversed(self) -> "Windows":
+        """At stride 1, how input cells look back at the outputs that saw them, with the kernel flipped."""
+        return Windows(
+            *(
+                Axis(a.output, a.kernel, 1, a.dilation, (a.kernel - 1) * a.dilation - a.before, a.size)
+                for a in (self.rows, self.columns)
+            )
+        )
 
     def macs(self, n: int, in_channels: int, out_channels: int, groups: int) -> int:
         return n * prod(self.output) * len(self.taps) * in_channels * out_channels // groups
@@ -132,13 +151,14 @@ class Windows:
 class Planes:
     """A few images as phases: memory (C, phases, cells), cell (y, x) of image n at ((y * width) + x) * images + n."""
 
-    def __init__(self, windows: Windows, channels: int, images: int, dtype: np.dtype) -> None:
+    def __init__(self, windows: Windows, channels: int, images: int, workspace: Workspace, name: str) -> None:
         self.windows, self.channels, self.images = windows, channels, images
         rows, columns = windows.rows, windows.columns
         self.width = columns.cells
         slack = self.width - columns.output  # the last junk columns look past the end
         phases = len(rows.phases) * len(columns.phases)
-        self.memory = np.zeros((channels, phases, (rows.cells * self.width + slack) * images), dtype)
+        self.memory = workspace.array(name, (channels, phases, (rows.cells * self.width + slack) * images))
+        self.clear()
         self.grid = self.memory[..., : rows.cells * self.width * images].reshape(
             channels, len(rows.phases), len(columns.phases), rows.cells, self.width, images
         )
@@ -151,6 +171,9 @@ class Planes:
             for q, phase_x in enumerate(self.windows.columns.phases):
                 x_from, x_to = self.windows.columns.interior(phase_x)
                 yield x[:, :, y_from, x_from].transpose(1, 2, 3, 0), self.grid[:, p, q, y_to, x_to]
+
+    def clear(self) -> None:
+        self.memory.fill(0)
 
     def place(self, x: Array) -> None:
         """Lays images (n, C, H, W) out; the padding around them is zero from the start and stays so."""
@@ -188,9 +211,13 @@ class Planes:
         run = slice(right * self.images, (right + self.columns) * self.images)
         return grid[:, phase, rows.start + down : rows.stop + down, run]
 
-    def patches(self, rows: slice, buffer: Array) -> Array:
-        """P of a tile, (C, taps, *tile_shape), in (the beginning of) a flat buffer."""
-        patches = self.shaped(buffer, rows)
+    def patch_room(self, rows: slice, workspace: Workspace) -> Array:
+        """Memory for P of a tile, (C, taps, *tile_shape)."""
+        return workspace.array("patches", (self.channels, len(self.windows.taps), *self.tile_shape(rows)))
+
+    def patches(self, rows: slice, workspace: Workspace) -> Array:
+        """P of a tile, (C, taps, *tile_shape)."""
+        patches = self.patch_room(rows, workspace)
         for t, tap in enumerate(self.windows.taps):
             patches[:, t] = self.seen(tap, rows)
         return patches
@@ -200,10 +227,6 @@ class Planes:
         for t, tap in enumerate(self.windows.taps):
             seen = self.seen(tap, rows)
             seen += patches[:, t]
-
-    def shaped(self, buffer: Array, rows: slice) -> Array:
-        shape = (self.channels, len(self.windows.taps), *self.tile_shape(rows))
-        return buffer[: prod(shape)].reshape(shape)
 
     def outputs(self, y: Array, rows: slice) -> Array:
         """View (images, C_out, rows, columns) of a matrix (C_out, columns of P), junk left out."""

@@ -55,7 +55,7 @@ def conv2d(
     windows, groups = _windows(x, w, stride, padding, dilation, groups)
     if b is not None:
         _checks.expect_shape("b", b, (len(w),))
-    return correlate(x, w, b, windows, groups)
+    return correlate(x, w, b, windows, groups)[0]
 
 
 def conv2d_backward(
@@ -135,7 +135,9 @@ def conv1d_backward(
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
     options = _one_axis(x, w, stride, padding, dilation)
     _checks.dimensions("grad", grad, "N C_out L_out")
-    dx, dw, db = conv2d_backward(grad[:, :, None], x[:, :, None], w[:, :, None], **options, groups=groups, needs_x=needs_x)
+    dx, dw, db = conv2d_backward(
+        grad[:, :, None], x[:, :, None], w[:, :, None], **options, groups=groups, needs_x=needs_x
+    )
     return ConvolutionGradients(dx[:, :, 0] if needs_x else None, dw[:, :, 0], db)  # type: ignore[arg-type]
 
 

@@ -142,12 +142,12 @@ def _in_blocks(work: Callable[..., Array], x: Array, axes: tuple[Axis, Axis], *m
     step = max(1, CACHE // max(1, x[:1].nbytes))
     taps = axes[0].kernel + axes[1].kernel
 
-    def part(images: slice) -> list[Array]:
+    def part(images: slice, _: _parallel.Workspace) -> list[Array]:
         edges = range(images.start, images.stop, step)
         blocks = [slice(start, min(start + step, images.stop)) for start in edges]
         return [work(x[block], *(a[block] for a in more)) for block in blocks]
 
-    results = _parallel.run(part, _parallel.split(len(x), 8 * taps * x.size))
+    results = _parallel.run(part, _parallel.split(len(x), 8 * taps * x.size), x.dtype)
     blocks = [block for result in results for block in result]
     return np.concatenate(blocks) if blocks else work(x, *more)
 

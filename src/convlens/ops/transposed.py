@@ -76,8 +76,7 @@ def conv_transpose2d_backward(
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
     windows, groups = _windows(x, w, stride, padding, output_padding, output_size, dilation, groups)
     _checks.expect_shape("grad", grad, (len(x), w.shape[1] * groups, windows.rows.size, windows.columns.size))
-    dx = correlate(grad, w, None, windows, groups)
-    _, dw = correlate_backward(x, grad, w, windows, groups, needs_x=False)
+    dx, dw = correlate(grad, w, None, windows, groups, against=x)
     return ConvolutionGradients(dx, dw, grad.sum(axis=(0, 2, 3)))  # type: ignore[arg-type]
 
 

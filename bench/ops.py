@@ -1,0 +1,175 @@
+"""NumPy operations against PyTorch: time(ours) / time(PyTorch), forward + backward, float32, batch 64.
+
+    python bench/ops.py [--repetitions N] [--only NAME] [--out FILE]
+
+Both sides compute the output and the gradients of input, weight and bias. They take turns, so that a busy machine slows
+both; PyTorch runs in both memory formats and the better median counts; ours gets plain (N, C, H, W) arrays. Threads are
+left at each library's default. Peak memory is what the resident set grew by at most during one forward + backward
+(Linux only). Writes bench/results/ops.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from convlens import ops
+
+BATCH = 64
+GOAL_MEAN, GOAL_EACH = 1.8, 4.0
+
+# name: (shape of one image, shape of the weight, options)
+CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, int]]] = {
+    "LeNet conv1": ((1, 28, 28), (6, 1, 5, 5), {"padding": 2}),
+    "LeNet conv2": ((6, 14, 14), (16, 6, 5, 5), {}),
+    "VGG": ((64, 32, 32), (64, 64, 3, 3), {"padding": 1}),
+    "ResNet": ((256, 8, 8), (256, 256, 3, 3), {"padding": 1}),
+    "strided": ((64, 32, 32), (128, 64, 3, 3), {"stride": 2, "padding": 1}),
+    "1x1": ((64, 16, 16), (256, 64, 1, 1), {}),
+    "depthwise": ((128, 16, 16), (128, 1, 3, 3), {"padding": 1, "groups": 128}),
+    "transposed": ((64, 8, 8), (64, 32, 4, 4), {"stride": 2, "padding": 1}),
+}
+
+
+def sides(name: str) -> dict[str, Callable[[], list[np.ndarray]]]:
+    """One forward + backward of each side on the same numbers; each returns output and gradients."""
+    image, weight, options = CASES[name]
+    transposed = name == "transposed"
+    forward, backward = (
+        (ops.conv_transpose2d, ops.conv_transpose2d_backward) if transposed else (ops.conv2d, ops.conv2d_backward)
+    )
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((BATCH, *image), dtype=np.float32)
+    w = rng.standard_normal(weight, dtype=np.float32)
+    b = rng.standard_normal(weight[1] if transposed else weight[0], dtype=np.float32)
+    grad = rng.standard_normal(forward(x, w, b, **options).shape, dtype=np.float32)
+
+    def ours() -> list[np.ndarray]:
+        return [forward(x, w, b, **options), *backward(grad, x, w, **options)]
+
+    def pytorch(memory_format: torch.memory_format) -> Callable[[], list[Any]]:
+        function: Any = F.conv_transpose2d if transposed else F.conv2d
+        tx, tw = (torch.from_numpy(a).to(memory_format=memory_format).requires_grad_() for a in (x, w))
+        tb = torch.from_numpy(b).clone().requires_grad_()
+        tgrad = torch.from_numpy(grad).to(memory_format=memory_format)
+
+        def run() -> list[Any]:
+            y = function(tx, tw, tb, **options)
+            return [y.detach(), *torch.autograd.grad(y, (tx, tw, tb), tgrad)]
+
+        return run
+
+    return {
+        "ours": ours,
+        "pytorch contiguous": pytorch(torch.contiguous_format),
+        "pytorch channels_last": pytorch(torch.channels_last),
+    }
+
+
+def resident(field: str) -> float | None:
+    """VmRSS or VmHWM of this process in MiB."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field + ":")), None)
+
+
+def peak_memory(run: Callable[[], object]) -> float | None:
+    """By how many MiB the resident set grows at most during one run."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
+    except OSError:
+        return None
+    before = resident("VmRSS")
+    run()
+    after = resident("VmHWM")
+    return None if before is None or after is None else after - before
+
+
+def measure(name: str, repetitions: int) -> dict[str, Any]:
+    runs = sides(name)
+    expected = [a.numpy() for a in runs["pytorch contiguous"]()]
+    difference = max(
+        float(np.abs(a - e).max() / np.abs(e).max()) for a, e in zip(runs["ours"](), expected, strict=True)
+    )
+    if difference > 1e-4:
+        raise SystemExit(f"{name}: results differ by {difference:.2g}")
+    peaks = {side: peak_memory(run) for side, run in runs.items()}
+    seconds: dict[str, list[float]] = {side: [] for side in runs}
+    for repetition in range(repetitions + 3):
+        for side, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if repetition >= 3:
+                seconds[side].append(time.perf_counter() - start)
+    result: dict[str, Any] = {
+        side: {
+            "median_ms": 1e3 * statistics.median(times),
+            "mean_ms": 1e3 * statistics.mean(times),
+            "std_ms": 1e3 * statistics.stdev(times),
+            "n": len(times),
+            "peak_mib": peaks[side],
+        }
+        for side, times in seconds.items()
+    }
+    best = min((side for side in runs if side != "ours"), key=lambda side: result[side]["median_ms"])
+    ratio = result["ours"]["median_ms"] / result[best]["median_ms"]
+    return {**result, "better_format": best, "ratio": ratio, "relative_difference": difference}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=30)
+    parser.add_argument("--only", choices=CASES, action="append")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ops.json")
+    arguments = parser.parse_args()
+
+    results = {}
+    print(f"{'':12} {'ours ms':>9} {'std':>6} {'PyTorch ms':>11} {'std':>6} {'ratio':>6}   peak MiB ours / PyTorch")
+    for name in arguments.only or CASES:
+        result = results[name] = measure(name, arguments.repetitions)
+        mine, theirs = result["ours"], result[result["better_format"]]
+        peaks = " / ".join("?" if side["peak_mib"] is None else f"{side['peak_mib']:.1f}" for side in (mine, theirs))
+        print(
+            f"{name:12} {mine['median_ms']:9.2f} {mine['std_ms']:6.2f} {theirs['median_ms']:11.2f} "
+            f"{theirs['std_ms']:6.2f} {result['ratio']:6.2f}   {peaks}"
+        )
+    mean = statistics.geometric_mean(result["ratio"] for result in results.values())
+    worst = max(result["ratio"] for result in results.values())
+    print(f"geometric mean {mean:.2f} (goal {GOAL_MEAN}), worst {worst:.2f} (goal {GOAL_EACH})")
+    if arguments.only:
+        return
+    report = {
+        "what": "time(ours) / time(PyTorch), forward + backward, float32, medians of interleaved repetitions",
+        "hardware": {"processor": processor(), "cores": os.cpu_count(), "pytorch_threads": torch.get_num_threads()},
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__},
+        "batch": BATCH,
+        "geometric_mean": mean,
+        "worst": worst,
+        "goal": {"geometric_mean": GOAL_MEAN, "worst": GOAL_EACH},
+        "cases": results,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()
