@@ -42,9 +42,11 @@ _SCALARS = {
 class TensorBoard:
     """What a trainer logs. Open it at the start; call `epoch` after each; `close` at the end.
 
-    folder: where the event files go. first_epoch: the first epoch (from 0) that will be trained, so what was logged
-    of it and later ones before a kill is void; at 0, earlier event files are removed. recipe: shown as text. images: uint8 [N, H, W, C], a batch as the
-    network gets it before normalisation. Both are logged at the very start of a run only.
+    folder: where the event files go.
+    first_epoch: the first epoch (from 0) that will be trained. What a killed run logged of it and later ones is void;
+        at 0 earlier event files are removed.
+    recipe: shown as text. images: uint8 [N, H, W, C], a batch as the network gets it before normalisation. Both are
+        logged at the very start of a run only.
     """
 
     def __init__(
