@@ -1,6 +1,8 @@
 """Draws the random numbers of a batch and applies the changes in their order."""
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,11 +84,13 @@ class _Batch:
         self.settings = augmenter.settings
         self.mean = _per_channel(augmenter.mean, self.c, 0.0, x.device)
         self.std = _per_channel(augmenter.std, self.c, 1.0, x.device)
-        # the mean colour: zero once normalised
-        uint8 = x.dtype == torch.uint8
-        self.fill = (
-            geometry.as_type(self.mean * 255, torch.uint8) if uint8 else torch.zeros_like(self.mean, dtype=x.dtype)
-        )
+
+    @property
+    def fill(self) -> Tensor:
+        """The mean colour, zero once normalised: [c] of the images' type."""
+        if self.x.dtype == torch.uint8:
+            return geometry.as_type(self.mean * 255, torch.uint8)
+        return torch.zeros_like(self.mean, dtype=self.x.dtype)
 
     def draw(self, name: str) -> np.random.Generator:
         return generator(self.seed, "augment", name, self.epoch, self.step)
@@ -132,8 +136,10 @@ class _Batch:
         numbers = indices.cpu().numpy().astype(np.uint64)
         return (random_bits(numbers, derive(self.seed, "augment", "sides")) ^ (self.epoch & 1)).astype(bool)
 
-    def replace(self, chosen: np.ndarray, change) -> None:
+    def replace(self, chosen: np.ndarray, change: Callable[[Tensor], Tensor]) -> None:
         where = np.flatnonzero(chosen)
+        if len(where) == 0:
+            return
         source = np.arange(self.n)
         source[where] = self.n + np.arange(len(where))
         self.x = geometry.replaced(self.x, self.ship(where), self.ship(source), change)
@@ -253,6 +259,7 @@ def patch_boxes(draw: np.random.Generator, weight: np.ndarray, h: int, w: int) -
     return np.stack((top, left, height, width))
 
 
+@functools.lru_cache(maxsize=64)
 def _per_channel(values: tuple[float, ...], channels: int, default: float, device: torch.device) -> Tensor:
     if values and len(values) != channels:
         raise InputError(f"augment: mean and std have {len(values)} channels, the images {channels}")

@@ -3,7 +3,7 @@
 Every function takes contiguous `x` [n h w c], uint8 or floating point, and returns the same type and shape.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +13,12 @@ Boxes = tuple[Tensor, Tensor, Tensor, Tensor]
 """First row, first column, height, width of one rectangle an image: each int64 [n]."""
 
 
-def replaced(x: Tensor, chosen: Tensor, source: Tensor, change: Any) -> Tensor:
+def replaced(x: Tensor, chosen: Tensor, source: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     """`x` with its images `chosen` (int64 [k]) passed through `change`.
 
     source (int64 [n]) says for each place of the result where it stands in all images followed by the k changed
     ones. Copying by whole images this way is four times as fast as a masked assignment.
     """
-    if len(chosen) == 0:
-        return x
     changed = change(x.index_select(0, chosen))
     return torch.cat((x, changed)).index_select(0, source)
 
@@ -53,31 +51,28 @@ def shifted(x: Tensor, down: Tensor, right: Tensor, *, limit: int, padding: str,
     runs of that length, overlapping, are seen as the rows of a table, and one copy of whole rows does it.
     """
     n, h, w, c = x.shape
-    wide = w + 2 * limit
-    count = n * h + (padding == "zero")  # the last row is what lies above and below the image
-    table = x.new_empty((count, wide, c))
-    body, flat = table[: n * h], x.view(n * h, w, c)
-    body[:, limit : limit + w] = flat
+    high, wide = h + 1, w + 2 * limit  # an empty row below each image is also the one above the next
+    table = x.new_empty((n * high + 1, wide, c))
     if padding == "zero":
-        table[:, :limit] = fill
-        table[:, limit + w :] = fill
-        table[n * h :] = fill
-    elif padding == "edge":
-        body[:, :limit] = flat[:, :1]
-        body[:, limit + w :] = flat[:, -1:]
-    else:
-        body[:, :limit] = flat[:, 1 : limit + 1].flip(1)
-        body[:, limit + w :] = flat[:, w - 1 - limit : w - 1].flip(1)
+        table.view(-1, wide * c).copy_(fill.repeat(wide))  # long rows: writing three values at a time is slow
+    body = table[1:].view(n, high, wide, c)[:, :h]
+    body[:, :, limit : limit + w] = x
+    if padding == "edge":
+        body[:, :, :limit] = x[:, :, :1]
+        body[:, :, limit + w :] = x[:, :, -1:]
+    elif padding == "reflect":
+        body[:, :, :limit] = x[:, :, 1 : limit + 1].flip(2)
+        body[:, :, limit + w :] = x[:, :, w - 1 - limit : w - 1].flip(2)
     y = torch.arange(h, device=x.device) - down[:, None]
-    row = torch.arange(n, device=x.device)[:, None] * h
     if padding == "zero":
-        row = torch.where((y < 0) | (y >= h), n * h, row + y)
+        y = y.clamp_(-1, h)
     elif padding == "edge":
-        row = row + y.clamp(0, h - 1)
+        y = y.clamp_(0, h - 1)
     else:
-        row = row + (h - 1 - (h - 1 - y.abs()).abs())
-    start = row * wide + (limit - right)[:, None]
-    runs = table.as_strided((count * wide - w + 1, w * c), (c, 1))
+        y = h - 1 - (h - 1 - y.abs()).abs()
+    first = torch.arange(n, device=x.device) * (high * wide) + (wide + limit) - right
+    start = torch.add(first[:, None], y, alpha=wide)
+    runs = table.as_strided((table.shape[0] * wide - w + 1, w * c), (c, 1))
     return runs.index_select(0, start.view(-1)).view(n, h, w, c)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any, Literal
 
 from convlens.base.errors import InputError, nearest
@@ -84,7 +85,7 @@ class Augmentation:
             raise InputError(f"augment: {name} must be two numbers with {rule}, not {value!r}")
         object.__setattr__(self, name, (float(value[0]), float(value[1])))
 
-    @property
+    @cached_property
     def active(self) -> bool:
         """Whether anything is on."""
         off = Augmentation()
