@@ -1,3 +1,23 @@
-"""Convlens: convolutional networks that you can see through."""
+"""Convlens: convolutional networks that you can see through.
+
+>>> import convlens as cl
+>>> run = cl.train("lenet5", data="mnist")  # doctest: +SKIP
+>>> run.predict("seven.png")  # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["Run", "load", "train"]
+
+if TYPE_CHECKING:
+    from convlens.api import Run, load, train
+
+
+def __getattr__(name: str) -> Any:
+    """`train`, `load` and `Run` are imported when they are first used: a bare `import convlens` stays light."""
+    if name in __all__:
+        from convlens import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'convlens' has no attribute {name!r}")

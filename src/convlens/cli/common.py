@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
 UserModel = Annotated[
     str | None,
-    typer.Option("--model", metavar="FILE.py:FUNCTION", help="For a run of your own network: the file that defines it."),
+    typer.Option(
+        "--model", metavar="FILE.py:FUNCTION", help="For a run of your own network: the file that defines it."
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 

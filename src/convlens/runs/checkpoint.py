@@ -16,7 +16,7 @@ _KEY = "convlens"  # one metadata entry only: the format does not keep the order
 
 def pack(arrays: Mapping[str, np.ndarray], meta: dict[str, Any]) -> bytes:
     """The bytes of a checkpoint file."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return save(contiguous, {_KEY: json.dumps(meta, sort_keys=True, allow_nan=False)})
 
 

@@ -65,18 +65,18 @@ def export_state(optimizers: list[torch.optim.Optimizer]) -> tuple[dict[str, Ten
     return tensors, plain
 
 
-def import_state(
-    optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor], plain: dict[str, Any]
-) -> None:
+def import_state(optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
     """Puts exported state back, in the memory format that the optimiser itself would have chosen."""
     for name, value in {**tensors, **plain}.items():
-        prefix, i, number, key = name.split(".", 3)
-        if prefix != "optimizer":
+        if not name.startswith("optimizer."):
             continue
+        _, i, number, key = name.split(".", 3)
         optimizer = optimizers[int(i)]
         parameter = _parameters(optimizer)[int(number)]
-        if isinstance(value, Tensor) and value.shape == parameter.shape and key != "step":
-            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        if isinstance(value, Tensor):
+            same = value.shape == parameter.shape and value.ndim > 0
+            made = torch.empty_like(parameter, dtype=value.dtype) if same else torch.empty_like(value)
+            value = made.copy_(value)  # never a view of what the file was read into: its alignment is unknown
         optimizer.state[parameter][key] = value
 
 

@@ -122,6 +122,8 @@ def _all_keys() -> set[str]:
 
 
 def _unknown_key(path: list[str], where: str) -> InputError:
+    if len(path) > 1 and path[0] not in Recipe.model_fields:
+        path = path[:1]
     sections = {"optimizer": Optimizer, "schedule": Schedule, "augment": Augment}
     section = sections.get(path[0], Recipe) if len(path) > 1 else Recipe
     prefix = f"{path[0]}." if len(path) > 1 else ""
@@ -130,7 +132,8 @@ def _unknown_key(path: list[str], where: str) -> InputError:
     if homes:  # the right key in the wrong place is a common slip
         hint = f", did you mean {homes[0]!r}?"
     else:
-        hint = nearest(path[-1], section.model_fields) or f"; known here: {', '.join(section.model_fields)}"
+        known = [prefix + key for key in section.model_fields]
+        hint = nearest(prefix + path[-1], known) or f"; known here: {', '.join(known)}"
     return InputError(f"{where}: unknown key {prefix + path[-1]!r}{hint}")
 
 

@@ -70,7 +70,7 @@ def _device(wanted: str) -> tuple[str, str]:
         return ("mps", "Apple's GPU is there") if mps else ("cpu", "no GPU that PyTorch can use")
     if wanted.split(":")[0] not in ("cpu", "cuda", "mps"):
         raise InputError(f"unknown device {wanted!r}: choose auto, cpu, cuda or mps")
-    if (wanted.startswith("cuda") and not cuda) or (wanted.startswith("mps") and not mps):
+    if not available(wanted):
         raise InputError(f"device {wanted!r}: this machine (or this build of PyTorch) has none; choose auto or cpu")
     return wanted, "asked for"
 
@@ -86,6 +86,16 @@ def _dtype(wanted: str, device: str) -> tuple[str, str]:
     if device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return "bfloat16", "the processor has bfloat16 instructions (AVX-512 BF16 or AMX)"
     return "float32", f"this {device} has no fast bfloat16"
+
+
+def available(device: str) -> bool:
+    """Whether PyTorch can use `device` here."""
+    kind = device.split(":")[0]
+    return (
+        kind == "cpu"
+        or (kind == "cuda" and torch.cuda.is_available())
+        or (kind == "mps" and torch.backends.mps.is_available())
+    )
 
 
 def apply(numeric: Numeric) -> list[str]:

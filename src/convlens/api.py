@@ -1,0 +1,191 @@
+"""The Python face: `cl.train`, `cl.load` and the `Run` that both give."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from convlens import data as sources
+from convlens import report
+from convlens.base.errors import InputError
+from convlens.data import Images, Preprocess
+from convlens.deploy.predictor import Failure, Prediction, Predictor
+from convlens.inspection.evaluation import Evaluation
+from convlens.runs import RunFolder, RunRecord
+from convlens.training import job
+
+
+class Run:
+    """A trained network and its folder.
+
+    Attributes:
+        path: the run folder.
+        record: what `run.json` says: network, classes, preprocessing, recipe, seed, data, results.
+    """
+
+    def __init__(self, path: Path | str, *, model: str | nn.Module | None = None):
+        self.folder = RunFolder(path)
+        self.path = self.folder.path
+        self.record: RunRecord = self.folder.read_record()
+        self._model = model
+        self._predictor: Predictor | None = None
+
+    def __repr__(self) -> str:
+        accuracy = f", test accuracy {self.results['test']['accuracy']:.4f}" if self.record.results else ", unfinished"
+        return f"Run({str(self.path)!r}: {self.record.model.name} on {self.record.data.name}{accuracy})"
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Accuracies, losses, times. Raises `InputError` for an unfinished run."""
+        if self.record.results is None:
+            raise InputError(f"the run {self.path} is not finished: continue it with `convlens train --resume`")
+        return self.record.results
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network with its best weights, on the CPU."""
+        if self._predictor is None:
+            self._predictor = Predictor(self.path, model=self._model)
+        return self._predictor
+
+    @property
+    def module(self) -> nn.Module:
+        """The trained `nn.Module`, in inference mode."""
+        return self.predictor.module
+
+    def predict(self, images: Any, *, top: int = 5) -> Any:
+        """The class of an image, or a list of them for several images or a folder.
+
+        Args:
+            images: a path, a Pillow image, an array uint8 [H, W] or [H, W, C], a folder, or a list of these.
+            top: how many classes to rank.
+
+        Raises:
+            InputError: a single image that cannot be read. Among several, it becomes a `Failure` in the list.
+        """
+        found = self.predictor.predict(images, top=top)
+        several = isinstance(images, Sequence) and not isinstance(images, str)
+        several = several or (isinstance(images, (str, Path)) and Path(images).is_dir())
+        if several:
+            return found
+        if isinstance(found[0], Failure):
+            raise InputError(found[0].error)
+        return found[0]
+
+    def evaluate(self, data: Any = None) -> Evaluation:
+        """Judges the run on the test part of its own data, or on other data with the same classes.
+
+        Args:
+            data: a data set name, a path, `Images`, or a pair (pixels, labels). Of data with parts, the test
+                part counts; of data without, everything does.
+        """
+        return self.predictor.evaluate(self._test_images(data))
+
+    def _test_images(self, data: Any) -> Images:
+        record = self.record
+        own = data is None
+        if own and record.data.source == "arrays":
+            raise InputError("the run was trained on arrays, which it does not keep; pass the data to evaluate on")
+        source = sources.find(record.data.source if own else data)
+        parts = source.read(self.predictor.preprocess)
+        if not own:
+            return parts.get("test", parts["train"])
+        splits = sources.split(
+            parts,
+            seed=record.seed,
+            val_fraction=record.recipe["val_fraction"],
+            test_fraction=record.recipe["test_fraction"],
+        )
+        if splits.test.fingerprint()[:16] != record.data.fingerprint.split("-")[-1]:
+            raise InputError(
+                f"the test images of {record.data.source} are no longer those of the run; "
+                "to judge it on what is there now, name the data: --data"
+            )
+        return splits.test
+
+    def report(self) -> Path:
+        """Writes `report.html` again and gives its path."""
+        return report.write(self.path)
+
+
+def train(
+    model: str | nn.Module | None = None,
+    data: Any = None,
+    *,
+    recipe: Any = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    settings: Sequence[str] = (),
+    out: Path | str | None = None,
+    resume: bool = False,
+    weights: Path | str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    deterministic: bool = False,
+    quiet: bool = False,
+    **more: Any,
+) -> Run:
+    """Trains a network, judges it once on its test set, writes the report.
+
+    Args:
+        model: a zoo name (`lenet5` by default), "path/to/file.py:Function", or an `nn.Module` that gives logits.
+        data: a name (`digits` by default), a folder, zip or tar of images in class folders, `Images`, a pair
+            (pixels uint8 [N, H, W] or [N, H, W, C], labels), or a mapping of "train", "val", "test" to those.
+        recipe: a shipped name, a TOML file, a dictionary or a `Recipe`; the model's own by default.
+        epochs, batch_size: in place of the recipe's.
+        seed: names every random number of the run, the split included; 0 by default.
+        size: side of the network's input in pixels, or (height, width).
+        settings: assignments such as "optimizer.lr=0.1".
+        out: the run folder; `runs/<model>-<data>-<time>` by default.
+        resume: go on with the run in `out`.
+        weights: a file to start from (safetensors, or a PyTorch file without code in it).
+        device, precision: "auto" by default.
+        deterministic: bit-identical results on a GPU too, at some cost.
+        quiet: no progress.
+
+    Raises:
+        InputError: anything that the caller can mend.
+        DivergedError: the loss became infinite or not a number; the last good weights are kept.
+        Interrupted: SIGINT or SIGTERM; the state was saved and `resume` goes on.
+    """
+    request = job.Request(
+        model=model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, seed=seed, size=size,
+        settings=tuple(settings), out=out, resume=resume, weights=weights, device=device, precision=precision,
+        deterministic=deterministic, quiet=quiet, **more,
+    )  # fmt: skip
+    finished = job.run(request)
+    handed_over = model if isinstance(model, nn.Module) or (isinstance(model, str) and ".py:" in model) else None
+    if isinstance(finished, RunFolder):
+        return Run(finished.path, model=handed_over)
+    report.save_evaluation(finished.folder.path, finished.evaluation, finished.test)
+    report.write(finished.folder.path)
+    return Run(finished.folder.path, model=handed_over)
+
+
+def train_seeds(count: int, *, seed: int | None = None, out: Path | str | None = None, **arguments: Any) -> list[Run]:
+    """`train` with `count` seeds from `seed` on, each in a folder `seed-<n>` of `out`. See `spread`."""
+    if count < 1:
+        raise InputError(f"--seeds {count}: must be at least 1")
+    first = seed or 0
+    base = Path(out) if out is not None else job.fresh_path(arguments.get("model"), arguments.get("data"))
+    return [train(seed=s, out=base / f"seed-{s}", **arguments) for s in range(first, first + count)]
+
+
+def spread(runs: Sequence[Run]) -> dict[str, float]:
+    """Mean, sample standard deviation, minimum and maximum of the test accuracies of several runs."""
+    found = [run.results["test"]["accuracy"] for run in runs]
+    deviation = statistics.stdev(found) if len(found) > 1 else 0.0
+    return {"mean": statistics.fmean(found), "std": deviation, "min": min(found), "max": max(found)}
+
+
+def load(run: Path | str, *, model: str | nn.Module | None = None) -> Run:
+    """A run from its folder. `model` only for networks that are not of the zoo: the module, or "file.py:Function"."""
+    return Run(run, model=model)
+
+
+__all__ = ["Evaluation", "Images", "Prediction", "Preprocess", "Run", "load", "spread", "train", "train_seeds"]

@@ -1,0 +1,106 @@
+"""`convlens train`: trains a network on images."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convlens.cli.common import Json, Quiet, console, emit
+
+if TYPE_CHECKING:
+    from convlens.api import Run
+
+
+def train(
+    model: Annotated[
+        str | None, typer.Argument(help="A name of `convlens models`, or path/to/file.py:Function. [default: lenet5]")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="A name of `convlens data list`, or a folder, zip or tar of images in class folders. "
+                     "[default: digits]"),
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A shipped recipe or a TOML file. [default: the model's own]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Names every random number, the split included. [default: 0]")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train this many seeds; gives mean and standard deviation.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/<model>-<data>-<time>]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    size: Annotated[int | None, typer.Option(help="Side of the network's input, pixels.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Start from this file of weights; another head is replaced.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A recipe setting, as in optimizer.lr=0.1.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. [default: auto]")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16. [default: auto]")] = None,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits on a GPU too.")] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events into the run folder.")] = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Train a network on images, judge it once on the test set, write a report."""
+    started = time.perf_counter()
+    from convlens import api
+
+    arguments: dict[str, Any] = {
+        "model": model, "data": data, "recipe": recipe, "epochs": epochs, "batch_size": batch_size, "resume": resume,
+        "size": size, "weights": weights, "settings": settings or (), "device": device, "precision": precision,
+        "deterministic": deterministic, "tensorboard": tensorboard, "quiet": quiet,
+    }  # fmt: skip
+    if seeds is None:
+        run = api.train(seed=seed, out=out, started=started, **arguments)
+        result = _result(run)
+    else:
+        runs = api.train_seeds(seeds, seed=seed, out=out, **arguments)
+        run = runs[-1]
+        found = api.spread(runs)
+        result = _result(run)
+        result["runs"] = [_result(each) for each in runs]
+        result["run"] = str(run.path.parent)
+        result["test"] = {"accuracy": found["mean"], "loss": _mean([r["test"]["loss"] for r in result["runs"]])} | found
+        result["seconds"] = {"total": time.perf_counter() - started, "train": _mean_train(result["runs"])}
+    if as_json:
+        emit(result)
+    else:
+        _show(result)
+
+
+def _result(run: "Run") -> dict[str, Any]:
+    record = run.record
+    return {
+        "run": str(run.path),
+        "model": record.model.name,
+        "data": record.data.name,
+        "parameters": record.model.parameters,
+        "seed": record.seed,
+        **run.results,
+        "report": str(run.folder.report),
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _mean_train(results: list[dict[str, Any]]) -> float:
+    return _mean([result["seconds"]["train"] for result in results])
+
+
+def _show(result: dict[str, Any]) -> None:
+    out = console()
+    test = result["test"]
+    if "runs" in result:
+        out.print(
+            f"[bold green]test accuracy {100 * test['mean']:.2f} % ± {100 * test['std']:.2f}[/] "
+            f"over {len(result['runs'])} seeds (lowest {100 * test['min']:.2f} %)"
+        )
+        out.print(f"runs    {result['run']}")
+        return
+    out.print(
+        f"[bold green]test accuracy {100 * test['accuracy']:.2f} %[/] on {test['n']:,} images, "
+        f"in {result['seconds']['total']:.1f} s"
+    )
+    out.print(f"report  {result['report']}", soft_wrap=True)
+    out.print(f"next    convlens predict {result['run']} IMAGE...", soft_wrap=True)

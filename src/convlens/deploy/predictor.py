@@ -1,0 +1,179 @@
+"""Predictions of a finished run, with exactly the preprocessing of its training."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from convlens.base.errors import InputError
+from convlens.data import Images, Preprocess
+from convlens.inspection.evaluation import Evaluation, evaluate
+from convlens.models.build import build, is_file_reference
+from convlens.runs import RunFolder, RunRecord
+
+_BATCH = 256
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's answer: the likeliest class, its probability, and the next likely ones."""
+
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read, and why."""
+
+    path: str
+    error: str
+
+
+def rebuild(record: RunRecord, model: str | nn.Module | None = None) -> nn.Module:
+    """The network of a run, without its weights.
+
+    A network of the zoo is rebuilt by name. Code of the author's runs only if the caller hands it over: a
+    module, or a file reference that the user typed; what stands in `run.json` is never run.
+    """
+    if isinstance(model, nn.Module):
+        return model
+    if record.model.source != "zoo" and model is None:
+        how = "name its file, as in --model path/to/file.py:Function" if record.model.source == "file" else "pass it"
+        raise InputError(
+            f"the network {record.model.name!r} is its author's own code, which a run folder cannot bring: {how}"
+        )
+    if model is not None and not is_file_reference(model):
+        raise InputError(f"--model {model!r}: expected path/to/file.py:Function")
+    channels, height, width = record.model.input
+    return build(
+        model or record.model.name,
+        num_classes=len(record.classes),
+        in_channels=channels,
+        image_size=(height, width),
+        **record.model.arguments,
+    )
+
+
+def load_module(folder: RunFolder, model: str | nn.Module | None = None) -> tuple[nn.Module, RunRecord]:
+    """The trained network of a run folder, in inference mode on the CPU, and the run's record.
+
+    Raises:
+        InputError: no run, no weights yet, weights that do not fit the network or are not finite.
+    """
+    record = folder.read_record()
+    module = rebuild(record, model)
+    arrays, _ = folder.read_weights()
+    expected = module.state_dict()
+    for name, tensor in expected.items():
+        if name not in arrays:
+            raise InputError(f"{folder.weights} lacks {name!r}, which the network {record.model.name} has")
+        if arrays[name].shape != tuple(tensor.shape):
+            raise InputError(
+                f"{folder.weights}: {name!r} has shape {list(arrays[name].shape)}, "
+                f"the network {record.model.name} needs {list(tensor.shape)}"
+            )
+        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+            raise InputError(f"{folder.weights}: {name!r} holds values that are not finite")
+    extra = sorted(set(arrays) - set(expected))
+    if extra:
+        raise InputError(f"{folder.weights} has {extra[0]!r}, which the network {record.model.name} does not know")
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return module.eval(), record
+
+
+class Predictor:
+    """A trained network with its preprocessing and class names.
+
+    >>> Predictor("runs/lenet5-mnist").predict(["seven.png"])  # doctest: +SKIP
+    """
+
+    def __init__(self, run: Path | str, *, model: str | nn.Module | None = None, device: str = "cpu"):
+        self.folder = RunFolder(run)
+        self.module, self.record = load_module(self.folder, model)
+        self.module.to(device)
+        self.device = device
+        self.classes = tuple(self.record.classes)
+        self.preprocess = Preprocess.from_dict(self.record.preprocess)
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 [N, K] for prepared pixels uint8 [N, H, W, C]."""
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(pixels), _BATCH):
+                x = torch.from_numpy(self.preprocess.normalise(pixels[start : start + _BATCH])).to(self.device)
+                found.append(self.module(x).float().softmax(1).cpu().numpy())
+        return np.concatenate(found) if found else np.zeros((0, len(self.classes)), np.float32)
+
+    def predict(self, images: Any, *, top: int = 5) -> list[Prediction | Failure]:
+        """Predictions in the order given.
+
+        Args:
+            images: one or several of: path, Pillow image, array [H, W] or [H, W, C]. A folder stands for the
+                images in it, found recursively.
+            top: how many classes `Prediction.top` holds.
+        """
+        items = list(_expand(images))
+        prepared: list[np.ndarray | Failure] = [self._prepare(item) for item in items]
+        good = [image for image in prepared if isinstance(image, np.ndarray)]
+        rows = iter(self.probabilities(np.stack(good)) if good else [])
+        answers: list[Prediction | Failure] = []
+        for item, image in zip(items, prepared, strict=True):
+            path = str(item) if isinstance(item, (str, Path)) else None
+            answers.append(image if isinstance(image, Failure) else self._answer(next(rows), path, top))
+        return answers
+
+    def _prepare(self, item: Any) -> np.ndarray | Failure:
+        try:
+            return self.preprocess.prepare(item)
+        except InputError as error:
+            if not isinstance(item, (str, Path)):
+                raise
+            return Failure(str(item), str(error))
+
+    def _answer(self, row: np.ndarray, path: str | None, top: int) -> Prediction:
+        order = np.argsort(-row, kind="stable")[:top]
+        ranked = tuple((self.classes[i], float(row[i])) for i in order)
+        return Prediction(*ranked[0], top=ranked, path=path)
+
+    def evaluate(self, images: Images) -> Evaluation:
+        """Judges the network on labelled images that `preprocess` has prepared.
+
+        Raises:
+            InputError: classes other than those of the run.
+        """
+        if tuple(images.classes) != self.classes:
+            raise InputError(
+                f"{images.name} has the classes {_some(images.classes)}; the run was trained on {_some(self.classes)}"
+            )
+        return evaluate(self.module, self._batches(images), self.classes)
+
+    def _batches(self, images: Images) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+        for start in range(0, len(images), _BATCH):
+            x = self.preprocess.normalise(images.pixels[start : start + _BATCH])
+            y = images.labels[start : start + _BATCH]
+            yield torch.from_numpy(x).to(self.device), torch.from_numpy(np.array(y)).to(self.device)
+
+
+def _expand(images: Any) -> Iterable[Any]:
+    if isinstance(images, (str, Path)) or not isinstance(images, Sequence):
+        images = [images]
+    for item in images:
+        if isinstance(item, (str, Path)) and Path(item).is_dir():
+            files = sorted(p for p in Path(item).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not files:
+                raise InputError(f"there are no image files in the folder {item}")
+            yield from files
+        else:
+            yield item
+
+
+def _some(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")

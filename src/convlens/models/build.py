@@ -1,0 +1,91 @@
+"""A network from what a person names: an entry of the zoo, or a function in a file of their own."""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from convlens.base.errors import ConvlensError, InputError, nearest
+from convlens.models import registry
+
+
+def is_file_reference(reference: str) -> bool:
+    """Whether `reference` looks like `path/to/file.py:Function`."""
+    path, colon, name = reference.rpartition(":")
+    return bool(colon) and path.endswith(".py") and bool(name)
+
+
+def build(
+    reference: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    **arguments: Any,
+) -> nn.Module:
+    """Builds the network that `reference` names. A file reference runs that file: only pass what the user typed.
+
+    The function (or class) in a file is called with those of `num_classes`, `in_channels` and `image_size`
+    that it takes.
+
+    Raises:
+        InputError: unknown name, no such file or function, or something that is no `nn.Module`.
+    """
+    if not is_file_reference(reference):
+        return registry.create(
+            reference, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **arguments
+        )
+    offered = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    return _call(reference, {key: value for key, value in offered.items() if value is not None}, arguments)
+
+
+def _call(reference: str, offered: dict[str, Any], arguments: dict[str, Any]) -> nn.Module:
+    function = _load(reference)
+    known = inspect.signature(function).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    for key in arguments:
+        if key not in known and not takes_all:
+            raise InputError(f"{reference} has no argument {key!r}{nearest(key, known)}")
+    accepted = {key: value for key, value in offered.items() if key in known or takes_all}
+    try:
+        module = function(**accepted, **arguments)
+    except ConvlensError:
+        raise
+    except Exception as error:
+        raise InputError(f"{reference} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise InputError(f"{reference} must return a torch.nn.Module, it returned a {type(module).__name__}")
+    return module
+
+
+def _load(reference: str) -> Any:
+    file, _, name = reference.rpartition(":")
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise InputError(f"there is no file {file} (from {reference!r})")
+    digest = hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()
+    spec = importlib.util.spec_from_file_location(f"convlens_user_{path.stem}_{digest}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickling look it up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise InputError(f"{file} cannot be loaded: {type(error).__name__}: {error}{line}") from error
+    function = getattr(module, name, None)
+    if function is None:
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise InputError(f"{file} has no function or class {name!r}{nearest(name, public)}")
+    if not callable(function):
+        raise InputError(f"{name!r} in {file} is not a function or class")
+    return function
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trainable parameters; shared ones count once."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
