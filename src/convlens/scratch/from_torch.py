@@ -100,7 +100,7 @@ class _Builder:
 
     def __init__(self, module: nn.Module, program: torch.export.ExportedProgram):
         self.module, self.program = module, program
-        self.modules = dict(module.named_modules())
+        self.modules = dict(module.named_modules(remove_duplicate=False))
         self.nodes: list[Node] = []
         self.names: set[str] = set()
         self.arrays: dict[str, dict[str, Array]] = {"parameter": {}, "buffer": {}, "constant": {}}
@@ -310,8 +310,11 @@ class _Builder:
 
 def _shape(node: fx.Node) -> tuple[int | None, ...]:
     """The shape that export noted, None for sizes that depend on the batch."""
-    value = node.meta.get("val")
-    return tuple(s if isinstance(s, int) else None for s in value.shape) if hasattr(value, "shape") else ()
+    return _sizes(node.meta.get("val"))
+
+
+def _sizes(value: Any) -> tuple[int | None, ...]:
+    return tuple(s if isinstance(s, int) else None for s in getattr(value, "shape", ()))
 
 
 def _with_shapes(result: Any, node: fx.Node) -> Any:
@@ -319,8 +322,5 @@ def _with_shapes(result: Any, node: fx.Node) -> Any:
     if isinstance(result, Out):
         return Out(result.position, _shape(node))
     if isinstance(result, tuple) and isinstance(value, (list, tuple)):
-        return tuple(
-            None if r is None else Out(r.position, tuple(s if isinstance(s, int) else None for s in v.shape))
-            for r, v in zip(result, value, strict=False)
-        )
+        return tuple(None if r is None else Out(r.position, _sizes(v)) for r, v in zip(result, value, strict=False))
     return result
