@@ -1,5 +1,6 @@
 """From the bytes of an image file to an upright Pillow image, with a guard against decompression bombs."""
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -72,10 +73,9 @@ def upright(image: Image.Image, channels: int, name: str = "the image") -> Image
         image.load()
     except Exception as error:
         raise InputError(f"{name}: damaged, it cannot be decoded ({_reason(error)})") from error
-    try:
-        image = ImageOps.exif_transpose(image)
-    except Exception:  # an unreadable EXIF block does not spoil the picture: it is shown unturned
-        image = image.copy()
+    if orientation(image) != 1:
+        with contextlib.suppress(Exception):  # as `orientation`
+            image = ImageOps.exif_transpose(image)
     if image.mode == wanted and "transparency" not in image.info:
         return image
     try:
@@ -84,6 +84,15 @@ def upright(image: Image.Image, channels: int, name: str = "the image") -> Image
         raise
     except Exception as error:
         raise InputError(f"{name}: pixels of mode {image.mode} cannot be converted ({_reason(error)})") from error
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF tag of an opened image: 1 upright, 2 to 8 mirrored or turned. An unreadable EXIF block counts as 1."""
+    try:
+        tag = image.getexif().get(0x0112, 1)
+    except Exception:  # a parser of damaged data can raise nearly anything, and the picture is not to blame
+        return 1
+    return tag if tag in range(1, 9) else 1
 
 
 def _eight_bit(image: Image.Image, name: str) -> Image.Image:

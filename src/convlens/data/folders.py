@@ -15,7 +15,7 @@ import PIL
 from convlens.base.errors import InputError
 from convlens.data import cache
 from convlens.data.containers import Blob, Container, MemberError, open_container
-from convlens.data.decode import open_image
+from convlens.data.decode import open_image, orientation
 from convlens.data.images import Images
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
@@ -211,10 +211,6 @@ def _list(container: Container) -> tuple[list[str], tuple[int, int, int] | None]
 def _header(blob: Blob) -> tuple[tuple[int, int], bool]:
     """((H, W) when upright, whether it is grey) from an image file's header."""
     with open_image(io.BytesIO(blob) if isinstance(blob, bytes) else blob) as image:
-        try:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        except Exception:  # an unreadable EXIF block counts as none, as when decoding
-            turned = False
         width, height = image.size
         grey = image.mode in _GREY_MODES or image.mode.startswith("I;")
-        return ((width, height) if turned else (height, width)), grey
+        return ((width, height) if orientation(image) > 4 else (height, width)), grey
