@@ -1,10 +1,12 @@
 """What every network of the zoo offers besides `forward`, and the small parts they share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from convlens.geometry import conv_size
 from convlens.models.init import SCHEMES
@@ -116,7 +118,33 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
-    """Builds without memory and without drawing a weight: shapes only."""
-    with torch.device("meta"):
-        return build()
+class _NoDraws(TorchFunctionMode):
+    """Leaves out `torch.nn.init`: there is nothing to draw where there is no memory, and loading PyTorch's rules for
+    random numbers without memory takes a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init" or func in _DRAWS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+_DRAWS = {torch.Tensor.uniform_, torch.Tensor.normal_}
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Inside, networks are built without memory and without drawing a weight (on the device `meta`)."""
+    with torch.device("meta"), _NoDraws():
+        yield
+
+
+def materialise(network: nn.Module, device: torch.device) -> None:
+    """Gives a network built by `shapes_only` memory, not yet filled. (`Module.to_empty` loads half of PyTorch.)"""
+    for module in network.modules():
+        for name, value in module._parameters.items():
+            if value is not None:
+                memory = torch.empty(value.shape, dtype=value.dtype, device=device)
+                module._parameters[name] = nn.Parameter(memory, value.requires_grad)
+        for name, value in module._buffers.items():
+            if value is not None:
+                module._buffers[name] = torch.empty(value.shape, dtype=value.dtype, device=device)

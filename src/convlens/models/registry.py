@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from convlens.base.errors import InputError, nearest
+from convlens.models.network import materialise, shapes_only
 
 Size = int | tuple[int, int]
 
@@ -127,6 +128,8 @@ def create(
             raise InputError(f"network {name!r} has no argument {key!r}{nearest(key, known)}")
     size = entry.input[1:] if image_size is None else image_size
     size = (size, size) if isinstance(size, int) else tuple(size)
+    if len(size) != 2 and image_size is not None:
+        raise InputError(f"network {name!r}: image_size is a side or (height, width), not {image_size!r}")
     channels = entry.input[0] if in_channels is None else in_channels
     classes = entry.num_classes if num_classes is None else num_classes
     for what, value in (("num_classes", classes), ("in_channels", channels), *(("image_size", side) for side in size)):
@@ -135,7 +138,7 @@ def create(
 
     def build(size: tuple[int, ...]) -> nn.Module:
         # Shapes first, without memory: no weight is drawn twice, and a size that does not fit costs nothing.
-        with torch.device("meta"):
+        with shapes_only():
             try:
                 return entry.build(
                     num_classes=classes, in_channels=channels, image_size=size, **{**entry.arguments, **arguments}
@@ -148,10 +151,11 @@ def create(
 
     image = len(entry.input) == 3  # otherwise the input is a vector, and the size that of an image which is made
     probe = (lambda size: (channels, *size)) if image else (lambda size: (channels,))
-    network = _fitting(name, build, probe, size, check=size != entry.input[1:])
+    smaller = any(side < default for side, default in zip(size, entry.input[1:], strict=False))
+    network = _fitting(name, build, probe, size, check=smaller)
     device = torch.get_default_device()
     if device.type != "meta":
-        network.to_empty(device=device)
+        materialise(network, device)
         network.initialise()
     return network
 
