@@ -34,7 +34,7 @@ def correlate(
     n, c_in, c_out = len(x), x.shape[1], len(w)
     y = np.empty((n, c_out, *windows.output), x.dtype)
     matrix = w.reshape(groups, c_out // groups, -1)
-    bias = 0 if b is None else b[:, None, None]
+    bias = None if b is None else b.reshape(groups, -1, 1)
 
     def work(part: slice, workspace: Workspace) -> Array:
         dw = np.zeros(matrix.swapaxes(1, 2).shape, x.dtype)
@@ -47,7 +47,9 @@ def correlate(
                     _add_weight_gradient(dw, patches, g, workspace)
                 product = workspace.array("product", (groups, matrix.shape[1], patches.shape[2]))
                 np.matmul(matrix, patches, out=product)
-                np.add(planes.outputs(product, rows), bias, out=y[images, :, rows])
+                if bias is not None:
+                    product += bias
+                y[images, :, rows] = planes.outputs(product, rows)
         return dw
 
     parts = run(work, split(n, windows.macs(n, c_in, c_out, groups)), x.dtype)
@@ -113,7 +115,7 @@ def _blocks(
     windows: Windows, channels: int, part: slice, workspace: Workspace, *names: str
 ) -> Iterator[tuple[slice, *tuple[Planes, ...]]]:
     """The images of a part, a few at a time, with memory to lay them out in: one for each name."""
-    step = windows.images_side_by_side(part.stop - part.start)
+    step = windows.images_side_by_side(part.stop - part.start, channels)
     planes: list[Planes] = []
     for start in range(part.start, part.stop, step):
         images = slice(start, min(start + step, part.stop))
@@ -125,8 +127,12 @@ def _blocks(
 def _matrix_of(images: Array, block: slice, rows: slice, planes: Planes, groups: int, workspace: Workspace) -> Array:
     """These rows of output-sized images as a matrix (groups, C_out / groups, columns of P), junk zero."""
     channels, columns = images.shape[1], math.prod(planes.tile_shape(rows))
-    matrix = workspace.array("matrix", (groups, channels // groups, columns))
-    if planes.columns != planes.windows.columns.output:
+    shape = (groups, channels // groups, columns)
+    junk = planes.columns != planes.windows.columns.output
+    if planes.images == 1 and not junk:
+        return images[block.start, :, rows].reshape(shape)
+    matrix = workspace.array("matrix", shape)
+    if junk:
         matrix.fill(0)
     planes.outputs(matrix, rows)[...] = images[block, :, rows]
     return matrix

@@ -123,12 +123,14 @@ class Windows:
             for q, right in columns.taps
         ]
 
-    def images_side_by_side(self, n: int) -> int:
+    def images_side_by_side(self, n: int, channels: int) -> int:
         """How many of n images to lay out together, so that what a kernel cell sees of a row is a long run."""
         row, positions = self.columns.output, prod(self.output)
         if row >= LONG_ROW or (len(self.taps) == 1 and positions >= LEAST_COLUMNS // 2):
             return 1
-        return max(1, min(n, SIDE_BY_SIDE if row < LONG_ROW // 2 else SIDE_BY_SIDE // 2))
+        fitting = CACHE // (channels * len(self.taps) * positions * 4)
+        wanted = min(2 * SIDE_BY_SIDE, max(fitting, SIDE_BY_SIDE if row < LONG_ROW // 2 else SIDE_BY_SIDE // 2))
+        return -(-n // -(-n // wanted)) if n else 1  # blocks of about equal size
 
     def reversible(self, in_channels: int, out_channels: int) -> bool:
         """Whether the backward pass is a correlation as well (stride 1), and one with not many more products."""
