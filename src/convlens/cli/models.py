@@ -13,26 +13,14 @@ def models(
 ) -> None:
     """List the networks that can be trained by name."""
     from convlens import models as zoo
+    from convlens.base.errors import InputError, nearest
 
+    families = list(dict.fromkeys(zoo.get(name).family for name in zoo.names()))
+    if family is not None and family not in families:
+        raise InputError(f"no family is called {family!r}{nearest(family, families)}; there are {', '.join(families)}")
     entries = [zoo.get(name) for name in zoo.names(family)]
     if as_json:
-        emit(
-            {
-                "models": [
-                    {
-                        "name": e.name,
-                        "family": e.family,
-                        "year": e.year,
-                        "parameters": e.parameters,
-                        "input_size": list(e.input),
-                        "num_classes": e.num_classes,
-                        "aliases": list(e.aliases),
-                        "differences": list(e.differences),
-                    }
-                    for e in entries
-                ]
-            }
-        )
+        emit({"models": [zoo.describe(entry) for entry in entries]})
         return
     from rich.table import Table
 
@@ -44,4 +32,14 @@ def models(
     for e in entries:
         size = "x".join(map(str, e.input))
         table.add_row(e.name, e.family, str(e.year), f"{e.parameters:,}", size, str(e.num_classes))
-    console().print(table)
+    out = console()
+    out.print(table)
+    if family is None:
+        return
+    for e in entries:  # one family: also where each network comes from and how it deviates
+        out.print(f"\n[bold]{e.name}[/]{', also ' + ', '.join(e.aliases) if e.aliases else ''}")
+        out.print(f"  {e.paper.authors}: {e.paper.title}, {e.paper.year}", soft_wrap=True)
+        for line in e.differences:
+            out.print(f"  differs: {line}", soft_wrap=True)
+        for task, error in (e.errors or {}).items():
+            out.print(f"  published error, {task}: {error:g} %", soft_wrap=True)

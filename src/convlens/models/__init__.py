@@ -24,7 +24,8 @@ from convlens.models import (  # noqa: F401  (each file registers its networks)
     vgg,
     xception,
 )
-from convlens.models.registry import ModelEntry, create, get, names
+from convlens.models.registry import ModelEntry, create, describe, get, names
 from convlens.models.registry import names as list  # `models.list()`, as in timm and torchvision
+from convlens.models.weights import load_weights
 
-__all__ = ["ModelEntry", "create", "get", "list", "names"]
+__all__ = ["ModelEntry", "create", "describe", "get", "list", "load_weights", "names"]
