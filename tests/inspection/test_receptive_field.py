@@ -107,6 +107,10 @@ NETWORKS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
         nn.Sequential(nn.Conv2d(1, 1, 3, 2), nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3)),
         (1, 15, 15),
     ),
+    "bilinear upsampling": (
+        nn.Sequential(nn.Conv2d(1, 1, 3), nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(1, 1, 2)),
+        (1, 9, 8),
+    ),
     "pixel shuffle": (nn.Sequential(nn.Conv2d(1, 4, 3), nn.PixelShuffle(2), nn.Conv2d(1, 1, 3)), (1, 9, 9)),
     "pixel unshuffle": (nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4, 1, 2)), (1, 8, 10)),
     "shuffled channels": (
@@ -234,8 +238,8 @@ def network(draw: st.DrawFn) -> nn.Module:
     return _fitting([nn.Conv2d(1, 2, 1), *draw(st.lists(layer(2), min_size=1, max_size=4))])
 
 
-def _fitting(layers: list[nn.Module]) -> nn.Sequential:
-    x, kept = torch.rand(1, 1, 19, 16), []
+def _fitting(layers: list[nn.Module], size: tuple[int, int] = (19, 16)) -> nn.Sequential:
+    x, kept = torch.rand(1, 1, *size), []
     for each in layers:
         try:
             x = each(x)
@@ -249,6 +253,41 @@ def _fitting(layers: list[nn.Module]) -> nn.Sequential:
 @settings(deadline=None, max_examples=40)
 def test_fields_of_random_networks_are_what_probing_finds(net):
     assert_as_probed(net, (1, 19, 16))
+
+
+@st.composite
+def decoder(draw: st.DrawFn) -> nn.Module:
+    makers = {
+        "convolution": lambda: nn.Conv2d(
+            2, 2, draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(0, 1))
+        ),
+        "transposed": lambda: nn.ConvTranspose2d(
+            2,
+            2,
+            draw(st.integers(1, 4)),
+            draw(st.integers(1, 3)),
+            draw(st.integers(0, 1)),
+            dilation=draw(st.integers(1, 2)),
+        ),
+        "nearest": lambda: nn.Upsample(scale_factor=2),
+        "shuffle": lambda: nn.Sequential(nn.Conv2d(2, 8, 1), nn.PixelShuffle(2)),
+        "padding": lambda: nn.ZeroPad2d((1, 2, 0, 1)),
+        "cropping": lambda: nn.ZeroPad2d((-1, 0, 0, -2)),
+        "adaptive": lambda: nn.AdaptiveAvgPool2d((5, 7)),
+    }
+    kinds = draw(st.lists(st.sampled_from(sorted(makers)), min_size=1, max_size=4))
+    return _fitting([nn.Conv2d(1, 2, 1), *(makers[kind]() for kind in kinds)], (9, 8))
+
+
+@given(decoder())
+@settings(deadline=None, max_examples=25)
+def test_whatever_the_network_no_cell_sees_more_than_its_field(net):
+    for field, probed in zip(followed(net, (1, 9, 8)), probed_spans(net, (1, 9, 8)), strict=True):
+        for cell, truth in enumerate(probed):
+            span = field.at(cell)
+            if truth is not None:
+                assert span is not None
+                assert span[0] <= truth[0] <= truth[1] <= span[1]
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(0, 2), st.integers(1, 3)), max_size=5))

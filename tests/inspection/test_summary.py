@@ -302,3 +302,16 @@ def test_hooks_are_gone_after_a_network_that_fails():
         summarize(net, (1, 5, 5))
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
     assert all(not p.grad_fn and not type(p).__name__.startswith("Fake") for p in net.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own imports
+def test_a_compiled_network_is_looked_into():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    assert summarize(torch.compile(net), (1, 5, 5)).to_dict() == summarize(net, (1, 5, 5)).to_dict()
+
+
+def test_a_scripted_network_is_refused():
+    with pytest.warns(DeprecationWarning):
+        net = torch.jit.script(nn.Sequential(nn.Conv2d(1, 2, 3)))
+    with pytest.raises(InputError, match="scripted"):
+        summarize(net, (1, 5, 5))

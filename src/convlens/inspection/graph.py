@@ -117,7 +117,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
     Raises:
         InputError: the network cannot run on such an input.
     """
-    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper
+    module = uncompiled(module)
     _refuse_unready(module)
     with _modes_restored(module, training):
         try:
@@ -133,7 +133,14 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
             raise InputError(f"the network cannot run on an input of {size}: {reason}") from error
 
 
+def uncompiled(module: nn.Module) -> nn.Module:
+    """The network inside the wrapper that `torch.compile` puts around it, or the network itself."""
+    return getattr(module, "_orig_mod", module)
+
+
 def _refuse_unready(module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputError("a scripted network hides what it executes: pass the network that it was made from")
     for name, parameter in module.named_parameters():
         if is_lazy(parameter):
             raise InputError(f"parameter {name} has no shape yet (a lazy layer): run the network once on an input")
@@ -305,7 +312,7 @@ def captured(module: nn.Module, x: Tensor, calls: Sequence[int]) -> list[Tensor]
         x: input, [N, *input_shape].
         calls: indices into `Graph.calls` of an evaluation trace.
     """
-    module = getattr(module, "_orig_mod", module)
+    module = uncompiled(module)
     with _modes_restored(module, False), torch.random.fork_rng(), torch.enable_grad():
         graph = Graph(batch=len(x), input=x, is_real=True)
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}

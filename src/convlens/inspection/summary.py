@@ -14,7 +14,7 @@ from torch import nn
 from convlens.base.errors import InputError
 from convlens.geometry import FieldMap
 from convlens.inspection import costs
-from convlens.inspection.graph import Call, Graph, trace
+from convlens.inspection.graph import Call, Graph, trace, uncompiled
 from convlens.inspection.receptive_field import EffectiveField, effective_fields, follow
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
     Raises:
         InputError: the network cannot run on such an input, or `effective` without an image or on the meta device.
     """
+    module = uncompiled(module)
     graph = trace(module, input_shape)
     rows = _rows(graph)
     parameters = dict(module.named_parameters())
