@@ -3,6 +3,7 @@
 Every function takes contiguous `x` [n h w c], uint8 or floating point, and returns the same type and shape.
 """
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,12 @@ from torch import Tensor
 
 Boxes = tuple[Tensor, Tensor, Tensor, Tensor]
 """First row, first column, height, width of one rectangle an image: each int64 [n]."""
+
+
+@functools.lru_cache(maxsize=64)
+def steps(count: int, device: torch.device, by: int = 1, start: int = 0) -> Tensor:
+    """start, start + by, ...: int64 [count]. Kept, as every batch asks for the same; not to be written to."""
+    return torch.arange(count, device=device) * by + start
 
 
 def replaced(x: Tensor, chosen: Tensor, source: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -36,8 +43,8 @@ def transposed(x: Tensor) -> Tensor:
 def upended(x: Tensor, chosen: Tensor) -> Tensor:
     """The images where `chosen` (bool [n]) holds are turned upside down: whole rows are copied."""
     n, h, w, c = x.shape
-    row = torch.arange(h, device=x.device)
-    row = torch.where(chosen[:, None], h - 1 - row, row) + torch.arange(n, device=x.device)[:, None] * h
+    row = torch.where(chosen[:, None], steps(h, x.device, -1, h - 1), steps(h, x.device))
+    row += steps(n, x.device, h)[:, None]
     return x.view(n * h, w * c).index_select(0, row.view(-1)).view(n, h, w, c)
 
 
@@ -63,14 +70,14 @@ def shifted(x: Tensor, down: Tensor, right: Tensor, *, limit: int, padding: str,
     elif padding == "reflect":
         body[:, :, :limit] = x[:, :, 1 : limit + 1].flip(2)
         body[:, :, limit + w :] = x[:, :, w - 1 - limit : w - 1].flip(2)
-    y = torch.arange(h, device=x.device) - down[:, None]
+    y = steps(h, x.device) - down[:, None]
     if padding == "zero":
         y = y.clamp_(-1, h)
     elif padding == "edge":
         y = y.clamp_(0, h - 1)
     else:
         y = h - 1 - (h - 1 - y.abs()).abs()
-    first = torch.arange(n, device=x.device) * (high * wide) + (wide + limit) - right
+    first = steps(n, x.device, high * wide, wide + limit) - right
     start = torch.add(first[:, None], y, alpha=wide)
     runs = table.as_strided((table.shape[0] * wide - w + 1, w * c), (c, 1))
     return runs.index_select(0, start.view(-1)).view(n, h, w, c)
@@ -129,11 +136,11 @@ def as_type(values: Tensor, dtype: torch.dtype) -> Tensor:
 def inside(boxes: Boxes, h: int, w: int, c: int) -> Tensor:
     """Which values lie in the rectangle of their image: uint8 [n h w*c], 255 inside and 0 outside."""
     top, left, height, width = (value[:, None] for value in boxes)
-    y, x_ = torch.arange(h, device=top.device), torch.arange(w, device=top.device)
+    y, value = steps(h, top.device), steps(w * c, top.device)
     rows = ((y >= top) & (y < top + height)).to(torch.uint8).neg_()
-    columns = ((x_ >= left) & (x_ < left + width)).to(torch.uint8).neg_()
+    columns = ((value >= left * c) & (value < (left + width) * c)).to(torch.uint8).neg_()
     # full bytes and bitwise operations: boolean masks are not vectorised and take seven times as long
-    return rows[:, :, None] & columns.repeat_interleave(c, dim=1)[:, None, :]
+    return rows[:, :, None] & columns[:, None, :]
 
 
 def pasted(x: Tensor, other: Tensor, boxes: Boxes) -> Tensor:
