@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from convlens import __version__
 from convlens.base import files
 from convlens.base.errors import InputError
 
@@ -138,7 +137,7 @@ def _from_mirror(url: str, part: Path, remote: Remote, on_progress: Progress | N
 
 def _transfer(url: str, part: Path, remote: Remote, on_progress: Progress | None) -> None:
     start = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": f"convlens/{__version__}", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": "convlens", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
