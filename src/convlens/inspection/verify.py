@@ -20,12 +20,18 @@ from torch.overrides import TorchFunctionMode
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
 from convlens.scratch.from_torch import from_torch
-from convlens.scratch.graph import Graph
+from convlens.scratch.graph import LEAVES, Gradients, Graph, Tape
 from convlens.scratch.operations import Mode
 
 Array = np.ndarray
 MODES = ("training", "inference")
-NOISE = 1e-13  # a gradient this much smaller than the network's largest is rounding of an exact zero
+CANCELLED = 1e-10  # a sum this much smaller than the sum of its terms' magnitudes is a zero that rounding has left
+# Which input of an operation is added to every output of its channel, so that its gradient is a plain sum.
+SHIFTS = {
+    **dict.fromkeys(("linear", "conv1d", "conv2d", "conv_transpose2d"), (2,)),
+    **dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "instance_norm"), (2,)),
+    **dict.fromkeys(("add", "subtract"), (0, 1)),
+}
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class Comparison:
     Attributes:
         forward: by node, the outputs of layers and of the network ("output 0"); updated running statistics by name.
         gradients: by name, of the input and of every parameter.
-        zeros: gradients that are zero in exact arithmetic (as a bias before batch normalisation), where both engines
-            hold nothing but rounding; they count as equal.
+        zeros: gradients that are zero in exact arithmetic, as that of a bias before batch normalisation: what both
+            engines hold is rounding, so the difference is taken relative to the terms that cancel.
         nodes: operations in the graph, parameters and other leaves not counted.
     """
 
@@ -147,33 +153,43 @@ def _compare(module: nn.Module, shape: tuple[int, ...], batch: int, seed: int, *
     assert isinstance(total, torch.Tensor)
     if total.requires_grad:
         total.backward()
-    ours = tape.backward(*grads, inputs=True)
-    gradients, zeros = _compare_gradients(module, inputs, ours.parameters, ours.inputs[0])
-    nodes = sum(node.op not in ("input", "parameter", "buffer", "constant") for node in graph.nodes)
+    ours = tape.backward(*grads, inputs=True, magnitudes=True)
+    reference = {name: p.grad for name, p in module.named_parameters() if name in ours.parameters}
+    gradients, zeros = _compare_gradients(graph, ours, {"input": inputs.grad, **reference})
+    for p in module.parameters():
+        p.grad = None
+    nodes = sum(node.op not in LEAVES for node in graph.nodes)
     return Comparison(forward, gradients, zeros, nodes)
 
 
 def _compare_gradients(
-    module: nn.Module, inputs: torch.Tensor, ours: dict[str, Array], our_input: Array | None
+    graph: Graph, ours: Gradients, reference: dict[str, torch.Tensor | None]
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """Errors by name, and the names of the gradients that are nothing but rounding in both engines."""
-    pairs = {"input": (np.zeros(inputs.shape) if our_input is None else our_input, inputs.grad)}
-    pairs |= {name: (ours[name], p.grad) for name, p in module.named_parameters() if name in ours}
-    arrays = {name: (a, np.zeros(a.shape) if b is None else b.numpy()) for name, (a, b) in pairs.items()}
-    largest = max(float(np.abs(b).max(initial=0)) for _, b in arrays.values())
+    shifts = {
+        graph.nodes[source].name
+        for node in graph.nodes
+        for place in SHIFTS.get(node.op, ())
+        if place < len(node.inputs) and (source := node.inputs[place]) is not None
+    }
     errors, zeros = {}, []
-    for name, (a, b) in arrays.items():
+    for name, tensor in reference.items():
+        a = ours.inputs[0] if name == "input" else ours.parameters[name]
+        if a is None:
+            a = np.zeros(() if tensor is None else tuple(tensor.shape))
+        b = np.zeros(a.shape) if tensor is None else tensor.numpy()
         size = max(float(np.abs(a).max(initial=0)), float(np.abs(b).max(initial=0)))
-        if 0 < size <= NOISE * largest:
+        terms = ours.magnitudes.get(name, 0.0)
+        if name in shifts and 0 < size < CANCELLED * terms:
             zeros.append(name)
-        errors[name] = 0.0 if size <= NOISE * largest else relative_difference(a, b)
-    for p in module.parameters():
-        p.grad = None
+            errors[name] = float(np.abs(a - b).max()) / terms
+        else:
+            errors[name] = relative_difference(a, b)
     return errors, tuple(zeros)
 
 
 @contextmanager
-def _compared_layers(module: nn.Module, graph: Graph, tape: Any, errors: dict[str, float]) -> Iterator[None]:
+def _compared_layers(module: nn.Module, graph: Graph, tape: Tape, errors: dict[str, float]) -> Iterator[None]:
     """While it is open, the output of each layer that is one node of the graph is compared as soon as it exists."""
     names = {node.name for node in graph.nodes}
     single = {name for name in names if f"{name}#2" not in names}

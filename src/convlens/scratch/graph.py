@@ -50,10 +50,19 @@ class Node:
 
 @dataclass
 class Gradients:
-    """What backward gives: the gradient of each parameter by name, and of each input (None where not wanted)."""
+    """What backward gives.
+
+    Attributes:
+        parameters: the gradient of each parameter, by name.
+        inputs: of each input; None where it was not wanted.
+        magnitudes: if asked for, for each parameter sum |g| / (its size), g the gradients of the outputs of the nodes
+            that use it. The gradient of a bias is a sum of these g: far below its magnitude, it is a zero that rounding
+            has left.
+    """
 
     parameters: dict[str, Array]
     inputs: list[Array | None]
+    magnitudes: dict[str, float] = field(default_factory=dict)
 
 
 class Tape:
@@ -77,13 +86,15 @@ class Tape:
         assert call is not None
         return call.output
 
-    def backward(self, *grads: Array | None, inputs: bool = False) -> Gradients:
+    def backward(self, *grads: Array | None, inputs: bool = False, magnitudes: bool = False) -> Gradients:
         """Gradients of sum_i sum(grads[i] * outputs[i]). The tape can be used once: it lets go of values on the way.
 
         Args:
             grads: one array for each output, of its shape; None for an output that does not count.
             inputs: whether the gradients of the inputs are wanted too; without them some work is saved.
+            magnitudes: whether to measure what `Gradients.magnitudes` holds.
         """
+        sizes: dict[str, float] = {}
         nodes, calls = self._graph.nodes, self._calls
         if not calls:
             raise InputError("backward: this tape was used already; run the graph again")
@@ -110,13 +121,16 @@ class Tape:
                 if needed and share is not None:
                     assert source is not None
                     pending.add(source, share)
+                    if magnitudes and nodes[source].op == "parameter":
+                        name = nodes[source].name
+                        sizes[name] = sizes.get(name, 0.0) + float(np.abs(grad).sum()) / share.size
         self._calls = []
         parameters = {
             node.name: g if (g := pending.pop(i)) is not None else np.zeros_like(self._graph.parameters[node.name])
             for i, node in enumerate(nodes)
             if node.op == "parameter"
         }
-        return Gradients(parameters, [pending.pop(i) for i in self._inputs])
+        return Gradients(parameters, [pending.pop(i) for i in self._inputs], sizes)
 
 
 class _Sum:

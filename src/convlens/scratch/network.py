@@ -260,7 +260,8 @@ def _apply(op: str, inputs: list[Value | None], settings: dict[str, Any], name: 
     while inputs and inputs[-1] is None:
         inputs, samples = inputs[:-1], samples[:-1]
     try:
-        output = OPERATIONS[op].forward(Call(tuple(samples), settings, Mode()))
+        with np.errstate(all="ignore"):  # a sample of zeros has no logarithm, but a shape
+            output = OPERATIONS[op].forward(Call(tuple(samples), settings, Mode()))
     except TypeError as error:  # an unknown setting
         raise InputError(f"{op}: {error}") from None
     return Value(op, tuple(inputs), settings, output.shape[1:], name)

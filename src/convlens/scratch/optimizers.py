@@ -26,6 +26,12 @@ class Optimizer(Protocol):
         """Moves every parameter (in place) along its gradient."""
         ...
 
+    def state(self) -> dict[str, Array]:
+        """What it remembers, by name; `load_state` takes it back."""
+        ...
+
+    def load_state(self, state: Mapping[str, Array]) -> None: ...
+
 
 def _not_negative(**values: float) -> None:
     for name, value in values.items():
@@ -64,6 +70,12 @@ class SGD:
                     v += g
                 g = g + self.momentum * v if self.nesterov else v
             p -= self.lr * g
+
+    def state(self) -> dict[str, Array]:
+        return {f"velocity.{name}": v for name, v in self._velocity.items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        self._velocity = {key.removeprefix("velocity."): np.array(v) for key, v in state.items()}
 
 
 class Adam:
@@ -109,6 +121,17 @@ class Adam:
             v *= b2
             v += (1 - b2) * (g * g)
             p -= (self.lr / correct1) * m / (np.sqrt(v / correct2) + self.eps)
+
+    def state(self) -> dict[str, Array]:
+        arrays = {"steps": np.array(self._steps)}
+        for name, (m, v) in self._moments.items():
+            arrays |= {f"mean.{name}": m, f"square.{name}": v}
+        return arrays
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        self._steps = int(state["steps"])
+        names = [key.removeprefix("mean.") for key in state if key.startswith("mean.")]
+        self._moments = {name: (np.array(state[f"mean.{name}"]), np.array(state[f"square.{name}"])) for name in names}
 
 
 def create(name: str, lr: float, **settings: Any) -> Optimizer:

@@ -1,0 +1,73 @@
+"""Optimisers walk the same path as PyTorch's."""
+
+import numpy as np
+import pytest
+import torch
+
+from convlens.scratch import SGD, Adam, optimizers
+
+CASES = [
+    (lambda: SGD(0.1), lambda p: torch.optim.SGD(p, 0.1)),
+    (lambda: SGD(0.1, momentum=0.9), lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)),
+    (
+        lambda: SGD(0.05, momentum=0.8, nesterov=True, weight_decay=0.01),
+        lambda p: torch.optim.SGD(p, 0.05, momentum=0.8, nesterov=True, weight_decay=0.01),
+    ),
+    (lambda: Adam(0.01), lambda p: torch.optim.Adam(p, 0.01)),
+    (
+        lambda: Adam(0.01, betas=(0.8, 0.95), weight_decay=0.1),
+        lambda p: torch.optim.Adam(p, 0.01, betas=(0.8, 0.95), weight_decay=0.1),
+    ),
+    (
+        lambda: Adam(0.01, weight_decay=0.1, decoupled=True),
+        lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), CASES, ids=["sgd", "momentum", "nesterov", "adam", "adam-l2", "adamw"])
+def test_ten_steps_end_where_pytorch_ends(ours, theirs):
+    rng = np.random.default_rng(0)
+    parameters = {"w": rng.standard_normal((3, 4)), "b": rng.standard_normal(3)}
+    tensors = {k: torch.tensor(a, requires_grad=True) for k, a in parameters.items()}
+    optimizer, reference = ours(), theirs(list(tensors.values()))
+    for _ in range(10):
+        gradients = {k: rng.standard_normal(a.shape) for k, a in parameters.items()}
+        kept = {k: g.copy() for k, g in gradients.items()}
+        for k, t in tensors.items():
+            t.grad = torch.tensor(gradients[k])
+        optimizer.step(parameters, gradients)
+        reference.step()
+        assert all(np.array_equal(gradients[k], kept[k]) for k in kept)
+    for k, t in tensors.items():
+        np.testing.assert_allclose(parameters[k], t.detach().numpy(), rtol=1e-12)
+
+
+def test_float32_parameters_stay_float32():
+    for optimizer in (SGD(0.1, momentum=0.9, weight_decay=0.1), Adam(weight_decay=0.1)):
+        p = {"w": np.ones(3, np.float32)}
+        same = p["w"]
+        optimizer.step(p, {"w": np.ones(3, np.float32)})
+        assert p["w"] is same
+        assert same.dtype == np.float32
+
+
+def test_optimisers_have_names():
+    assert isinstance(optimizers.create("nesterov", 0.1), SGD)
+    assert optimizers.create("adamw", 0.1).decoupled
+    with pytest.raises(ValueError, match="unknown optimiser 'sgdm'"):
+        optimizers.create("sgdm", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: SGD(-1), "lr: -1"),
+        (lambda: SGD(float("nan")), "lr: nan"),
+        (lambda: SGD(0.1, nesterov=True), "nesterov"),
+        (lambda: Adam(betas=(0.9, 1.0)), "betas"),
+    ],
+)
+def test_impossible_settings_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
