@@ -25,10 +25,10 @@ def models(
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in [("name", "left"), ("family", "left"), ("year", "right"), ("parameters", "right")]:
-        table.add_column(heading, justify=justify)
-    table.add_column("input", justify="right")
-    table.add_column("classes", justify="right")
+    table.add_column("name")
+    table.add_column("family")
+    for heading in ("year", "parameters", "input", "classes"):
+        table.add_column(heading, justify="right")
     for e in entries:
         size = "x".join(map(str, e.input))
         table.add_row(e.name, e.family, str(e.year), f"{e.parameters:,}", size, str(e.num_classes))

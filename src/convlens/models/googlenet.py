@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convlens.base.errors import InputError
 from convlens.geometry import conv_size
 from convlens.models.network import Network
 from convlens.models.registry import Paper, register
@@ -24,6 +25,7 @@ INCEPTION = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
+IMAGENET = ((0, 0.485, 0.229), (1, 0.456, 0.224), (2, 0.406, 0.225))  # channel, mean, deviation
 
 
 class ConvReLU(nn.Module):
@@ -112,7 +114,6 @@ class GoogLeNet(Network):
             common library's weights expect.
     """
 
-    init = "normal_0.01"
     output_layers = ("fc",)
     auxiliary_weight = 0.3
 
@@ -131,13 +132,14 @@ class GoogLeNet(Network):
         init: str = "glorot",
     ):
         super().__init__()
+        if transform_input and in_channels != 3:
+            raise InputError(f"transform_input is for colour images of 3 channels, not {in_channels}")
         self.init, self.transform_input = init, transform_input
         conv: Any = ConvNormReLU if form == "library" else ConvReLU
         wide = 3 if form == "library" else 5
         norm = LocalResponseNorm if form == "published" and lrn else nn.Identity
-        pool: Any = (
-            partial(nn.MaxPool2d, 3, 2, padding=1) if form == "text" else partial(nn.MaxPool2d, 3, 2, ceil_mode=True)
-        )
+        rounding: Any = {"padding": 1} if form == "text" else {"ceil_mode": True}
+        pool = partial(nn.MaxPool2d, 3, 2, **rounding)
         stem: Any = conv if reduce_relu else partial(conv, relu=False)
         self.conv1 = conv(in_channels, 64, 7, stride=2, padding=3)
         self.maxpool1, self.norm1 = pool(), norm()
@@ -175,8 +177,7 @@ class GoogLeNet(Network):
     def _maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The maps after 4a, 4d and 5b. Sizes for 224x224 pixels."""
         if self.transform_input:
-            scale = x.new_tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) / 0.5
-            x = x * scale + (x.new_tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1) - 0.5) / 0.5
+            x = torch.cat([x[:, i : i + 1] * (std / 0.5) + (mean - 0.5) / 0.5 for i, mean, std in IMAGENET], 1)
         x = self.norm1(self.maxpool1(self.conv1(x)))  # 64 x 56 x 56
         x = self.maxpool2(self.norm2(self.conv3(self.conv2(x))))  # 192 x 28 x 28
         x = self.maxpool3(self.inception3b(self.inception3a(x)))  # 480 x 14 x 14
