@@ -13,6 +13,7 @@ from convlens.geometry import FieldMap, ReceptiveField
 from convlens.inspection.graph import trace
 from convlens.inspection.receptive_field import follow
 from convlens.inspection.summary import summarize
+from convlens.nn import Conv2dSame, LocallyConnected2d, MaxPool2dSame, SeparableConv2d
 
 
 def followed(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[FieldMap, ...]:
@@ -159,6 +160,17 @@ class Unshared(nn.Module):
         places = F.unfold(x, 3).permute(2, 0, 1)  # [places, n, 9]
         y = torch.bmm(places, self.w).permute(1, 2, 0)
         return y.reshape(len(x), 4, self.size - 2, self.size - 2)
+
+
+def test_the_layers_that_pytorch_lacks_have_their_fields_too():
+    net = nn.Sequential(
+        Conv2dSame(1, 2, 3, 2),
+        MaxPool2dSame(3, 2),
+        SeparableConv2d(2, 3, 2),
+        LocallyConnected2d(3, 2, 2, (4, 3), stride=1),
+    )
+    assert_as_probed(net, (1, 19, 14))
+    assert summarize(net, (1, 19, 14)).layers[-1].kind == "LocallyConnected2d"
 
 
 def test_unshared_convolution_through_unfolding_keeps_its_field():

@@ -88,8 +88,8 @@ def macs_text(count: int) -> str:
     return f"{count:,}"
 
 
-def _joined(values: list[str]) -> str:
-    return values[0] if len(set(values)) == 1 else "×".join(values)
+def _joined(values: list[str], between: str = "×") -> str:
+    return values[0] if len(set(values)) == 1 else between.join(values)
 
 
 def field_texts(fields: tuple[FieldMap, ...] | None, extents: tuple[int, ...]) -> tuple[str, str, str]:
@@ -100,7 +100,7 @@ def field_texts(fields: tuple[FieldMap, ...] | None, extents: tuple[int, ...]) -
         return "all", "", ""
     jumps = ["–" if f.jump is None else str(f.jump) for f in fields]
     starts = ["–" if f.start is None else str(f.start) for f in fields]
-    return _joined([str(f.size) for f in fields]), _joined(jumps), _joined(starts)
+    return _joined([str(f.size) for f in fields]), _joined(jumps), _joined(starts, ", ")
 
 
 @dataclass(frozen=True)
