@@ -18,25 +18,27 @@ class Optimizer(_Section):
     """`lr` is the peak learning rate. Decoupled weight decay spares biases and normalisation layers."""
 
     name: Literal["sgd", "adam", "adamw", "muon"] = "sgd"
-    lr: float = Field(0.1, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(5e-4, ge=0)
-    bias_lr: float = Field(1.0, gt=0)  # factor on the learning rate of biases and normalisation parameters
-    muon_lr: float = Field(0.05, gt=0)  # learning rate of the filters under muon; `lr` then serves the rest (sgd)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    bias_lr: float = Field(default=1.0, gt=0)  # factor on the learning rate of biases and normalisation parameters
+    muon_lr: float = Field(
+        default=0.05, gt=0
+    )  # learning rate of the filters under muon; `lr` then serves the rest (sgd)
 
 
 class Schedule(_Section):
     """How the learning rate goes over the run, in steps. Fractions are of the whole run."""
 
     name: Literal["constant", "cosine", "one-cycle", "triangular", "step", "plateau"] = "one-cycle"
-    warmup: float = Field(0.2, ge=0, lt=1)
-    final: float = Field(0.0, ge=0, le=1)
+    warmup: float = Field(default=0.2, ge=0, lt=1)
+    final: float = Field(default=0.0, ge=0, le=1)
     milestones: tuple[float, ...] = (0.5, 0.75)
-    gamma: float = Field(0.1, gt=0, le=1)
-    patience: int = Field(3, ge=1)
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    patience: int = Field(default=3, ge=1)
 
 
 class Augment(_Section):
@@ -48,15 +50,15 @@ class Augment(_Section):
     crop_scale: tuple[float, float] | None = None
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     quarter_turns: bool = False
-    rotate: float = Field(0.0, ge=0, le=180)
-    brightness: float = Field(0.0, ge=0)
-    contrast: float = Field(0.0, ge=0)
-    saturation: float = Field(0.0, ge=0)
-    noise: float = Field(0.0, ge=0)
-    cutout: int = Field(0, ge=0)
-    mixup: float = Field(0.0, ge=0)
-    cutmix: float = Field(0.0, ge=0)
-    padding: Literal["zero", "reflect"] = "zero"
+    rotate: float = Field(default=0.0, ge=0, le=180)
+    brightness: float = Field(default=0.0, ge=0)
+    contrast: float = Field(default=0.0, ge=0)
+    saturation: float = Field(default=0.0, ge=0)
+    noise: float = Field(default=0.0, ge=0)
+    cutout: int = Field(default=0, ge=0)
+    mixup: float = Field(default=0.0, ge=0)
+    cutmix: float = Field(default=0.0, ge=0)
+    padding: Literal["zero", "reflect", "edge"] = "zero"
 
     def resolve(self, channels: int, height: int, width: int) -> dict[str, Any]:
         """`auto` settled: colour images are flipped, grey ones (mostly writing) are not; shift is 1/14 of the side."""
@@ -76,20 +78,20 @@ class Recipe(_Section):
     """
 
     epochs: int | Literal["auto"] = "auto"
-    budget: int = Field(600_000, ge=1)
-    max_epochs: int = Field(60, ge=1)
-    batch_size: int = Field(128, ge=1)
-    eval_batch_size: int = Field(500, ge=1)
-    val_fraction: float = Field(0.1, ge=0, lt=1)
-    test_fraction: float = Field(0.2, gt=0, lt=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    budget: int = Field(default=600_000, ge=1)
+    max_epochs: int = Field(default=60, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    eval_batch_size: int = Field(default=500, ge=1)
+    val_fraction: float = Field(default=0.1, ge=0, lt=1)
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
-    l1: float = Field(0.0, ge=0)
-    gradient_clip: float | None = Field(None, gt=0)
-    ema: float | None = Field(None, gt=0, lt=1)
-    early_stopping: int | None = Field(None, ge=1)  # epochs without a better validation result
+    l1: float = Field(default=0.0, ge=0)
+    gradient_clip: float | None = Field(default=None, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    early_stopping: int | None = Field(default=None, ge=1)  # epochs without a better validation result
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    checkpoint_seconds: float = Field(20.0, ge=0)
+    checkpoint_seconds: float = Field(default=20.0, ge=0)
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
