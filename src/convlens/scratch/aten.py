@@ -67,6 +67,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("view", "reshape", "_unsafe_view"), shapes.view),
     "permute": shapes.permute,
     **dict.fromkeys(("transpose", "t", "numpy_T", "swapaxes"), shapes.transpose),
+    **dict.fromkeys(("movedim", "moveaxis"), shapes.movedim),
     "expand": shapes.expand,
     "squeeze": shapes.squeeze,
     "unsqueeze": shapes.unsqueeze,

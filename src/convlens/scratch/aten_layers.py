@@ -48,7 +48,9 @@ def dropout(channels: bool) -> Handler:
     def handler(g: Builder, a: Arguments) -> Out:
         if not a["train"] or a["p"] == 0:
             return a["input"]
-        return g.emit("dropout", [a["input"]], rate=a["p"], which=g.next_dropout(), channels=channels)
+        return g.emit(
+            "dropout", [a["input"]], rate=a["p"], which=g.next_dropout(), channels=channels, always=not g.training
+        )
 
     return handler
 
@@ -239,6 +241,8 @@ def matmul(left: str, right: str) -> Handler:
 
 
 def fill(g: Builder, a: Arguments) -> Out:
+    if _is_tensor(a["value"]):
+        return g.emit("put", [a["self"], a["value"]], index=(Ellipsis,))
     return g.emit("scale_shift", [a["self"]], scale=0.0, shift=float(a["value"]))
 
 

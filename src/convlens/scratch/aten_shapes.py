@@ -1,5 +1,6 @@
 """Reshaping, slicing, joining, padding and upsampling of an exported program as nodes of a graph; see `aten`."""
 
+from math import prod
 from typing import Any
 
 from convlens.base.errors import InputError
@@ -21,7 +22,10 @@ def unflatten(g: Builder, a: Arguments) -> Out:
     shape, place = a["self"].shape, a["dim"] % len(a["self"].shape)
     if place == 0 or None in shape[1:]:
         raise InputError("splitting the batch is not supported")
-    sizes = (*shape[:place], *a["sizes"], *shape[place + 1 :])
+    parts, whole = list(a["sizes"]), shape[place]
+    if -1 in parts and isinstance(whole, int):
+        parts[parts.index(-1)] = whole // -prod(parts)
+    sizes = (*shape[:place], *parts, *shape[place + 1 :])
     return g.emit("reshape", [a["self"]], shape=(-1, *sizes[1:]))
 
 
@@ -35,6 +39,16 @@ def transpose(g: Builder, a: Arguments) -> Out:
     if axes:
         axes[i], axes[j] = axes[j], axes[i]
     return g.emit("permute", [a["self"]], axes=tuple(axes))
+
+
+def movedim(g: Builder, a: Arguments) -> Out:
+    rank = len(a["self"].shape)
+    sources, targets = (
+        [d % rank for d in ([a[key]] if isinstance(a[key], int) else a[key])] for key in ("source", "destination")
+    )
+    rest = iter(i for i in range(rank) if i not in sources)
+    axes = tuple(sources[targets.index(i)] if i in targets else next(rest) for i in range(rank))
+    return g.emit("permute", [a["self"]], axes=axes)
 
 
 def expand(g: Builder, a: Arguments) -> Out:

@@ -107,6 +107,7 @@ class _Builder:
         self.values: dict[fx.Node, Any] = {}
         self.leaves: dict[int, int] = {}  # id of a tensor -> its position: tied parameters are one
         self.dropouts = 0
+        self.training = module.training
         self.current: fx.Node | None = None
         # What in-place operations need: a position that was overwritten -> the one that holds the new value, and for
         # each view the array that it looks into, with a function that gives this array after a change of the view.

@@ -117,7 +117,7 @@ class Tape:
                 continue
             call.needs = tuple(i is not None and wanted[i] for i in node.inputs)
             shares = OPERATIONS[node.op].backward(call, grad)
-            for source, share, needed in zip(node.inputs, shares, call.needs, strict=True):
+            for source, share, needed in zip(node.inputs, shares, call.needs, strict=False):
                 if needed and share is not None:
                     assert source is not None
                     pending.add(source, share)

@@ -102,7 +102,7 @@ def _value(function: Callable[..., Any]) -> Operation:
 
 def _batch_norm(call: Call) -> Array:
     """Inputs x, w, b, running mean, running variance (None for those left out); training: the batch's statistics."""
-    x, w, b, mean, var = call.arrays
+    x, w, b, mean, var = _five(call)
     eps = call.settings["eps"]
     if not _uses_batch(call):
         return ops.batch_norm_inference(x, mean, var, w, b, eps=eps)
@@ -115,7 +115,7 @@ def _batch_norm(call: Call) -> Array:
 
 
 def _batch_norm_backward(call: Call, grad: Array) -> Sequence[Array | None]:
-    x, w, b, mean, var = call.arrays
+    x, w, b, mean, var = _five(call)
     eps = call.settings["eps"]
     if _uses_batch(call):
         gradients = ops.batch_norm_backward(grad, x, w, b, eps=eps, statistics=call.saved)
@@ -124,18 +124,23 @@ def _batch_norm_backward(call: Call, grad: Array) -> Sequence[Array | None]:
     return [*gradients, None, None]
 
 
+def _five(call: Call) -> tuple[Any, ...]:
+    """The inputs with None for those left out at the end."""
+    return (*call.arrays, *(None,) * (5 - len(call.arrays)))
+
+
 def _uses_batch(call: Call) -> bool:
     """The batch's own statistics: in training unless frozen, and always where there are no running ones."""
-    return call.arrays[3] is None or (call.mode.training and not call.settings.get("frozen", False))
+    return _five(call)[3] is None or (call.mode.training and not call.settings.get("frozen", False))
 
 
 # --- dropout --------------------------------------------------------------------------------------------------------
 
 
 def _dropout(call: Call) -> Array:
-    """Settings: rate; which (its number in the graph); channels: True drops whole channels."""
+    """Settings: rate; which (its number in the graph); channels: drops whole channels; always: in inference too."""
     x, rate = call.arrays[0], call.settings["rate"]
-    if not call.mode.training or rate == 0:
+    if rate == 0 or not (call.mode.training or call.settings.get("always")):
         return x
     shape = (*x.shape[:2], *(1,) * (x.ndim - 2)) if call.settings.get("channels") else x.shape
     call.saved = call.mode.mask(call.settings["which"], shape, rate)

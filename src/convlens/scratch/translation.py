@@ -14,7 +14,13 @@ class Out:
 
 
 class Builder(Protocol):
-    """What the functions below need: see `from_torch._Builder`."""
+    """What the functions of `aten` need: see `from_torch._Builder`.
+
+    Attributes:
+        training: whether the module was traced in training mode.
+    """
+
+    training: bool
 
     def emit(self, op: str, inputs: list[Out | None], **settings: Any) -> Out:
         """Adds a node. The output's shape is taken from the program if this is the last node of its operation."""
