@@ -311,7 +311,7 @@ def test_a_compiled_network_is_looked_into():
 
 
 def test_a_scripted_network_is_refused():
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         net = torch.jit.script(nn.Sequential(nn.Conv2d(1, 2, 3)))
     with pytest.raises(InputError, match="scripted"):
         summarize(net, (1, 5, 5))

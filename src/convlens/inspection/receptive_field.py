@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.geometry import FieldMap
+from convlens.inspection import receptive_shapes, receptive_windows  # noqa: F401 (they register their rules)
 from convlens.inspection.graph import Graph, captured
 from convlens.inspection.receptive_rules import apply
 from convlens.inspection.sights import Sights, size_of
