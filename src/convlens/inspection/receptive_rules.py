@@ -1,8 +1,8 @@
 """What each operation of PyTorch's ATen library does to receptive fields: one function a family, listed in `RULES`.
 
 Here: elementwise operations, normalisation, reductions and matrix products; `receptive_windows` and `receptive_shapes`
-add theirs. A rule gets the fields known so far and the operation, and gives what its outputs see: one `Sight` for all of
-them, or a list, or None where they do not depend on the image. An operation without a rule is `anything`.
+add theirs. A rule gets the fields known so far and the operation, and gives what its outputs see: one `Sight` for all
+of them, or a list, or None where they do not depend on the image. An operation without a rule is `anything`.
 """
 
 from collections.abc import Callable, Sequence
