@@ -66,7 +66,7 @@ HANDLERS: dict[str, Handler] = {
     "unflatten": shapes.unflatten,
     **dict.fromkeys(("view", "reshape", "_unsafe_view"), shapes.view),
     "permute": shapes.permute,
-    **dict.fromkeys(("transpose", "t", "numpy_T", "swapaxes"), shapes.transpose),
+    **dict.fromkeys(("transpose", "t", "swapaxes", "swapdims"), shapes.transpose),
     **dict.fromkeys(("movedim", "moveaxis"), shapes.movedim),
     "expand": shapes.expand,
     "squeeze": shapes.squeeze,

@@ -35,7 +35,7 @@ def permute(g: Builder, a: Arguments) -> Out:
 
 def transpose(g: Builder, a: Arguments) -> Out:
     axes = list(range(len(a["self"].shape)))
-    i, j = a.get("dim0", 0), a.get("dim1", -1)
+    i, j = (a.get(f"dim{k}", a.get(f"axis{k}", k)) for k in (0, 1))
     if axes:
         axes[i], axes[j] = axes[j], axes[i]
     return g.emit("permute", [a["self"]], axes=tuple(axes))
