@@ -33,8 +33,15 @@ def augmented(x: torch.Tensor, *, epoch=0, step=0, seed=5, y=None, k=None, **cha
     return out.permute(0, 2, 3, 1), y
 
 
-def drawn(name: str, epoch=0, step=0, seed=5) -> np.random.Generator:
-    return generator(seed, "augment", name, epoch, step)
+UNIFORM = (
+    "turns", "vertical flip", "flip", "shift down", "shift right", "rotate", "brightness", "contrast", "saturation",
+    "cutout row", "cutout column",
+)  # fmt: skip
+
+
+def drawn(name: str, n: int, epoch=0, step=0, seed=5) -> np.ndarray:
+    """The uniform numbers of one change, one an image."""
+    return generator(seed, "augment", epoch, step).random((len(UNIFORM), n))[UNIFORM.index(name)]
 
 
 # ---- geometry, one image at a time
@@ -45,8 +52,8 @@ def drawn(name: str, epoch=0, step=0, seed=5) -> np.random.Generator:
 def test_flips_and_turns_match_numpy_image_by_image(dtype, channels):
     x = pictures(40, 6, 6, channels, dtype)
     out, _ = augmented(x, flip=True, vertical_flip=True, quarter_turns=True)
-    turns = drawn("turns").integers(0, 4, 40)
-    upside_down, mirrored = drawn("vertical flip").random(40) < 0.5, drawn("flip").random(40) < 0.5
+    turns = (drawn("turns", 40) * 4).astype(int)
+    upside_down, mirrored = drawn("vertical flip", 40) < 0.5, drawn("flip", 40) < 0.5
     for i in range(40):
         expected = np.rot90(x[i].numpy(), turns[i])
         expected = np.flipud(expected) if upside_down[i] else expected
@@ -185,7 +192,8 @@ def test_cutout_paints_one_square_in_each_image(dtype):
     x = pictures(50, 9, 7, 3, dtype)
     augmenter = Augmenter(Augmentation(cutout=4), seed=5, mean=(0.1, 0.2, 0.3), std=(0.2, 0.2, 0.2))
     out, y = augmenter(x.permute(0, 3, 1, 2), torch.arange(50), epoch=2, step=3)
-    rows, columns = drawn("cutout", 2, 3).integers(0, ((9,), (7,)), (2, 50))
+    rows = (drawn("cutout row", 50, 2, 3) * 9).astype(int)
+    columns = (drawn("cutout column", 50, 2, 3) * 7).astype(int)
     colour = np.array([26, 51, 76]) if dtype == torch.uint8 else np.zeros(3)  # round(255 mean); 0 once normalised
     for i in range(50):
         expected = x[i].numpy().copy()
@@ -243,7 +251,7 @@ def test_colour_matches_pillow_image_by_image(name, enhance, dtype):
     out = out.permute(0, 2, 3, 1)
     if dtype == torch.float32:
         out = (out * torch.tensor(std) + torch.tensor(mean)) * 255
-    factors = drawn(name).uniform(0.2, 1.8, 20)
+    factors = 0.2 + 1.6 * drawn(name, 20)
     for i in range(20):
         expected = np.asarray(enhance(Image.fromarray(x[i].numpy())).enhance(factors[i])).astype(float)
         assert abs(out[i].numpy().astype(float) - expected).max() <= 2  # Pillow rounds the grey as well
@@ -312,7 +320,7 @@ def test_mixed_labels_have_the_proportions_of_the_pixels(kind, step, dtype, h, w
 def test_cutmix_pastes_one_rectangle_of_the_partner_at_its_place():
     x = pictures(30, 12, 10)
     out, y = augmented(x, k=30, cutmix=1.0)
-    draw = drawn("mix")
+    draw = generator(5, "augment", "mix", 0, 0)
     partner, weight = draw.permutation(30), draw.beta(1.0, 1.0, 30)
     top, left, height, width = patch_boxes(draw, weight, 12, 10)
     for i in range(30):
@@ -408,40 +416,6 @@ def test_nothing_on_changes_nothing():
     assert out is x
     assert labels is y
     assert not Augmentation(padding="edge", crop_ratio=(1, 1)).active
-
-
-# ---- settings
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"flip": "sometimes"}, "flip must be true, false or"),
-        ({"flip": 1}, "flip must be"),
-        ({"vertical_flip": "yes"}, "vertical_flip must be true or false"),
-        ({"shift": -1}, "shift must be a whole number"),
-        ({"shift": 1.5}, "shift must be a whole number"),
-        ({"cutout": True}, "cutout must be a whole number"),
-        ({"rotate": 200.0}, "at most 180"),
-        ({"noise": float("nan")}, "noise must be a number"),
-        ({"mixup": -0.1}, "mixup must be a number"),
-        ({"crop_scale": (0.5, 0.2)}, "crop_scale must be two numbers"),
-        ({"crop_scale": (0.5, 1.2)}, "largest <= 1"),
-        ({"crop_scale": 0.5}, "crop_scale must be two numbers"),
-        ({"crop_ratio": (0, 1)}, "crop_ratio must be two numbers"),
-        ({"padding": "reflct"}, "did you mean 'reflect'"),
-    ],
-)
-def test_a_senseless_setting_is_refused_in_words(changes, message):
-    with pytest.raises(InputError, match=message):
-        Augmentation(**changes)
-
-
-def test_settings_survive_json():
-    chosen = Augmentation(**EVERYTHING)
-    assert Augmentation.from_dict(chosen.to_dict()) == chosen
-    with pytest.raises(InputError, match="unknown key 'flips', did you mean 'flip'"):
-        Augmentation.from_dict({"flips": True})
 
 
 @pytest.mark.parametrize(("changes", "message"), [({"quarter_turns": True}, "square"), ({"shift": 7}, "at most 6")])

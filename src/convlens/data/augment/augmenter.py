@@ -16,6 +16,11 @@ from convlens.data.augment import colour, geometry
 from convlens.data.augment.settings import Augmentation
 
 _CROP_TRIES = 10
+_UNIFORM = (
+    "turns", "vertical flip", "flip", "shift down", "shift right", "rotate", "brightness", "contrast", "saturation",
+    "cutout row", "cutout column",
+)  # fmt: skip
+"""What takes one uniform number an image. All are drawn, whatever is on: making a generator costs more than numbers."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +87,22 @@ class _Batch:
         self.n, self.h, self.w, self.c = x.shape
         self.seed, self.epoch, self.step = augmenter.seed, epoch, step
         self.settings = augmenter.settings
-        self.mean = _per_channel(augmenter.mean, self.c, 0.0, x.device)
-        self.std = _per_channel(augmenter.std, self.c, 1.0, x.device)
+        self.mean, self.std, self.fill = _colours(augmenter.mean, augmenter.std, self.c, x.dtype, x.device)
 
-    @property
-    def fill(self) -> Tensor:
-        """The mean colour, zero once normalised: [c] of the images' type."""
-        if self.x.dtype == torch.uint8:
-            return geometry.as_type(self.mean * 255, torch.uint8)
-        return torch.zeros_like(self.mean, dtype=self.x.dtype)
+        table = generator(self.seed, "augment", self.epoch, self.step).random((len(_UNIFORM), self.n))
+        self.uniform: dict[str, np.ndarray] = dict(zip(_UNIFORM, table, strict=True))
 
     def draw(self, name: str) -> np.random.Generator:
+        """For what needs more than one uniform number an image."""
         return generator(self.seed, "augment", name, self.epoch, self.step)
+
+    def between(self, name: str, low: float, high: float) -> np.ndarray:
+        """Uniform in low .. high: float64 [n]."""
+        return low + (high - low) * self.uniform[name]
+
+    def whole(self, name: str, low: int, high: int) -> np.ndarray:
+        """Each of low, ..., high - 1 as likely: int64 [n]."""
+        return np.floor(self.between(name, low, high)).astype(np.int64)
 
     def ship(self, values: np.ndarray) -> Tensor:
         """To the device; float64 becomes float32. Pageable memory of this size is staged: nobody waits."""
@@ -104,7 +113,7 @@ class _Batch:
     def move(self, indices: Tensor | None) -> None:
         """Turns, flips, shift, crop, rotation."""
         s = self.settings
-        turns = self.draw("turns").integers(0, 4, self.n) if s.quarter_turns else np.zeros(self.n, np.int64)
+        turns = self.whole("turns", 0, 4) if s.quarter_turns else np.zeros(self.n, np.int64)
         if s.quarter_turns and self.h != self.w:
             raise InputError(
                 f"augment: quarter_turns need square images, these are {self.h} x {self.w}; "
@@ -123,11 +132,11 @@ class _Batch:
             boxes = random_boxes(self.draw("crop"), self.n, self.h, self.w, s.crop_scale, s.crop_ratio)
             self.x = geometry.resampled(self.x, self.ship_boxes(boxes))
         if s.rotate:
-            degrees = self.ship(self.draw("rotate").uniform(-s.rotate, s.rotate, self.n))
+            degrees = self.ship(self.between("rotate", -s.rotate, s.rotate))
             self.x = geometry.rotated(self.x, degrees, padding=s.padding, fill=self.fill)
 
     def coins(self, name: str, wanted: bool) -> np.ndarray:
-        return self.draw(name).random(self.n) < 0.5 if wanted else np.zeros(self.n, bool)
+        return self.uniform[name] < 0.5 if wanted else np.zeros(self.n, bool)
 
     def sides(self, indices: Tensor | None) -> np.ndarray:
         """Which images the alternating flip mirrors in this epoch: bool [n]."""
@@ -151,7 +160,7 @@ class _Batch:
                 f"augment: shift {limit} is too far for images of {self.h} x {self.w}; "
                 f"choose at most {min(self.h, self.w) - 1}"
             )
-        down, right = self.ship(self.draw("shift").integers(-limit, limit + 1, (2, self.n)))
+        down, right = (self.ship(self.whole(name, -limit, limit + 1)) for name in ("shift down", "shift right"))
         self.x = geometry.shifted(self.x, down, right, limit=limit, padding=padding, fill=self.fill)
 
     def ship_boxes(self, boxes: np.ndarray) -> geometry.Boxes:
@@ -172,8 +181,7 @@ class _Batch:
         ):
             reach = getattr(s, name)
             if reach:
-                factor = self.draw(name).uniform(max(0.0, 1 - reach), 1 + reach, self.n)
-                values = change(values, self.ship(factor))
+                values = change(values, self.ship(self.between(name, max(0.0, 1 - reach), 1 + reach)))
         if s.noise:
             source = torch.Generator(self.x.device)
             source.manual_seed(derive(self.seed, "augment", "noise", self.epoch, self.step))
@@ -184,10 +192,10 @@ class _Batch:
     def cut_out(self) -> None:
         side = self.settings.cutout
         if side:
-            y, x = self.draw("cutout").integers(0, ((self.h,), (self.w,)), (2, self.n))
-            sides = np.full(self.n, side)
-            boxes = self.ship_boxes(np.stack((y - side // 2, x - side // 2, sides, sides)))
-            self.x = geometry.pasted(self.x, self.fill.expand(self.w, self.c), boxes)
+            boxes = np.full((4, self.n), side)
+            boxes[0] = self.whole("cutout row", 0, self.h) - side // 2
+            boxes[1] = self.whole("cutout column", 0, self.w) - side // 2
+            self.x = geometry.pasted(self.x, self.fill.expand(self.w, self.c), self.ship_boxes(boxes))
 
     def mix(self, y: Tensor) -> Tensor:
         """mixup or cutmix of each image with another of the batch: their labels in the same proportions."""
@@ -260,7 +268,14 @@ def patch_boxes(draw: np.random.Generator, weight: np.ndarray, h: int, w: int) -
 
 
 @functools.lru_cache(maxsize=64)
-def _per_channel(values: tuple[float, ...], channels: int, default: float, device: torch.device) -> Tensor:
-    if values and len(values) != channels:
-        raise InputError(f"augment: mean and std have {len(values)} channels, the images {channels}")
-    return torch.tensor(values or (default,) * channels, device=device)
+def _colours(
+    mean: tuple[float, ...], std: tuple[float, ...], channels: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and deviation (float32 [c]), and the mean colour as the images hold it ([c], 0 once normalised)."""
+    for values in (mean, std):
+        if values and len(values) != channels:
+            raise InputError(f"augment: mean and std have {len(values)} channels, the images {channels}")
+    average = torch.tensor(mean or (0.0,) * channels, device=device)
+    deviation = torch.tensor(std or (1.0,) * channels, device=device)
+    uint8 = dtype == torch.uint8
+    return average, deviation, geometry.as_type(average * 255 if uint8 else average * 0, dtype)
