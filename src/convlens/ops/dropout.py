@@ -28,8 +28,8 @@ def dropout_mask(shape: tuple[int, ...], rate: float, seed: int, *address: str |
     """
     _check(rate)
     n = int(np.prod(shape))
-    # Two cells for each raw 64-bit word of a counter-based generator: much faster than n floating-point draws.
-    words = np.random.Philox(key=derive(seed, *address)).random_raw((n + 1) // 2)
+    # Two cells for each raw 64-bit word of a small, fast generator: much cheaper than n floating-point draws.
+    words = np.random.SFC64(derive(seed, *address)).random_raw((n + 1) // 2)
     cells = words.astype("<u8", copy=False).view("<u4")[:n]
     return (cells >= round(rate * 2**32)).reshape(shape)
 
@@ -56,7 +56,7 @@ def dropout(
     if not training:
         return x
     mask = _mask(x.shape, rate, mask, seed, address)
-    return np.multiply(x, mask * x.dtype.type(_scale(rate)))
+    return _masked(x, mask, rate)
 
 
 def dropout_backward(
@@ -74,7 +74,7 @@ def dropout_backward(
     if not training:
         return DropoutGradients(grad)
     mask = _mask(x.shape, rate, mask, seed, address)
-    return DropoutGradients(np.multiply(grad, mask * grad.dtype.type(_scale(rate))))
+    return DropoutGradients(_masked(grad, mask, rate))
 
 
 def _check(rate: float) -> None:
@@ -82,8 +82,10 @@ def _check(rate: float) -> None:
         raise InputError(f"rate: {rate}, expected a probability between 0 and 1")
 
 
-def _scale(rate: float) -> float:
-    return 1 / (1 - rate) if rate < 1 else 0.0
+def _masked(x: np.ndarray, mask: np.ndarray, rate: float) -> np.ndarray:
+    y = x * x.dtype.type(1 / (1 - rate) if rate < 1 else 0)
+    y *= mask
+    return y
 
 
 def _mask(shape: tuple[int, ...], rate: float, mask: Any, seed: int | None, address: tuple[Any, ...]) -> np.ndarray:
