@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from convlens import data as sources
@@ -16,6 +15,7 @@ from convlens.deploy.predictor import Failure, Prediction, Predictor
 from convlens.inspection.evaluation import Evaluation
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import job
+from convlens.training.request import Request, fresh_path
 
 
 class Run:
@@ -124,6 +124,7 @@ def train(
     out: Path | str | None = None,
     resume: bool = False,
     weights: Path | str | None = None,
+    engine: str | None = None,
     device: str | None = None,
     precision: str | None = None,
     deterministic: bool = False,
@@ -144,6 +145,7 @@ def train(
         out: the run folder; `runs/<model>-<data>-<time>` by default.
         resume: go on with the run in `out`.
         weights: a file to start from (safetensors, or a PyTorch file without code in it).
+        engine: "torch", or "numpy": the readable arithmetic, without augmentation and averages.
         device, precision: "auto" by default.
         deterministic: bit-identical results on a GPU too, at some cost.
         quiet: no progress.
@@ -153,10 +155,10 @@ def train(
         DivergedError: the loss became infinite or not a number; the last good weights are kept.
         Interrupted: SIGINT or SIGTERM; the state was saved and `resume` goes on.
     """
-    request = job.Request(
+    request = Request(
         model=model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, seed=seed, size=size,
-        settings=tuple(settings), out=out, resume=resume, weights=weights, device=device, precision=precision,
-        deterministic=deterministic, quiet=quiet, **more,
+        settings=tuple(settings), out=out, resume=resume, weights=weights, engine=engine,
+        device=device, precision=precision, deterministic=deterministic, quiet=quiet, **more,
     )  # fmt: skip
     finished = job.run(request)
     handed_over = model if isinstance(model, nn.Module) or (isinstance(model, str) and ".py:" in model) else None
@@ -172,7 +174,7 @@ def train_seeds(count: int, *, seed: int | None = None, out: Path | str | None =
     if count < 1:
         raise InputError(f"--seeds {count}: must be at least 1")
     first = seed or 0
-    base = Path(out) if out is not None else job.fresh_path(arguments.get("model"), arguments.get("data"))
+    base = Path(out) if out is not None else fresh_path(arguments.get("model"), arguments.get("data"))
     return [train(seed=s, out=base / f"seed-{s}", **arguments) for s in range(first, first + count)]
 
 

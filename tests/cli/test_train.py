@@ -86,9 +86,8 @@ import torch
 from torch import nn
 
 def Small(num_classes, in_channels=1):
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes)) if False else nn.Sequential(
-        nn.Conv2d(in_channels, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, num_classes)
-    )
+    layers = [nn.Conv2d(in_channels, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(64, num_classes))
 
 class FailsLater(nn.Module):
     def __init__(self, num_classes=10):
@@ -147,7 +146,7 @@ def test_a_learning_rate_far_too_high_exits_with_3(cli):
         (["--set", "optimizer.lr=fast"], "optimizer.lr"),
         (["--set", "model.dropuot=0.1"], "'dropout'"),
         (["--epochs", "0"], "epochs"),
-        (["--size", "3"], "size"),
+        (["--size", "3"], "12x12"),
         (["--device", "cuda:77"], "cuda:77"),
         (["--device", "abacus"], "abacus"),
         (["--precision", "int4"], "precision"),

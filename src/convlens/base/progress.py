@@ -159,6 +159,26 @@ def bar(
             yield advance
 
 
+@contextlib.contextmanager
+def bars(quiet: bool = False, *, unit: str = "") -> Iterator[Callable[[str, int, int], None]]:
+    """Bars that appear when there is something to tell. Yields `report(title, done, total)`; a new title, a new bar.
+
+    `done` counts from the start; `total` is 0 where it is not known.
+    """
+    current: dict[str, Any] = {"title": None, "done": 0}
+    with contextlib.ExitStack() as stack:
+
+        def report(title: str, done: int, total: int) -> None:
+            if current["title"] != title:
+                stack.close()
+                current["advance"] = stack.enter_context(bar(title, total or None, quiet, unit=unit))
+                current.update(title=title, done=0)
+            current["advance"](max(0, done - current["done"]))
+            current["done"] = max(done, current["done"])
+
+        yield report
+
+
 def is_terminal(stream: TextIO) -> bool:
     """Whether a live display makes sense on `stream`."""
     import os

@@ -1,7 +1,5 @@
 """`convlens data`: which data sets there are, download one, examine one."""
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,13 +65,14 @@ def get(
 ) -> None:
     """Download a data set into the cache, unless it is on this machine already."""
     from convlens.base.errors import InputError, nearest
+    from convlens.base.progress import bars
     from convlens.data import catalogue
 
     if name not in catalogue.SETS:
         known = ", ".join(catalogue.SETS)
         raise InputError(f"no data set '{name}' to download{nearest(name, catalogue.SETS)} (known: {known})")
     had = catalogue.find_local(name)
-    with _download_bar(quiet) as progress:
+    with bars(quiet, unit="B") as progress:
         path = catalogue.obtain(name, on_progress=progress)
     if as_json:
         emit({"name": name, "path": str(path) if path else None, "downloaded": had is None and path is not None})
@@ -81,25 +80,6 @@ def get(
         console().print(f"{name} is built in; nothing to download")
     else:
         console().print(f"{name} is in {path}", soft_wrap=True, markup=False)
-
-
-@contextlib.contextmanager
-def _download_bar(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar a file, on stderr."""
-    from convlens.base.progress import bar
-
-    current: dict[str, Any] = {"name": None, "done": 0}
-    with contextlib.ExitStack() as stack:
-
-        def report(name: str, done: int, total: int) -> None:
-            if current["name"] != name:
-                stack.close()
-                current["advance"] = stack.enter_context(bar(name, total or None, quiet, unit="B"))
-                current.update(name=name, done=0)
-            current["advance"](max(0, done - current["done"]))
-            current["done"] = max(done, current["done"])
-
-        yield report
 
 
 @app.command()
@@ -110,21 +90,13 @@ def check(
 ) -> None:
     """Decode every image and report counts, damaged files, odd sizes and duplicates between training and test."""
     from convlens import data
-    from convlens.base.progress import bar
+    from convlens.base.progress import bars
     from convlens.data.check import check as examine
 
-    with _download_bar(quiet) as progress:
+    with bars(quiet, unit="B") as progress:
         found = data.find(source, on_download=progress)
-    with contextlib.ExitStack() as stack:
-        state: dict[str, Any] = {"done": 0}
-
-        def report(done: int, total: int) -> None:
-            if "advance" not in state:
-                state["advance"] = stack.enter_context(bar(f"checking {found.name}", total, quiet, unit="images"))
-            state["advance"](done - state["done"])
-            state["done"] = done
-
-        findings = examine(found, report)
+    with bars(quiet, unit="images") as progress:
+        findings = examine(found, lambda done, total: progress(f"checking {found.name}", done, total))
     if as_json:
         emit(_as_json(findings, found.native))
     else:

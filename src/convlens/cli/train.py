@@ -21,18 +21,19 @@ def train(
         typer.Option(help="A name of `convlens data list`, or a folder, zip or tar of images in class folders. "
                      "[default: digits]"),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="A shipped recipe or a TOML file. [default: the model's own]")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name or TOML file. [default: the model's own]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Names every random number, the split included. [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Names all random numbers, the split included. [default: 0]")] = None,
     seeds: Annotated[int | None, typer.Option(help="Train this many seeds; gives mean and standard deviation.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/<model>-<data>-<time>]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     size: Annotated[int | None, typer.Option(help="Side of the network's input, pixels.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Start from this file of weights; another head is replaced.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Start from these weights; another head is replaced.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A recipe setting, as in optimizer.lr=0.1.")
     ] = None,
+    engine: Annotated[str | None, typer.Option(help="torch, or numpy: readable arithmetic. [default: torch]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. [default: auto]")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16. [default: auto]")] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits on a GPU too.")] = False,
@@ -46,8 +47,9 @@ def train(
 
     arguments: dict[str, Any] = {
         "model": model, "data": data, "recipe": recipe, "epochs": epochs, "batch_size": batch_size, "resume": resume,
-        "size": size, "weights": weights, "settings": settings or (), "device": device, "precision": precision,
-        "deterministic": deterministic, "tensorboard": tensorboard, "quiet": quiet,
+        "size": size, "weights": weights, "settings": settings or (), "engine": engine,
+        "device": device, "precision": precision, "deterministic": deterministic, "tensorboard": tensorboard,
+        "quiet": quiet,
     }  # fmt: skip
     if seeds is None:
         run = api.train(seed=seed, out=out, started=started, **arguments)

@@ -69,7 +69,8 @@ def _load(reference: str) -> Any:
         raise InputError(f"there is no file {file} (from {reference!r})")
     digest = hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()
     spec = importlib.util.spec_from_file_location(f"convlens_user_{path.stem}_{digest}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look it up
     try:

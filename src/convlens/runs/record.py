@@ -44,6 +44,7 @@ class RunRecord(_Record):
     recipe: dict[str, Any]
     seed: int
     numeric: dict[str, Any]
+    engine: Literal["torch", "numpy"] = "torch"
     data: DataRecord
     versions: dict[str, str]
     results: dict[str, Any] | None = None

@@ -1,5 +1,6 @@
 """Optimisers built from a recipe: parameter groups, and state that travels as named arrays."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def build(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
     return optimizers
 
 
-def _plain(name: str, settings: Settings, weights: list[Tensor], others: list[Tensor]) -> torch.optim.Optimizer:
+def _plain(name: str, settings: Settings, weights: Sequence[Tensor], others: Sequence[Tensor]) -> torch.optim.Optimizer:
     groups = [
         {"params": weights, "lr": settings.lr, "weight_decay": settings.weight_decay},
         {"params": others, "lr": settings.lr * settings.bias_lr, "weight_decay": 0.0},

@@ -27,7 +27,7 @@ class Optimizer(_Section):
     bias_lr: float = Field(default=1.0, gt=0)  # factor on the learning rate of biases and normalisation parameters
     muon_lr: float = Field(
         default=0.05, gt=0
-    )  # learning rate of the filters under muon; `lr` then serves the rest (sgd)
+    )  # of the filters under muon; `lr` then serves the rest (sgd)
 
 
 class Schedule(_Section):

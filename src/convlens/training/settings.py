@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from convlens.base.errors import InputError
+from convlens.base.hardware import usable_cores
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -40,7 +41,7 @@ def settle(
     """
     device, why_device = _device(device)
     dtype, why_dtype = _dtype(precision, device)
-    count = threads or torch.get_num_threads()
+    count = threads or min(torch.get_num_threads(), usable_cores())
     return Numeric(
         device=device,
         dtype=dtype,
@@ -53,7 +54,7 @@ def settle(
             "channels_last": "convolutions are faster with the channels innermost"
             if device != "mps"
             else "Metal kernels want the channels outside",
-            "threads": "PyTorch's own choice: one a physical core that this process may use",
+            "threads": "one a core that this process may use, as PyTorch counts them",
             "compile": "off: eager kernels start at once, and small networks do not repay the time of compiling",
             "deterministic": "PyTorch's CPU kernels give the same bits for the same number of threads"
             if device == "cpu"

@@ -1,0 +1,111 @@
+"""The engine that explains: the same training in NumPy alone, each operation one that can be read in `convlens.ops`.
+
+PyTorch only draws the first weights and names the operations; no arithmetic of a step is its own. Augmentation,
+averaged weights, class weights, L1, clipping and mixed precision belong to the other engine.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from convlens import data
+from convlens.base.errors import InputError
+from convlens.base.seeds import generator
+from convlens.inspection.evaluation import Evaluation, from_logits
+from convlens.scratch import fit
+from convlens.scratch import optimizers as scratch_optimizers
+from convlens.scratch.from_torch import training_pair
+from convlens.training.recipe import Recipe
+
+
+class NumpyEngine:
+    """See `trainer.Engine`. Everything is float32."""
+
+    loss_is_at_hand = True
+
+    def __init__(
+        self, module: nn.Module, splits: data.Splits, preprocess: data.Preprocess, *, recipe: Recipe, seed: int
+    ):
+        self.splits, self.preprocess, self.recipe, self.seed = splits, preprocess, recipe, seed
+        self.batch_size = min(recipe.batch_size, len(splits.train))
+        self.steps_per_epoch = -(-len(splits.train) // self.batch_size)
+        self.trained, self.evaluator = training_pair(module, splits.train.shape)
+        self.optimizer = _optimizer(recipe)
+        self.reset_totals()
+
+    def batches(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        images = self.splits.train
+        order = generator(self.seed, "order", epoch).permutation(len(images))
+        for first in range(start * self.batch_size, len(images), self.batch_size):
+            chosen = np.sort(order[first : first + self.batch_size])  # ascending: kind to memory maps
+            yield self.preprocess.normalise(images.pixels[chosen]), images.labels[chosen]
+
+    def step(self, x: np.ndarray, y: np.ndarray, *, epoch: int, step: int, factor: float) -> float:
+        self.optimizer.lr = self.recipe.optimizer.lr * factor
+        loss, logits = fit.train_step(
+            self.trained, x, y, self.optimizer, smoothing=self.recipe.label_smoothing,
+            seed=self.seed, step=epoch * self.steps_per_epoch + step,
+        )  # fmt: skip
+        self._totals["loss"] += loss * len(y)
+        self._totals["correct"] += int((logits.argmax(1) == y).sum())
+        self._totals["seen"] += len(y)
+        return loss
+
+    def totals(self) -> dict[str, float]:
+        return dict(self._totals)
+
+    def reset_totals(self) -> None:
+        self._totals: dict[str, float] = {"loss": 0.0, "correct": 0, "seen": 0}
+
+    def validate(self) -> Evaluation | None:
+        return self.evaluate(self.splits.val) if len(self.splits.val) else None
+
+    def evaluate(self, images: data.Images) -> Evaluation:
+        """Judges the present weights on prepared images."""
+        logits = fit.predict(self.evaluator, images.pixels, prepare=self.preprocess.normalise)
+        return from_logits(logits, images.labels, images.classes)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: array.copy() for name, array in self.trained.state().items()}
+
+    @property
+    def learning_rate(self) -> float:
+        return self.optimizer.lr
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays = {f"model.{name}": array for name, array in self.trained.state().items()}
+        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
+        return arrays, {"totals": self._totals}
+
+    def load_state(self, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
+        self.trained.load_state(_part(arrays, "model"))
+        self.evaluator.parameters, self.evaluator.buffers = self.trained.parameters, self.trained.buffers
+        self.optimizer.load_state(_part(arrays, "optimizer"))
+        self._totals = dict(plain["totals"])
+
+
+def unsupported(recipe: Recipe, shape: tuple[int, int, int]) -> list[str]:
+    """What a recipe asks for that this engine leaves out, as names of its keys."""
+    off = type(recipe)()
+    keys = [key for key in ("l1", "class_weights", "gradient_clip", "ema") if getattr(recipe, key) != getattr(off, key)]
+    settings = recipe.augment.resolve(*shape)
+    neutral = ("crop_ratio", "padding")
+    return keys + [f"augment.{key}" for key, value in settings.items() if value and key not in neutral]
+
+
+def _optimizer(recipe: Recipe) -> scratch_optimizers.SGD | scratch_optimizers.Adam:
+    o = recipe.optimizer
+    if o.name == "sgd":
+        nesterov = o.nesterov and o.momentum > 0
+        return scratch_optimizers.SGD(o.lr, momentum=o.momentum, nesterov=nesterov, weight_decay=o.weight_decay)
+    if o.name in ("adam", "adamw"):
+        return scratch_optimizers.Adam(
+            o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, decoupled=o.name == "adamw"
+        )
+    raise InputError(f"the NumPy engine has no optimizer {o.name!r}; choose sgd, adam or adamw")
+
+
+def _part(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(f"{kind}."): a for name, a in arrays.items() if name.startswith(f"{kind}.")}

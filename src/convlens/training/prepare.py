@@ -1,0 +1,249 @@
+"""Makes a request definite: data, network, recipe and numeric settings are settled, checked and recorded."""
+
+import datetime
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import convlens
+from convlens import data, models
+from convlens.base.errors import InputError, nearest
+from convlens.base.progress import bars
+from convlens.base.seeds import derive
+from convlens.models.build import build, count_parameters, is_file_reference
+from convlens.models.weights import load_weights
+from convlens.runs import DataRecord, ModelRecord, RunFolder, RunRecord
+from convlens.training import recipe as recipes
+from convlens.training import settings
+from convlens.training.recipe import Recipe
+from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED, ENGINES, Job, Request
+
+
+def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Job:
+    request.engine = request.engine or (stored.engine if stored else "torch")
+    if request.engine not in ENGINES:
+        raise InputError(f"unknown engine {request.engine!r}{nearest(request.engine, ENGINES)}; {' or '.join(ENGINES)}")
+    reference = _model_reference(request, stored)
+    seed = request.seed if request.seed is not None else stored.seed if stored else DEFAULT_SEED
+    own = models.get(reference) if isinstance(reference, str) and not is_file_reference(reference) else None
+    recipe = _recipe(request, stored, own)
+    numeric, notes = _numeric(request, recipe, stored)
+    with bars(request.quiet, unit="B") as progress:
+        source = data.find(_data_reference(request, stored), on_download=progress)
+    preprocess = _preprocess(request, source, own, stored)
+    with bars(request.quiet, unit="images") as progress:
+        parts = source.read(preprocess, lambda done, total: progress(f"reading {source.name}", done, total))
+    notes += [f"skipped {path}: {why}" for path, why in source.skipped[:20]]
+    if len(source.skipped) > 20:
+        notes.append(f"skipped {len(source.skipped) - 20} more images that could not be read")
+    notes += source.notes
+    splits = data.split(parts, seed=seed, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction)
+    preprocess = preprocess.fitted(splits.train.pixels)
+    module = _module(reference, recipe, splits.train, seed)
+    if request.weights is not None:
+        notes.append(_load_weights(module, request.weights))
+    record = _record(request, reference, source, module, recipe, preprocess, splits, seed, numeric)
+    if stored is not None:
+        _refuse_difference(record, stored)
+        record = stored
+    else:
+        folder.write_record(record)
+    return Job(folder, record, recipe, numeric, module, preprocess, splits, notes)
+
+
+def _model_reference(request: Request, stored: RunRecord | None) -> str | nn.Module:
+    if request.model is not None:
+        return request.model
+    if stored is None:
+        return DEFAULT_MODEL
+    if stored.model.source != "zoo":
+        where = "on the command line" if stored.model.source == "file" else "to cl.train"
+        raise InputError(
+            f"the run's network is {stored.model.name!r}, its author's own code; to go on, give it again {where}"
+        )
+    return stored.model.name
+
+
+def _data_reference(request: Request, stored: RunRecord | None) -> Any:
+    if request.data is not None:
+        return request.data
+    return stored.data.source if stored else DEFAULT_DATA
+
+
+def _recipe(request: Request, stored: RunRecord | None, own: models.ModelEntry | None) -> Recipe:
+    asked = request.recipe
+    if asked is None and stored is not None:
+        asked = recipes.parse(stored.recipe, "the recipe in run.json")
+    return recipes.load(
+        asked,
+        model=own.name if own else None,
+        family=own.family if own else None,
+        settings=request.settings,
+        epochs=request.epochs,
+        batch_size=request.batch_size,
+        precision=request.precision,
+    )
+
+
+def _numeric(request: Request, recipe: Recipe, stored: RunRecord | None) -> tuple[settings.Numeric, list[str]]:
+    chosen = settings.settle(request.device or "auto", recipe.precision, deterministic=request.deterministic)
+    notes: list[str] = []
+    if stored is not None:
+        before = settings.Numeric(**stored.numeric)
+        possible = request.device in (None, before.device) and settings.available(before.device)
+        if possible:
+            chosen = before
+        else:
+            notes.append(
+                f"warning: the run began on {before.device} and goes on on {chosen.device}: "
+                "the result will not be bit-identical"
+            )
+    problems = settings.apply(chosen)
+    versions = stored.versions if stored else {}
+    problems += [f"{k} {v} instead of {versions[k]}" for k, v in _versions().items() if versions.get(k, v) != v]
+    if problems:
+        notes.append(f"warning: {'; '.join(problems)}: the result will not be bit-identical")
+    return chosen, notes
+
+
+def _preprocess(
+    request: Request, source: data.Source, own: models.ModelEntry | None, stored: RunRecord | None
+) -> data.Preprocess:
+    """Input size and channels: what was asked for, else the images' own where they are small and of one size."""
+    if request.size is None and stored is not None:
+        before = data.Preprocess.from_dict(stored.preprocess)
+        return data.Preprocess(before.size, before.channels, interpolation=before.interpolation)
+    channels = source.native[0] if source.native else 3
+    if request.size is not None:
+        height, width = (request.size, request.size) if isinstance(request.size, int) else request.size
+        return data.Preprocess((height, width), channels)
+    _, height, width = own.input if own is not None and len(own.input) == 3 else (0, 28, 28)
+    if source.native is None or min(source.native[1:]) > 64:  # photographs: at least 64 pixels a side
+        return data.Preprocess((max(64, height), max(64, width)), channels)
+    _, native_height, native_width = source.native
+    if native_height >= height and native_width >= width:
+        height, width = native_height, native_width
+    return data.Preprocess((height, width), channels)
+
+
+def _module(reference: str | nn.Module, recipe: Recipe, train: data.Images, seed: int) -> nn.Module:
+    if isinstance(reference, nn.Module):
+        return reference
+    torch.manual_seed(derive(seed, "initialisation"))
+    channels, height, width = train.shape
+    return build(
+        reference,
+        num_classes=len(train.classes),
+        in_channels=channels,
+        image_size=(height, width),
+        **recipe.model,
+    )
+
+
+def _load_weights(module: nn.Module, path: Path | str) -> str:
+    report = load_weights(module, path)
+    fresh = f", fresh: {', '.join(report.fresh)}" if report.fresh else ""
+    return f"started from {path}: {len(report.loaded)} arrays{fresh}"
+
+
+def _record(
+    request: Request,
+    reference: str | nn.Module,
+    source: data.Source,
+    module: nn.Module,
+    recipe: Recipe,
+    preprocess: data.Preprocess,
+    splits: data.Splits,
+    seed: int,
+    numeric: settings.Numeric,
+) -> RunRecord:
+    if isinstance(reference, nn.Module):
+        kind, name = "live", f"{type(reference).__module__}.{type(reference).__qualname__}"
+    else:
+        kind, name = ("file" if is_file_reference(reference) else "zoo"), reference
+    asked = request.data if request.data is not None else DEFAULT_DATA
+    where = asked if isinstance(asked, (str, Path)) else None
+    if where is not None:
+        where = str(Path(where).resolve()) if str(where) not in data.names() else str(where)
+    fingerprint = "-".join(part.fingerprint()[:16] for part in splits)
+    counts = {part: len(images) for part, images in splits._asdict().items()}
+    return RunRecord(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        model=ModelRecord(
+            source=kind, name=name, arguments=dict(recipe.model), input=list(splits.train.shape),
+            parameters=count_parameters(module),
+        ),
+        classes=list(splits.train.classes),
+        preprocess=preprocess.to_dict(),
+        recipe=recipe.model_dump(mode="json"),
+        seed=seed,
+        numeric=numeric.to_dict(),
+        engine="numpy" if request.engine == "numpy" else "torch",
+        data=DataRecord(
+            source=where or "arrays", name=source.name, fingerprint=fingerprint, counts=counts,
+            split=_describe_split(recipe),
+        ),
+        versions=_versions(),
+    )  # fmt: skip
+
+
+def _describe_split(recipe: Recipe) -> str:
+    if recipe.val_fraction == 0:
+        return "trained on all training images for a fixed budget; the last weights are kept"
+    return "best weights chosen on a validation part of the training images; the test part is used once, at the end"
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "convlens": convlens.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _refuse_difference(new: RunRecord, stored: RunRecord) -> None:
+    differences = []
+    if (new.model.name, new.model.arguments) != (stored.model.name, stored.model.arguments):
+        differences.append(f"network: the run has {stored.model.name}, you asked for {new.model.name}")
+    if new.model.input != stored.model.input:
+        differences.append(f"input size: the run has {stored.model.input}, you asked for {new.model.input}")
+    if new.seed != stored.seed:
+        differences.append(f"seed: the run has {stored.seed}, you asked for {new.seed}")
+    if new.engine != stored.engine:
+        differences.append(f"engine: the run has {stored.engine}, you asked for {new.engine}")
+    differences += _recipe_differences(new.recipe, stored.recipe)
+    if not differences and new.data.fingerprint != stored.data.fingerprint:
+        differences.append(f"data: the images are not those that the run began with ({stored.data.name})")
+    if not differences and new.model.parameters != stored.model.parameters:
+        differences.append(f"network: {new.model.parameters} parameters instead of {stored.model.parameters}")
+    if differences:
+        raise InputError(f"cannot resume: {'; '.join(differences)}; start a new run with another --out")
+
+
+def _recipe_differences(new: dict[str, Any], stored: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in {**stored, **new}:
+        a, b = stored.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _recipe_differences(b, a, f"{prefix}{key}.")
+        elif a != b and key != "checkpoint_seconds":  # how often to save does not change the outcome
+            found.append(f"recipe: {prefix}{key} is {a!r} in the run, you asked for {b!r}")
+    return found
+
+
+def refuse_other_words(request: Request, stored: RunRecord) -> None:
+    """A finished run: compares what can be compared without reading the data."""
+    differences = []
+    if isinstance(request.model, str) and request.model != stored.model.name:
+        differences.append(f"network: the run has {stored.model.name}, you asked for {request.model}")
+    if request.seed not in (None, stored.seed):
+        differences.append(f"seed: the run has {stored.seed}, you asked for {request.seed}")
+    own = models.get(stored.model.name) if stored.model.source == "zoo" else None
+    differences += _recipe_differences(_recipe(request, stored, own).model_dump(mode="json"), stored.recipe)
+    if differences:
+        raise InputError(f"the run is finished, and another was asked for: {'; '.join(differences)}; use another --out")

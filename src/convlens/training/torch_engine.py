@@ -1,0 +1,142 @@
+"""The engine that works: a step of training in PyTorch."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convlens.base.errors import InputError
+from convlens.base.seeds import derive
+from convlens.data.loader import Loader
+from convlens.inspection.evaluation import Evaluation, evaluate
+from convlens.training import optimizers
+from convlens.training.averaging import ExponentialMovingAverage
+from convlens.training.recipe import Recipe
+from convlens.training.settings import Numeric
+
+
+class TorchEngine:
+    """See `trainer.Engine`. Weights and optimiser state are float32; activations as `numeric` says."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        train: Loader,
+        val: Loader | None,
+        *,
+        classes: tuple[str, ...],
+        recipe: Recipe,
+        numeric: Numeric,
+        seed: int,
+        class_weights: np.ndarray | None = None,
+    ):
+        self.module, self.train_loader, self.val_loader = module, train, val
+        self.classes, self.recipe, self.numeric, self.seed = classes, recipe, numeric, seed
+        self.class_weights = None
+        if class_weights is not None:
+            self.class_weights = torch.tensor(class_weights, dtype=torch.float32, device=numeric.device)
+        self.optimizers = optimizers.build(module, recipe.optimizer)
+        self.average = ExponentialMovingAverage(module, recipe.ema) if recipe.ema else None
+        self.steps_per_epoch, self.loss_is_at_hand = len(train), numeric.device == "cpu"
+        self.reset_totals()
+
+    def batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        self.module.train()
+        return self.train_loader.epoch(epoch, start=start)
+
+    def step(self, x: Tensor, y: Tensor, *, epoch: int, step: int, factor: float) -> Tensor:
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = group["base_lr"] * factor
+        torch.manual_seed(derive(self.seed, "dropout", epoch, step))
+        with self._autocast():
+            logits = self.module(x)
+        loss = F.cross_entropy(
+            logits.float(), y, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
+        )
+        objective = loss + self.recipe.l1 * self._l1_norm() if self.recipe.l1 else loss
+        objective.backward()
+        if self.recipe.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.gradient_clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.module)
+        return self._count(loss.detach(), logits.detach(), y)
+
+    def _autocast(self) -> torch.autocast:
+        device = self.numeric.device.split(":")[0]
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.numeric.dtype == "bfloat16")
+
+    def _l1_norm(self) -> Tensor:
+        return torch.stack([p.abs().sum() for p in self.module.parameters() if p.ndim >= 2]).sum()
+
+    def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> Tensor:
+        truth = y if y.ndim == 1 else y.argmax(1)  # mixed labels: the larger share
+        self._totals["loss"] += loss * len(y)
+        self._totals["correct"] += (logits.argmax(1) == truth).sum()
+        self._totals["seen"] += len(y)
+        return loss
+
+    def totals(self) -> dict[str, float]:
+        return {name: total.item() for name, total in self._totals.items()}
+
+    def reset_totals(self) -> None:
+        device = self.numeric.device
+        precise = torch.float32 if device == "mps" else torch.float64
+        self._totals = {
+            "loss": torch.zeros((), dtype=precise, device=device),
+            "correct": torch.zeros((), dtype=torch.int64, device=device),
+            "seen": torch.zeros((), dtype=torch.int64, device=device),
+        }
+
+    def validate(self) -> Evaluation | None:
+        if self.val_loader is None:
+            return None
+        with self._averaged(), self._autocast():
+            return evaluate(self.module, self.val_loader.epoch(0), self.classes)
+
+    def _averaged(self) -> contextlib.AbstractContextManager[Any]:
+        return self.average.swapped(self.module) if self.average is not None else contextlib.nullcontext()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        with self._averaged():
+            return {name: _array(t).copy() for name, t in self.module.state_dict().items()}
+
+    @property
+    def learning_rate(self) -> float:
+        return self.optimizers[0].param_groups[0]["lr"]
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        tensors, plain = optimizers.export_state(self.optimizers)
+        tensors |= {f"model.{name}": t for name, t in self.module.state_dict().items()}
+        tensors |= {f"totals.{name}": t for name, t in self._totals.items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": t for name, t in self.average.state_dict().items()}
+        return {name: _array(t) for name, t in tensors.items()}, plain
+
+    def load_state(self, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        try:
+            self.module.load_state_dict(_part(tensors, "model"))
+        except RuntimeError as error:
+            raise InputError(
+                f"the checkpoint does not fit the network: {str(error).splitlines()[-1].strip()}"
+            ) from None
+        if self.average is not None:
+            self.average.load_state_dict(_part(tensors, "average"))
+        optimizers.import_state(self.optimizers, tensors, plain)
+        self._totals = {name: t.clone().to(self.numeric.device) for name, t in _part(tensors, "totals").items()}
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    tensor = tensor.detach()
+    return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).cpu().numpy()
+
+
+def _part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{kind}."): t for name, t in tensors.items() if name.startswith(f"{kind}.")}
