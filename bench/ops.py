@@ -1,11 +1,15 @@
 """NumPy operations against PyTorch: time(ours) / time(PyTorch), forward + backward, float32, batch 64.
 
-    python bench/ops.py [--repetitions N] [--only NAME] [--out FILE]
+    python bench/ops.py [--repetitions N] [--only NAME] [--one-thread] [--out FILE]
 
 Both sides compute the output and the gradients of input, weight and bias. They take turns, so that a busy machine slows
 both; PyTorch runs in both memory formats and the better median counts; ours gets plain (N, C, H, W) arrays. Threads are
 left at each library's default. Peak memory is what the resident set grew by at most during one forward + backward
 (Linux only). Writes bench/results/ops.json.
+
+A machine busy with other work slows PyTorch's threads, which wait for each other at every step, more than ours. There,
+`--one-thread` compares processor time instead: one thread on each side, waiting not counted; written to
+bench/results/ops_one_thread.json.
 """
 
 import argparse
@@ -13,6 +17,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from threadpoolctl import threadpool_limits
 
 from convlens import ops
 
@@ -51,13 +58,14 @@ def sides(name: str) -> dict[str, Callable[[], list[np.ndarray]]]:
     x = rng.standard_normal((BATCH, *image), dtype=np.float32)
     w = rng.standard_normal(weight, dtype=np.float32)
     b = rng.standard_normal(weight[1] if transposed else weight[0], dtype=np.float32)
-    grad = rng.standard_normal(forward(x, w, b, **options).shape, dtype=np.float32)
+    function: Any = F.conv_transpose2d if transposed else F.conv2d
+    shape = function(torch.empty(x.shape, device="meta"), torch.empty(w.shape, device="meta"), **options).shape
+    grad = rng.standard_normal(shape, dtype=np.float32)
 
     def ours() -> list[np.ndarray]:
         return [forward(x, w, b, **options), *backward(grad, x, w, **options)]
 
     def pytorch(memory_format: torch.memory_format) -> Callable[[], list[Any]]:
-        function: Any = F.conv_transpose2d if transposed else F.conv2d
         tx, tw = (torch.from_numpy(a).to(memory_format=memory_format).requires_grad_() for a in (x, w))
         tb = torch.from_numpy(b).clone().requires_grad_()
         tgrad = torch.from_numpy(grad).to(memory_format=memory_format)
@@ -84,19 +92,31 @@ def resident(field: str) -> float | None:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field + ":")), None)
 
 
-def peak_memory(run: Callable[[], object]) -> float | None:
-    """By how many MiB the resident set grows at most during one run."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
-    except OSError:
-        return None
+def peak_memory(name: str, side: str) -> float | None:
+    """By how many MiB the resident set grows at most during one run, in a process of its own."""
+    command = [sys.executable, __file__, "--peak", name, side]
+    # Freed memory goes back at once (glibc), so that none of it hides in what was resident before.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return json.loads(answer.splitlines()[-1])
+
+
+def print_peak(name: str, side: str) -> None:
+    """What `peak_memory` starts: libraries, threads and kernels are warmed up on another shape first."""
+    sides("LeNet conv2")[side]()
+    run = sides(name)[side]
     before = resident("VmRSS")
-    run()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to what is resident now
+    except OSError:
+        print("null")
+        return
+    results = run()
     after = resident("VmHWM")
-    return None if before is None or after is None else after - before
+    print(json.dumps(None if before is None or after is None or not results else after - before))
 
 
-def measure(name: str, repetitions: int) -> dict[str, Any]:
+def measure(name: str, repetitions: int, clock: Callable[[], float]) -> dict[str, Any]:
     runs = sides(name)
     expected = [a.numpy() for a in runs["pytorch contiguous"]()]
     difference = max(
@@ -104,14 +124,14 @@ def measure(name: str, repetitions: int) -> dict[str, Any]:
     )
     if difference > 1e-4:
         raise SystemExit(f"{name}: results differ by {difference:.2g}")
-    peaks = {side: peak_memory(run) for side, run in runs.items()}
+    peaks = {side: peak_memory(name, side) for side in runs}
     seconds: dict[str, list[float]] = {side: [] for side in runs}
     for repetition in range(repetitions + 3):
         for side, run in runs.items():
-            start = time.perf_counter()
+            start = clock()
             run()
             if repetition >= 3:
-                seconds[side].append(time.perf_counter() - start)
+                seconds[side].append(clock() - start)
     result: dict[str, Any] = {
         side: {
             "median_ms": 1e3 * statistics.median(times),
@@ -131,13 +151,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=30)
     parser.add_argument("--only", choices=CASES, action="append")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ops.json")
+    parser.add_argument("--one-thread", action="store_true", help="processor time of one thread on each side")
+    parser.add_argument("--peak", nargs=2, metavar=("NAME", "SIDE"), help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    if arguments.peak:
+        print_peak(*arguments.peak)
+        return
+
+    clock = time.perf_counter
+    if arguments.one_thread:
+        clock = time.process_time
+        torch.set_num_threads(1)
+        threadpool_limits(1, user_api="blas")
+    file = "ops_one_thread.json" if arguments.one_thread else "ops.json"
+    out = arguments.out or Path(__file__).parent / "results" / file
 
     results = {}
     print(f"{'':12} {'ours ms':>9} {'std':>6} {'PyTorch ms':>11} {'std':>6} {'ratio':>6}   peak MiB ours / PyTorch")
     for name in arguments.only or CASES:
-        result = results[name] = measure(name, arguments.repetitions)
+        result = results[name] = measure(name, arguments.repetitions, clock)
         mine, theirs = result["ours"], result[result["better_format"]]
         peaks = " / ".join("?" if side["peak_mib"] is None else f"{side['peak_mib']:.1f}" for side in (mine, theirs))
         print(
@@ -151,6 +184,8 @@ def main() -> None:
         return
     report = {
         "what": "time(ours) / time(PyTorch), forward + backward, float32, medians of interleaved repetitions",
+        "clock": "processor time, one thread" if arguments.one_thread else "wall clock, default threads",
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "hardware": {"processor": processor(), "cores": os.cpu_count(), "pytorch_threads": torch.get_num_threads()},
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__},
         "batch": BATCH,
@@ -159,8 +194,8 @@ def main() -> None:
         "goal": {"geometric_mean": GOAL_MEAN, "worst": GOAL_EACH},
         "cases": results,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def processor() -> str:

@@ -277,14 +277,3 @@ def test_the_input_gradient_is_left_out_where_it_is_not_wanted():
     without, full = ops.conv2d_backward(grad, x, w, needs_x=False), ops.conv2d_backward(grad, x, w)
     assert without.x is None
     assert_close(without.w, full.w)
-
-
-def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
-    from convlens.ops import _parallel
-
-    x, w = normal(12, 16, 20, 20).astype(np.float32), normal(24, 16, 3, 3, seed=1).astype(np.float32)
-    together = ops.conv2d(x, w), *ops.conv2d_backward(ops.conv2d(x, w), x, w)
-    monkeypatch.setattr(_parallel, "_threads", lambda: 1)
-    alone = ops.conv2d(x, w), *ops.conv2d_backward(ops.conv2d(x, w), x, w)
-    for a, b in zip(together, alone, strict=True):
-        assert_close(a, b, 1e-6)

@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 Result = TypeVar("Result")
-WORTH_A_PART = 4_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
+WORTH_A_PART = 2_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
 MOST_PARTS = 8
 
 
