@@ -13,10 +13,9 @@ from convlens.cli import app
 from convlens.inspection.verify import relative_difference, verify
 from convlens.scratch import operations
 
-# The smallest network of each family, where that takes a second or two; all others are tested by `make test-slow`.
+# A small network of a family, where it takes a second or two; all others are tested by `make test-slow`.
 FAST = {
     "lenet5",
-    "lenet5_bn_tfbook",
     "mlp",
     "resnet20_cifar",
     "nin_cifar",
@@ -37,8 +36,9 @@ def test_a_network_of_the_zoo_is_the_same_in_both_engines(name):
     assert found.nodes > 0
 
 
-def test_the_fast_networks_exist():
+def test_the_fast_networks_exist_and_are_of_different_families():
     assert set(models.names()) >= FAST
+    assert len({models.get(name).family for name in FAST}) == len(FAST)
 
 
 @pytest.fixture
