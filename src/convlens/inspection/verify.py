@@ -25,30 +25,32 @@ from convlens.scratch.operations import Mode
 
 Array = np.ndarray
 MODES = ("training", "inference")
-CANCELLED = 1e-10  # a sum this much smaller than the sum of its terms' magnitudes is a zero that rounding has left
-# Which input of an operation is added to every output of its channel, so that its gradient is a plain sum.
-SHIFTS = {
+RESIDUE = 1e-3
+# Which inputs of an operation shift or scale whole channels. Their gradients are sums over the batch and all positions,
+# and where a later batch normalisation takes the shift or the scale out again, the terms cancel: what is left is a
+# small residue, or nothing but rounding. Such a sum is judged by its terms: the difference is taken relative to
+# max|b| or a thousandth of the sum of the terms' magnitudes, whichever is larger.
+SUMS = {
     **dict.fromkeys(("linear", "conv1d", "conv2d", "conv_transpose2d"), (2,)),
-    **dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "instance_norm"), (2,)),
+    **dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "instance_norm"), (1, 2)),
     **dict.fromkeys(("add", "subtract"), (0, 1)),
 }
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far the engines are apart in one mode. All errors are max|a - b| / max|b| of a tensor, b PyTorch's.
+    """How far the engines are apart in one mode. Errors are max|a - b| / max|b| of a tensor, b PyTorch's.
 
     Attributes:
         forward: by node, the outputs of layers and of the network ("output 0"); updated running statistics by name.
         gradients: by name, of the input and of every parameter.
-        zeros: gradients that are zero in exact arithmetic, as that of a bias before batch normalisation: what both
-            engines hold is rounding, so the difference is taken relative to the terms that cancel.
+        cancelled: gradients whose terms cancel to less than a thousandth (see `SUMS`).
         nodes: operations in the graph, parameters and other leaves not counted.
     """
 
     forward: dict[str, float]
     gradients: dict[str, float]
-    zeros: tuple[str, ...]
+    cancelled: tuple[str, ...]
     nodes: int
 
 
@@ -75,7 +77,7 @@ class Verification:
             return dict(sorted(errors.items(), key=lambda item: -item[1])[:10])
 
         modes = {
-            name: {"forward": worst(c.forward), "gradients": worst(c.gradients), "zeros": list(c.zeros)}
+            name: {"forward": worst(c.forward), "gradients": worst(c.gradients), "cancelled": list(c.cancelled)}
             for name, c in self.modes.items()
         }
         return {**{k: v for k, v in asdict(self).items() if k != "modes"}, "modes": modes}
@@ -119,13 +121,12 @@ def verify(
     return Verification(*forward, *gradient, max(c.nodes for c in compared.values()), batch, compared)
 
 
-def relative_difference(ours: Array, reference: Array) -> float:
-    """max|a - b| / max|b|; where b is all zero, 0 if a is too and else 1. Not a number anywhere gives infinity."""
+def relative_difference(ours: Array, reference: Array, least: float = 0.0) -> float:
+    """max|a - b| / max(max|b|, least); where that is 0, 0 if a is 0 too and else 1. Anything not finite is infinity."""
     if ours.shape != reference.shape:
         return float("inf")
-    if not reference.size:
-        return 0.0
-    difference, scale = float(np.abs(ours - reference).max()), float(np.abs(reference).max())
+    difference = float(np.abs(ours - reference).max(initial=0))
+    scale = max(float(np.abs(reference).max(initial=0)), least)
     if not np.isfinite(difference) or not np.isfinite(scale):
         return float("inf")
     return difference / scale if scale else float(difference > 0)
@@ -155,37 +156,34 @@ def _compare(module: nn.Module, shape: tuple[int, ...], batch: int, seed: int, *
         total.backward()
     ours = tape.backward(*grads, inputs=True, magnitudes=True)
     reference = {name: p.grad for name, p in module.named_parameters() if name in ours.parameters}
-    gradients, zeros = _compare_gradients(graph, ours, {"input": inputs.grad, **reference})
+    gradients, cancelled = _compare_gradients(graph, ours, {"input": inputs.grad, **reference})
     for p in module.parameters():
         p.grad = None
     nodes = sum(node.op not in LEAVES for node in graph.nodes)
-    return Comparison(forward, gradients, zeros, nodes)
+    return Comparison(forward, gradients, cancelled, nodes)
 
 
 def _compare_gradients(
     graph: Graph, ours: Gradients, reference: dict[str, torch.Tensor | None]
 ) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Errors by name, and the names of the gradients that are nothing but rounding in both engines."""
-    shifts = {
+    """Errors by name, and the names of the gradients that are the residue of a sum."""
+    sums = {
         graph.nodes[source].name
         for node in graph.nodes
-        for place in SHIFTS.get(node.op, ())
+        for place in SUMS.get(node.op, ())
         if place < len(node.inputs) and (source := node.inputs[place]) is not None
     }
-    errors, zeros = {}, []
+    errors, cancelled = {}, []
     for name, tensor in reference.items():
         a = ours.inputs[0] if name == "input" else ours.parameters[name]
         if a is None:
             a = np.zeros(() if tensor is None else tuple(tensor.shape))
         b = np.zeros(a.shape) if tensor is None else tensor.numpy()
-        size = max(float(np.abs(a).max(initial=0)), float(np.abs(b).max(initial=0)))
-        terms = ours.magnitudes.get(name, 0.0)
-        if name in shifts and 0 < size < CANCELLED * terms:
-            zeros.append(name)
-            errors[name] = float(np.abs(a - b).max()) / terms
-        else:
-            errors[name] = relative_difference(a, b)
-    return errors, tuple(zeros)
+        least = RESIDUE * ours.magnitudes.get(name, 0.0) if name in sums else 0.0
+        if float(np.abs(b).max(initial=0)) < least:
+            cancelled.append(name)
+        errors[name] = relative_difference(a, b, least)
+    return errors, tuple(cancelled)
 
 
 @contextmanager
