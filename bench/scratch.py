@@ -108,8 +108,10 @@ def text_network() -> scratch.Graph:
 
 
 def measure_training(clock: Callable[[], float]) -> dict[str, Any]:
-    parts = data.find("mnist").read(data.Preprocess(size=(28, 28), channels=1))
-    arrays = [a for part in ("train", "test") for a in (parts[part].pixels.transpose(0, 3, 1, 2), parts[part].labels)]
+    preprocess = data.Preprocess(size=(28, 28), channels=1)
+    parts = data.find("mnist").read(preprocess)
+    train, test = parts["train"], parts["test"]
+    normalise = preprocess.fitted(train.pixels).normalise
     settings = {
         "text": (text_network(), {"epochs": 1, "batch_size": 60, "optimizer": scratch.SGD(0.01, momentum=0.9)}),
         "lenet5": (
@@ -120,9 +122,9 @@ def measure_training(clock: Callable[[], float]) -> dict[str, Any]:
     found = {}
     for name, (graph, options) in settings.items():
         start = clock()
-        scratch.fit(graph, arrays[0], arrays[1], **options)
+        scratch.fit(graph, train.pixels, train.labels, prepare=normalise, **options)
         seconds = clock() - start
-        loss, accuracy = scratch.evaluate(graph, arrays[2], arrays[3])
+        loss, accuracy = scratch.evaluate(graph, test.pixels, test.labels, prepare=normalise)
         found[name] = {"epochs": options["epochs"], "seconds": seconds, "test_accuracy": accuracy, "test_loss": loss}
         print(f"{name:8} {options['epochs']} epochs in {seconds:.1f} s, test accuracy {100 * accuracy:.2f} %")
     found["text"]["goal_seconds"] = GOAL_TEXT_SECONDS
