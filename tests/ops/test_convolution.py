@@ -274,6 +274,6 @@ def test_an_empty_batch_gives_an_empty_output_and_zero_weight_gradients():
 def test_the_input_gradient_is_left_out_where_it_is_not_wanted():
     x, w = normal(2, 2, 5, 5), normal(3, 2, 3, 3)
     grad = ops.conv2d(x, w)
-    without, full = ops.conv2d_backward(grad, x, w, needs_x=False), ops.conv2d_backward(grad, x, w)
+    without, full = ops.conv2d_backward(grad, x, w, need_x=False), ops.conv2d_backward(grad, x, w)
     assert without.x is None
     assert_close(without.w, full.w)

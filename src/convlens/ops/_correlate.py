@@ -57,17 +57,17 @@ def correlate(
 
 
 def correlate_backward(
-    grad: Array, x: Array | None, w: Array, windows: Windows, groups: int, *, needs_x: bool = True
+    grad: Array, x: Array | None, w: Array, windows: Windows, groups: int, *, need_x: bool = True
 ) -> tuple[Array | None, Array | None]:
     """Gradients of Y with respect to x and w, for grad (N, C_out, H_out, W_out).
 
-    Without x only the first can be had; without `needs_x` only the second is computed. What is not computed is None.
+    Without x only the first can be had; without `need_x` only the second is computed. What is not computed is None.
     """
     n, c_out, c_in = len(grad), len(w), w.shape[1] * groups
-    if x is not None and needs_x and windows.reversible(c_in, c_out):
+    if x is not None and need_x and windows.reversible(c_in, c_out):
         return _backward_as_correlation(grad, x, w, windows, groups)
     matrix = w.reshape(groups, c_out // groups, -1)
-    dx = np.empty((n, c_in, windows.rows.size, windows.columns.size), grad.dtype) if needs_x else None
+    dx = np.empty((n, c_in, windows.rows.size, windows.columns.size), grad.dtype) if need_x else None
 
     def work(part: slice, workspace: Workspace) -> Array:
         dw = np.zeros(matrix.swapaxes(1, 2).shape, grad.dtype)

@@ -67,19 +67,19 @@ def conv2d_backward(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
-    needs_x: bool = True,
+    need_x: bool = True,
 ) -> ConvolutionGradients:
     """Gradients of `conv2d` for grad (N, C_out, H_out, W_out), the gradient of its output.
 
     dw[o, c, i, j] = sum over n, p, q of grad[n, o, p, q] * x[n, c, p s + i d - top, q s + j d - left],
     dx is the sum of grad * w over all windows that saw the cell, db[o] = sum over n, p, q of grad[n, o, p, q].
 
-    `needs_x=False` leaves dx out (None): a first layer has no use for it.
+    `need_x=False` leaves dx out (None): a first layer has no use for it.
     """
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
     windows, groups = _windows(x, w, stride, padding, dilation, groups)
     _checks.expect_shape("grad", grad, (len(x), len(w), *windows.output))
-    dx, dw = correlate_backward(grad, x, w, windows, groups, needs_x=needs_x)
+    dx, dw = correlate_backward(grad, x, w, windows, groups, need_x=need_x)
     return ConvolutionGradients(dx, dw, grad.sum(axis=(0, 2, 3)))  # type: ignore[arg-type]
 
 
@@ -129,16 +129,16 @@ def conv1d_backward(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
-    needs_x: bool = True,
+    need_x: bool = True,
 ) -> ConvolutionGradients:
     """Gradients of `conv1d` for grad (N, C_out, L_out)."""
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
     options = _one_axis(x, w, stride, padding, dilation)
     _checks.dimensions("grad", grad, "N C_out L_out")
     dx, dw, db = conv2d_backward(
-        grad[:, :, None], x[:, :, None], w[:, :, None], **options, groups=groups, needs_x=needs_x
+        grad[:, :, None], x[:, :, None], w[:, :, None], **options, groups=groups, need_x=need_x
     )
-    return ConvolutionGradients(dx[:, :, 0] if needs_x else None, dw[:, :, 0], db)  # type: ignore[arg-type]
+    return ConvolutionGradients(dx[:, :, 0] if need_x else None, dw[:, :, 0], db)  # type: ignore[arg-type]
 
 
 def _one_axis(x: Array, w: Array, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
