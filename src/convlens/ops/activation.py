@@ -106,8 +106,7 @@ def tanh_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None)
     """grad * (1 - y^2)."""
     grad, x = _checked(grad, x)
     y = np.tanh(x) if y is None else y
-    gx = y * y
-    gx = np.subtract(1, gx, out=gx)
+    gx = 1 - y * y
     gx *= grad
     return ActivationGradients(gx)
 
