@@ -28,7 +28,7 @@ demo: install
 ## make test        the fast test suite (set CONVLENS_DATA to include the tests on MNIST, CIFAR-10 and photographs)
 test: install
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST)
 
 ## make test-slow   the long tests
 test-slow: install

@@ -5,6 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from convlens.base.threads import wait_calmly
+
+wait_calmly()
+if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: threads of their own would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -192,6 +192,11 @@ def test_mnist_reaches_99_percent_with_the_default_recipe(cli, real_data, monkey
     assert result["test"]["accuracy"] >= 0.99
 
 
+def test_the_default_network_learns_the_default_data(cli):
+    assert cli("train", "--quiet", "--json").json["test"]["accuracy"] >= 0.975
+
+
+@pytest.mark.slow
 def test_five_seeds_on_digits_reach_the_published_mean(cli):
     result = cli("train", "--seeds", 5, "--quiet", "--json").json
     assert result["test"]["mean"] >= 0.983

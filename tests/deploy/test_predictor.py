@@ -101,6 +101,10 @@ def test_a_strangers_network_is_never_run_from_run_json(copied, tmp_path):
         copied.run_json.write_text(json.dumps(record))
         with pytest.raises(InputError):
             cl.load(copied.path).predict(np.zeros((8, 8), np.uint8))
+        record["results"] = None
+        copied.run_json.write_text(json.dumps(record))
+        with pytest.raises(InputError):
+            cl.train(out=copied.path, resume=True, quiet=True)
     assert not (tmp_path / "sprung").exists()
 
 

@@ -7,6 +7,7 @@ import typer
 
 from convlens import __version__
 from convlens.base.errors import ConvlensError
+from convlens.base.threads import wait_calmly
 from convlens.cli import data, doctor, evaluate, export, models, predict, report, summary, train, verify
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ def _options(
 
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 1 our fault, 2 bad input or environment, 3 diverged, 128 + signal."""
+    wait_calmly()
     try:
         app()
     except ConvlensError as error:

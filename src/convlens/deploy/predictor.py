@@ -1,5 +1,6 @@
 """Predictions of a finished run, with exactly the preprocessing of its training."""
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from convlens import models
 from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.inspection.evaluation import Evaluation, evaluate
@@ -53,8 +55,8 @@ def rebuild(record: RunRecord, model: str | nn.Module | None = None) -> nn.Modul
     if model is not None and not is_file_reference(model):
         raise InputError(f"--model {model!r}: expected path/to/file.py:Function")
     channels, height, width = record.model.input
-    return build(
-        model or record.model.name,
+    make = functools.partial(models.create, record.model.name) if model is None else functools.partial(build, model)
+    return make(
         num_classes=len(record.classes),
         in_channels=channels,
         image_size=(height, width),

@@ -75,6 +75,11 @@ class NiN(Network):
         self.stages["block" + str(len(rows))] = "classifier.0"
         self.initialise()
 
+    def init_layer(self, name: str, layer: nn.Module) -> None:
+        super().init_layer(name, layer)
+        if name in self.output_layers:  # the outputs pass a ReLU: it starts open for every class
+            nn.init.ones_(layer.bias)  # type: ignore[arg-type]
+
     def _head(self, before: int, num_classes: int) -> nn.Sequential:
         a, b, c = (width or num_classes for width in self.last.maps)
         return nn.Sequential(block(before, self.last, (a, b, c)), nn.AdaptiveAvgPool2d((1, 1)))
@@ -103,7 +108,7 @@ def block(before: int, row: Row, maps: tuple[int, int, int]) -> nn.Sequential:
 
 
 PAPER = Paper("Lin, Chen, Yan", 2013, "Network in network")
-HE = ("He initialisation (the paper gives none)",)
+HE = ("He initialisation, output biases 1 (the paper gives none)",)
 
 # 34,944 + 2 * 9,312; 614,656 + 2 * 65,792; 885,120 + 2 * 147,840; 3,539,968 + 1,049,600 + 1,025,000
 register(
@@ -118,6 +123,6 @@ register(
 )  # fmt: skip
 register(
     NiN, "nin", parameters=1_992_166, input=(1, 224, 224), num_classes=10, paper=PAPER,
-    differences=("one channel", "10 maps in all three convolutions of the last block", "Glorot initialisation"),
+    differences=("one channel", "10 maps in all three convolutions of the last block", "Glorot initialisation, output biases 1"),
     form="text", init="glorot",
 )  # fmt: skip

@@ -60,7 +60,7 @@ def _model_reference(request: Request, stored: RunRecord | None) -> str | nn.Mod
         return request.model
     if stored is None:
         return DEFAULT_MODEL
-    if stored.model.source != "zoo":
+    if stored.model.source != "zoo" or is_file_reference(stored.model.name):
         where = "on the command line" if stored.model.source == "file" else "to cl.train"
         raise InputError(
             f"the run's network is {stored.model.name!r}, its author's own code; to go on, give it again {where}"
