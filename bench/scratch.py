@@ -28,8 +28,8 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from convlens import data, scratch
-from convlens.scratch.fit import cosine, train_step
 from convlens.scratch.from_torch import from_torch
+from convlens.scratch.loop import cosine, train_step
 
 BATCH = 128
 GOAL_STEP, GOAL_TEXT_SECONDS = 2.0, 15.0

@@ -3,7 +3,7 @@
 import pytest
 
 from convlens import data, scratch
-from convlens.scratch.fit import cosine
+from convlens.scratch.loop import cosine
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,7 @@ def tanh(x: ArrayLike) -> np.ndarray:
 def tanh_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None) -> ActivationGradients:
     """grad * (1 - y^2)."""
     grad, x = _checked(grad, x)
-    y = np.tanh(x) if y is None else y
+    y = tanh(x) if y is None else y
     gx = 1 - y * y
     gx *= grad
     return ActivationGradients(gx)

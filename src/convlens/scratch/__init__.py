@@ -6,8 +6,8 @@
 (4, 1, 3, 3)
 """
 
-from convlens.scratch.fit import History, evaluate, fit, train_numpy
 from convlens.scratch.graph import Gradients, Graph, Node, Tape
+from convlens.scratch.loop import History, evaluate, fit, train_numpy
 from convlens.scratch.network import Value, concat, image, network
 from convlens.scratch.optimizers import SGD, Adam
 

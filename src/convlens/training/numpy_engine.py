@@ -14,7 +14,7 @@ from convlens import data
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
 from convlens.inspection.evaluation import Evaluation, from_logits
-from convlens.scratch import fit
+from convlens.scratch import loop
 from convlens.scratch import optimizers as scratch_optimizers
 from convlens.scratch.from_torch import training_pair
 from convlens.training.recipe import Recipe
@@ -44,7 +44,7 @@ class NumpyEngine:
 
     def step(self, x: np.ndarray, y: np.ndarray, *, epoch: int, step: int, factor: float) -> float:
         self.optimizer.lr = self.recipe.optimizer.lr * factor
-        loss, logits = fit.train_step(
+        loss, logits = loop.train_step(
             self.trained, x, y, self.optimizer, smoothing=self.recipe.label_smoothing,
             seed=self.seed, step=epoch * self.steps_per_epoch + step,
         )  # fmt: skip
@@ -64,7 +64,7 @@ class NumpyEngine:
 
     def evaluate(self, images: data.Images) -> Evaluation:
         """Judges the present weights on prepared images."""
-        logits = fit.predict(self.evaluator, images.pixels, prepare=self.preprocess.normalise)
+        logits = loop.predict(self.evaluator, images.pixels, prepare=self.preprocess.normalise)
         return from_logits(logits, images.labels, images.classes)
 
     def weights(self) -> dict[str, np.ndarray]:

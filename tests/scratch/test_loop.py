@@ -8,8 +8,8 @@ from torch import nn
 
 from convlens import scratch
 from convlens.base.errors import DivergedError
-from convlens.scratch.fit import cosine, linear, predict
 from convlens.scratch.from_torch import write_back
+from convlens.scratch.loop import cosine, linear, predict
 
 
 @pytest.fixture(scope="module")
