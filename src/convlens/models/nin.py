@@ -123,6 +123,7 @@ register(
 )  # fmt: skip
 register(
     NiN, "nin", parameters=1_992_166, input=(1, 224, 224), num_classes=10, paper=PAPER,
-    differences=("one channel", "10 maps in all three convolutions of the last block", "Glorot initialisation, output biases 1"),
+    differences=("one channel", "10 maps in all three convolutions of the last block",
+                 "Glorot initialisation, output biases 1"),
     form="text", init="glorot",
 )  # fmt: skip
