@@ -72,7 +72,8 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(tmp_path):
     "setting",
     ["optimizer.name=adam", "optimizer.name=sgd", "optimizer.name=muon", "schedule.name=plateau", "schedule.name=step",
      "schedule.name=cosine", "schedule.name=constant", "class_weights=balanced", "l1=1e-5", "gradient_clip=1.0",
-     "augment.mixup=0.2", "augment.crop_scale=[0.6, 1.0]", "ema=0.9", "precision=float32"],
+     "augment.mixup=0.2", "augment.crop_scale=[0.6, 1.0]", "ema=0.9", "precision=float32", "lookahead=0.9",
+     "identity_start=true", "whitening=3", "views=mirror+shift"],
 )  # fmt: skip
 def test_each_part_of_a_recipe_trains(tmp_path, setting):
     learning_rate = "optimizer.lr=0.02" if "sgd" in setting or "muon" in setting else "optimizer.lr=0.003"

@@ -1,6 +1,5 @@
 """Predictions of a finished run, with exactly the preprocessing of its training."""
 
-import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +54,14 @@ def rebuild(record: RunRecord, model: str | nn.Module | None = None) -> nn.Modul
     if model is not None and not is_file_reference(model):
         raise InputError(f"--model {model!r}: expected path/to/file.py:Function")
     channels, height, width = record.model.input
-    make = functools.partial(models.create, record.model.name) if model is None else functools.partial(build, model)
-    return make(
+    if model is None:
+        models.get(record.model.name)  # a name of the zoo, or an error: never a file
+    return build(
+        model or record.model.name,
         num_classes=len(record.classes),
         in_channels=channels,
         image_size=(height, width),
+        whitening=record.model.whitening,
         **record.model.arguments,
     )
 

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from convlens.base.errors import ConvlensError, InputError, nearest
 from convlens.models import registry
+from convlens.nn import WhiteningConv2d
 
 
 def is_file_reference(reference: str) -> bool:
@@ -25,9 +27,13 @@ def build(
     num_classes: int | None = None,
     in_channels: int | None = None,
     image_size: tuple[int, int] | None = None,
+    whitening: int = 0,
     **arguments: Any,
 ) -> nn.Module:
     """Builds the network that `reference` names. A file reference runs that file: only pass what the user typed.
+
+    `whitening` (3 or 5, needs `in_channels`) puts a frozen `WhiteningConv2d` of that patch size before the network,
+    which then sees its 2 * C * k * k maps, of the image's own size.
 
     The function (or class) in a file is called with those of `num_classes`, `in_channels` and `image_size`
     that it takes.
@@ -35,6 +41,14 @@ def build(
     Raises:
         InputError: unknown name, no such file or function, or something that is no `nn.Module`.
     """
+    if whitening:
+        if in_channels is None:
+            raise InputError("whitening needs to know in_channels")
+        layer = WhiteningConv2d(in_channels, whitening, padding=whitening // 2)
+        network = build(
+            reference, num_classes=num_classes, in_channels=layer.out_channels, image_size=image_size, **arguments
+        )
+        return nn.Sequential(OrderedDict(whitening=layer, network=network))
     if not is_file_reference(reference):
         return registry.create(
             reference, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **arguments

@@ -19,6 +19,7 @@ class ModelRecord(_Record):
     source: Literal["zoo", "file", "live"]
     name: str = Field(max_length=4096)
     arguments: dict[str, str | int | float | bool | None] = {}
+    whitening: int = 0
     input: list[int] = Field(min_length=3, max_length=3)
     parameters: int
 

@@ -17,6 +17,7 @@ from convlens.base.progress import Progress
 from convlens.data.augment import Augmentation, Augmenter
 from convlens.data.loader import Loader
 from convlens.inspection.evaluation import evaluate
+from convlens.inspection.views import Views
 from convlens.runs import RunFolder
 from convlens.training.numpy_engine import NumpyEngine, unsupported
 from convlens.training.prepare import prepare, refuse_other_words
@@ -119,6 +120,7 @@ def _judge(
     request: Request, job: Job, trainer: Trainer, engine: TorchEngine | NumpyEngine, seconds_train: float
 ) -> Finished:
     """The one use of the test set: the kept weights, in float32."""
+    views = None
     arrays, _ = job.folder.read_weights()
     job.module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     if isinstance(engine, NumpyEngine):
@@ -131,6 +133,9 @@ def _judge(
             device=job.numeric.device, channels_last=job.numeric.channels_last,
         )  # fmt: skip
         judged = evaluate(job.module, test.epoch(0), job.splits.test.classes)
+        if job.recipe.views != "none":
+            by_views = evaluate(Views(job.module, job.recipe.views), test.epoch(0), job.splits.test.classes)
+            views = {"accuracy": by_views.accuracy, "loss": by_views.loss, "views": job.recipe.views}
     rates = [record["images_per_second"] for record in trainer.records if record.get("images_per_second")]
     best = trainer.best
     results = {
@@ -138,6 +143,7 @@ def _judge(
         "best_epoch": best["epoch"] if best else trainer.epoch,
         "val": {"accuracy": best["accuracy"], "loss": best["loss"]} if best else None,
         "test": {"accuracy": judged.accuracy, "loss": judged.loss, "n": judged.n},
+        **({"test_views": views} if views else {}),
         "seconds": {"total": round(time.perf_counter() - request.started, 3), "train": round(seconds_train, 3)},
         "images_per_second": round(float(np.median(rates)), 1) if rates else None,
     }

@@ -25,7 +25,10 @@ def build(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
     hidden, head = weights[:-1], weights[-1:]
     optimizers = [_plain("sgd", settings, head, others)]
     if hidden:
-        muon = Muon(hidden, lr=settings.muon_lr, momentum=settings.momentum, nesterov=settings.nesterov)
+        muon = Muon(
+            hidden, lr=settings.muon_lr, momentum=settings.momentum, nesterov=settings.nesterov,
+            normalise=settings.muon_normalise,
+        )  # fmt: skip
         optimizers.append(_with_base_lr(muon))
     return optimizers
 

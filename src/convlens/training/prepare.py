@@ -16,11 +16,15 @@ from convlens.base.progress import bars
 from convlens.base.seeds import derive
 from convlens.models.build import build, count_parameters, is_file_reference
 from convlens.models.weights import load_weights
+from convlens.nn import WhiteningConv2d
 from convlens.runs import DataRecord, ModelRecord, RunFolder, RunRecord
 from convlens.training import recipe as recipes
 from convlens.training import settings
+from convlens.training.initialisation import begin_as_identity, whiten_first_layer
 from convlens.training.recipe import Recipe
 from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED, ENGINES, Job, Request
+
+_WHITENED = 5000  # training images that whitening looks at
 
 
 def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Job:
@@ -44,6 +48,8 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     splits = data.split(parts, seed=seed, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction)
     preprocess = preprocess.fitted(splits.train.pixels)
     module = _module(reference, recipe, splits.train, seed)
+    if any(isinstance(layer, WhiteningConv2d) for layer in module.modules()):
+        whiten_first_layer(module, torch.from_numpy(preprocess.normalise(splits.train.pixels[:_WHITENED])))
     if request.weights is not None:
         notes.append(_load_weights(module, request.weights))
     record = _record(request, reference, source, module, recipe, preprocess, splits, seed, numeric)
@@ -135,13 +141,17 @@ def _module(reference: str | nn.Module, recipe: Recipe, train: data.Images, seed
         return reference
     torch.manual_seed(derive(seed, "initialisation"))
     channels, height, width = train.shape
-    return build(
+    module = build(
         reference,
         num_classes=len(train.classes),
         in_channels=channels,
         image_size=(height, width),
+        whitening=recipe.whitening,
         **recipe.model,
     )
+    if recipe.identity_start:
+        begin_as_identity(module)
+    return module
 
 
 def _load_weights(module: nn.Module, path: Path | str) -> str:
@@ -174,7 +184,8 @@ def _record(
     return RunRecord(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         model=ModelRecord(
-            source=kind, name=name, arguments=dict(recipe.model), input=list(splits.train.shape),
+            source=kind, name=name, arguments=dict(recipe.model),
+            whitening=0 if kind == "live" else recipe.whitening, input=list(splits.train.shape),
             parameters=count_parameters(module),
         ),
         classes=list(splits.train.classes),

@@ -25,9 +25,8 @@ class Optimizer(_Section):
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
     bias_lr: float = Field(default=1.0, gt=0)  # factor on the learning rate of biases and normalisation parameters
-    muon_lr: float = Field(
-        default=0.05, gt=0
-    )  # of the filters under muon; `lr` then serves the rest (sgd)
+    muon_normalise: bool = False  # filters kept at constant norm, for networks with batch norm
+    muon_lr: float = Field(default=0.05, gt=0)  # of the filters under muon; `lr` then serves the rest (sgd)
 
 
 class Schedule(_Section):
@@ -89,6 +88,10 @@ class Recipe(_Section):
     l1: float = Field(default=0.0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
     ema: float | None = Field(default=None, gt=0, lt=1)
+    lookahead: float | None = Field(default=None, gt=0, lt=1)
+    identity_start: bool = False
+    whitening: Literal[0, 3, 5] = 0  # side of the patches of a frozen whitening layer before the network; 0: none
+    views: Literal["none", "mirror", "mirror+shift"] = "none"
     early_stopping: int | None = Field(default=None, ge=1)  # epochs without a better validation result
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     checkpoint_seconds: float = Field(default=20.0, ge=0)

@@ -14,7 +14,7 @@ from convlens.base.seeds import derive
 from convlens.data.loader import Loader
 from convlens.inspection.evaluation import Evaluation, evaluate
 from convlens.training import optimizers
-from convlens.training.averaging import ExponentialMovingAverage
+from convlens.training.averaging import ExponentialMovingAverage, Lookahead
 from convlens.training.recipe import Recipe
 from convlens.training.settings import Numeric
 
@@ -41,6 +41,8 @@ class TorchEngine:
             self.class_weights = torch.tensor(class_weights, dtype=torch.float32, device=numeric.device)
         self.optimizers = optimizers.build(module, recipe.optimizer)
         self.average = ExponentialMovingAverage(module, recipe.ema) if recipe.ema else None
+        total = recipe.epochs_for(len(train.images)) * len(train)
+        self.lookahead = Lookahead(module, total, decay=recipe.lookahead) if recipe.lookahead else None
         self.steps_per_epoch, self.loss_is_at_hand = len(train), numeric.device == "cpu"
         self.reset_totals()
 
@@ -64,8 +66,9 @@ class TorchEngine:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
-            self.average.update(self.module)
+        for average in (self.lookahead, self.average):
+            if average is not None:
+                average.update(self.module)
         return self._count(loss.detach(), logits.detach(), y)
 
     def _autocast(self) -> torch.autocast:
@@ -115,8 +118,9 @@ class TorchEngine:
         tensors, plain = optimizers.export_state(self.optimizers)
         tensors |= {f"model.{name}": t for name, t in self.module.state_dict().items()}
         tensors |= {f"totals.{name}": t for name, t in self._totals.items()}
-        if self.average is not None:
-            tensors |= {f"average.{name}": t for name, t in self.average.state_dict().items()}
+        for kind, average in (("average", self.average), ("lookahead", self.lookahead)):
+            if average is not None:
+                tensors |= {f"{kind}.{name}": t for name, t in average.state_dict().items()}
         return {name: _array(t) for name, t in tensors.items()}, plain
 
     def load_state(self, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
@@ -127,8 +131,9 @@ class TorchEngine:
             raise InputError(
                 f"the checkpoint does not fit the network: {str(error).splitlines()[-1].strip()}"
             ) from None
-        if self.average is not None:
-            self.average.load_state_dict(_part(tensors, "average"))
+        for kind, average in (("average", self.average), ("lookahead", self.lookahead)):
+            if average is not None:
+                average.load_state_dict(_part(tensors, kind))
         optimizers.import_state(self.optimizers, tensors, plain)
         self._totals = {name: t.clone().to(self.numeric.device) for name, t in _part(tensors, "totals").items()}
 
