@@ -1,4 +1,4 @@
-"""The code blocks of the README run as they stand."""
+"""The code blocks of the README and of the pages for programmers run as they stand."""
 
 import re
 import shlex
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "README.zh-CN.md", "docs/numpy.md")
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -19,7 +20,7 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def python_blocks() -> list:
-    found = [(name, block) for name in ("README.md", "README.zh-CN.md") for block in blocks(name, "python")]
+    found = [(name, block) for name in PAGES for block in blocks(name, "python")]
     return [pytest.param(block, id=f"{name}-{i}") for i, (name, block) in enumerate(found)]
 
 

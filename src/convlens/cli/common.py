@@ -43,7 +43,7 @@ def console(as_json: bool = False) -> "Console":
 
 UserInput = Annotated[
     str | None,
-    typer.Option("--input", metavar="CxHxW", help="Shape of one input, such as 3x224x224. [default: its own]"),
+    typer.Option("--input", metavar="CxHxW", help="Shape of one input, such as 3x224x224. (default: its own)"),
 ]
 
 

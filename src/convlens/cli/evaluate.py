@@ -13,7 +13,7 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(help="Other images with the same classes: their test part, or all of them. "
-                     "[default: the test part of the run's own]"),
+                     "(default: the test part of the run's own)"),
     ] = None,
     model: UserModel = None,
     as_json: Json = False,

@@ -14,7 +14,7 @@ FORMATS = ("text",)
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     format: Annotated[str, typer.Option(help="text: name, shape and values of every parameter.")] = "text",
-    out: Annotated[Path | None, typer.Option(help="The file to write. [default: <run>/weights.txt]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write. (default: <run>/weights.txt)")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a run's weights in another format, and check what was written."""

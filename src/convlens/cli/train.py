@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 def train(
     model: Annotated[
-        str | None, typer.Argument(help="A name of `convlens models`, or path/to/file.py:Function. [default: lenet5]")
+        str | None, typer.Argument(help="A name of `convlens models`, or path/to/file.py:Function. (default: lenet5)")
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="A name of `convlens data list`, or a folder, zip or tar of images in class folders. "
-                     "[default: digits]"),
+                     "(default: digits)"),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="A recipe's name or TOML file. [default: the model's own]")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name or TOML file. (default: the model's own)")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Names all random numbers, the split included. [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Names all random numbers, the split included. (default: 0)")] = None,
     seeds: Annotated[int | None, typer.Option(help="Train this many seeds; gives mean and standard deviation.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/<model>-<data>-<time>]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. (default: runs/<model>-<data>-<time>)")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     size: Annotated[int | None, typer.Option(help="Side of the network's input, pixels.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Start from these weights; another head is replaced.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A recipe setting, as in optimizer.lr=0.1.")
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="torch, or numpy: readable arithmetic. [default: torch]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. [default: auto]")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16. [default: auto]")] = None,
+    engine: Annotated[str | None, typer.Option(help="torch, or numpy: readable arithmetic. (default: torch)")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. (default: auto)")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16. (default: auto)")] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits on a GPU too.")] = False,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events into the run folder.")] = True,
     as_json: Json = False,

@@ -21,7 +21,7 @@ def verify(
     input: UserInput = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in the batch.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the weights of an untrained network, the images and the masks.")] = 0,
-    mode: Annotated[str | None, typer.Option(help="Only training or inference. [default: both]")] = None,
+    mode: Annotated[str | None, typer.Option(help="Only training or inference. (default: both)")] = None,
     model: UserModel = None,
     as_json: Json = False,
 ) -> None:

@@ -254,6 +254,8 @@ def refuse_other_words(request: Request, stored: RunRecord) -> None:
         differences.append(f"network: the run has {stored.model.name}, you asked for {request.model}")
     if request.seed not in (None, stored.seed):
         differences.append(f"seed: the run has {stored.seed}, you asked for {request.seed}")
+    if request.engine not in (None, stored.engine):
+        differences.append(f"engine: the run has {stored.engine}, you asked for {request.engine}")
     own = models.get(stored.model.name) if stored.model.source == "zoo" else None
     differences += _recipe_differences(_recipe(request, stored, own).model_dump(mode="json"), stored.recipe)
     if differences:
