@@ -228,3 +228,17 @@ def test_metrics_are_one_json_object_a_line(cli, tmp_path):
     cli("train", *BRIEF, "--out", "run")
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     assert {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds"} <= set(line)
+
+
+@pytest.mark.parametrize("network", ["googlenet_2014_aux", "resnet18", "go_policy_small"])
+def test_networks_for_large_images_and_with_auxiliary_heads_train_on_small_ones(cli, tmp_path, network):
+    make_pictures(tmp_path / "mine", {"dark": 12, "light": 12}, side=24)
+    done = cli("train", network, "--data", "mine", *BRIEF, "--set", "batch_size=8", "--json")
+    assert done.code == 0, done.err
+    assert done.json["model"] == network
+
+
+def test_a_network_that_is_no_classifier_is_refused(cli, tmp_path):
+    assert "batch of shape" in cli("train", "dcgan_generator", *BRIEF, "--size", 32).refused()
+    (tmp_path / "mine.py").write_text(OWN_MODEL + "\ndef Three(in_channels): return Small(3, in_channels)\n")
+    assert "one logit per class" in cli("train", "mine.py:Three", *BRIEF).refused()

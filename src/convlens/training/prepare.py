@@ -131,9 +131,25 @@ def _preprocess(
     if source.native is None or min(source.native[1:]) > 64:  # photographs: at least 64 pixels a side
         return data.Preprocess((max(64, height), max(64, width)), channels)
     _, native_height, native_width = source.native
+    if own is not None and max(height, width) > 64:  # made for photographs: not more pixels than it needs
+        return data.Preprocess(_smallest_size(own, source.native), channels)
     if native_height >= height and native_width >= width:
         height, width = native_height, native_width
     return data.Preprocess((height, width), channels)
+
+
+def _smallest_size(own: models.ModelEntry, native: tuple[int, int, int]) -> tuple[int, int]:
+    """The size for small images on a network for large ones: their own, at least 32 pixels, or the next that works."""
+    _, height, width = native
+    for least in (32, 64, 96, 128):
+        size = (max(height, least), max(width, least))
+        try:
+            with torch.device("meta"):
+                models.create(own.name, image_size=size)
+            return size
+        except InputError:
+            continue
+    return own.input[1], own.input[2]
 
 
 def _module(reference: str | nn.Module, recipe: Recipe, train: data.Images, seed: int) -> nn.Module:

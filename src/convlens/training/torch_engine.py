@@ -18,6 +18,8 @@ from convlens.training.averaging import ExponentialMovingAverage, Lookahead
 from convlens.training.recipe import Recipe
 from convlens.training.settings import Numeric
 
+_AUXILIARY = 0.3  # weight of the loss of each further output (Szegedy et al., 2015)
+
 
 class TorchEngine:
     """See `trainer.Engine`. Weights and optimiser state are float32; activations as `numeric` says."""
@@ -44,6 +46,7 @@ class TorchEngine:
         total = recipe.epochs_for(len(train.images)) * len(train)
         self.lookahead = Lookahead(module, total, decay=recipe.lookahead) if recipe.lookahead else None
         self.steps_per_epoch, self.loss_is_at_hand = len(train), numeric.device == "cpu"
+        self._has_stepped = False
         self.reset_totals()
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -54,12 +57,12 @@ class TorchEngine:
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = group["base_lr"] * factor
         torch.manual_seed(derive(self.seed, "dropout", epoch, step))
-        with self._autocast():
-            logits = self.module(x)
-        loss = F.cross_entropy(
-            logits.float(), y, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
-        )
-        objective = loss + self.recipe.l1 * self._l1_norm() if self.recipe.l1 else loss
+        outputs = self._forward(x)
+        logits, *auxiliary = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        loss = self._loss(logits, y)
+        objective = loss + _AUXILIARY * sum(self._loss(other, y) for other in auxiliary)
+        if self.recipe.l1:
+            objective = objective + self.recipe.l1 * self._l1_norm()
         objective.backward()
         if self.recipe.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.gradient_clip)
@@ -70,6 +73,28 @@ class TorchEngine:
             if average is not None:
                 average.update(self.module)
         return self._count(loss.detach(), logits.detach(), y)
+
+    def _forward(self, x: Tensor) -> Any:
+        try:
+            with self._autocast():
+                return self.module(x)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            if self._has_stepped or isinstance(error, torch.OutOfMemoryError):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"the network cannot take a batch of shape {tuple(x.shape)}: {reason}") from error
+        finally:
+            self._has_stepped = True
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        expected = (len(y), len(self.classes))
+        if logits.shape != expected:
+            raise InputError(
+                f"the network must give one logit per class, shape {expected}; it gave {tuple(logits.shape)}"
+            )
+        return F.cross_entropy(
+            logits.float(), y, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
+        )
 
     def _autocast(self) -> torch.autocast:
         device = self.numeric.device.split(":")[0]
