@@ -66,6 +66,11 @@ def test_automatic_epochs_spend_a_budget_of_images():
     assert recipe.epochs_for(10_000_000) == 3
 
 
+def test_automatic_batches_leave_twenty_steps_an_epoch():
+    recipe = recipes.load(settings=["batch_size=auto"])
+    assert [recipe.batch_size_for(n) for n in (10, 400, 1_300, 60_000)] == [10, 32, 65, 256]
+
+
 def test_automatic_augmentation_never_mirrors_grey_images():
     augment = recipes.load().augment
     assert augment.resolve(1, 28, 28)["flip"] is False

@@ -84,9 +84,9 @@ def _torch_engine(job: Job) -> TorchEngine:
     }  # fmt: skip
     augmentation = Augmentation(**recipe.augment.resolve(*splits.train.shape))
     train = Loader(
-        splits.train, job.preprocess, batch_size=min(recipe.batch_size, len(splits.train)), seed=seed,
+        splits.train, job.preprocess, batch_size=recipe.batch_size_for(len(splits.train)), seed=seed,
         augmenter=Augmenter(augmentation, seed=seed) if augmentation.active else None,
-        drop_last=len(splits.train) >= recipe.batch_size, **shared,
+        drop_last=True, **shared,
     )  # fmt: skip
     val = None
     if len(splits.val):

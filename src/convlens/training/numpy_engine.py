@@ -29,7 +29,7 @@ class NumpyEngine:
         self, module: nn.Module, splits: data.Splits, preprocess: data.Preprocess, *, recipe: Recipe, seed: int
     ):
         self.splits, self.preprocess, self.recipe, self.seed = splits, preprocess, recipe, seed
-        self.batch_size = min(recipe.batch_size, len(splits.train))
+        self.batch_size = recipe.batch_size_for(len(splits.train))
         self.steps_per_epoch = -(-len(splits.train) // self.batch_size)
         self.trained, self.evaluator = training_pair(module, splits.train.shape)
         self.optimizer = _optimizer(recipe)

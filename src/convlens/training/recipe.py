@@ -72,14 +72,15 @@ class Augment(_Section):
 class Recipe(_Section):
     """Every setting of a training run. Keys are those of the TOML files; all have defaults.
 
-    `epochs = "auto"` spends `budget` images, within 3 to `max_epochs` epochs. `val_fraction = 0` trains on
+    `epochs = "auto"` spends `budget` images, within 3 to `max_epochs` epochs. `batch_size = "auto"` takes 32 to 256
+    images, so that an epoch has at least 20 steps. `val_fraction = 0` trains on
     everything and keeps the last weights (a fixed budget, as speed records do).
     """
 
     epochs: int | Literal["auto"] = "auto"
     budget: int = Field(default=600_000, ge=1)
     max_epochs: int = Field(default=60, ge=1)
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: int | Literal["auto"] = 128
     eval_batch_size: int = Field(default=500, ge=1)
     val_fraction: float = Field(default=0.1, ge=0, lt=1)
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
@@ -107,6 +108,14 @@ class Recipe(_Section):
                 raise InputError(f"epochs: {self.epochs} is not a positive number")
             return self.epochs
         return max(3, min(self.max_epochs, round(self.budget / images)))
+
+    def batch_size_for(self, images: int) -> int:
+        """The batch size for a training set of that many images."""
+        if isinstance(self.batch_size, int):
+            if self.batch_size < 1:
+                raise InputError(f"batch_size: {self.batch_size} is not a positive number")
+            return min(self.batch_size, images)
+        return min(max(32, min(256, images // 20)), images)
 
 
 def parse(values: dict[str, Any], where: str) -> Recipe:
