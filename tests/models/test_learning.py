@@ -12,18 +12,23 @@ BATCH = {"go_policy": 4}  # all 64 images elsewhere
 # networks of more than fifty layers: name -> images a step (64 where memory and time allow)
 DEEP = {"resnet56_cifar": 64, "plain56_cifar": 64, "resnet110_cifar": 64, "resnet1202_cifar": 8,
         "preresnet110_cifar": 64, "preresnet164_cifar": 64, "densenet_bc_100_12_cifar": 32}  # fmt: skip
-# Saturating units, and a ReLU behind the outputs, start slowly. On one fixed batch Rprop, which looks at signs alone,
-# gets them going: name -> its first step, and arguments (two dropouts of one half drown thirty steps in noise).
-SLOW_STARTERS = {
-    "lenet5_cifar": (0.01, {}), "lenet_avg_sigmoid": (0.01, {}), "conv_syntax_demo_64": (0.01, {}),
-    "nin_cifar": (0.0001, {"dropout": 0.0}),
-}  # fmt: skip
+# Adam with 0.001 elsewhere. Saturating units, and a ReLU behind the outputs, start slowly: on one fixed batch Rprop,
+# which looks at signs alone, gets them going. Dropout all the way up drowns thirty steps in noise: it is off there.
+QUIET = {"dropout": 0.0, "pool_dropout": 0.0}
+SETTINGS = {
+    "lenet5_cifar": ("Rprop", 0.01, {}),
+    "lenet_avg_sigmoid": ("Rprop", 0.01, {}),
+    "conv_syntax_demo_64": ("Rprop", 0.01, {}),
+    "nin_cifar": ("Rprop", 0.0001, {"dropout": 0.0}),
+    "vgg16_bn_cifar": ("Adam", 0.001, QUIET),
+    "vgg16_bn_cifar_literal_c7_512": ("Adam", 0.001, QUIET),
+}
 
 
 def thirty_losses(name, x, y):
     entry = models.get(name)
     torch.manual_seed(0)
-    step, arguments = SLOW_STARTERS.get(name, (None, {}))
+    method, rate, arguments = SETTINGS.get(name, ("Adam", 0.001, {}))
     network = models.create(name, **arguments)
     if tuple(x.shape[2:]) != entry.input[1:]:
         x = F.interpolate(x, size=entry.input[1:], mode="bilinear", antialias=True)
@@ -32,7 +37,7 @@ def thirty_losses(name, x, y):
         y, loss_of = (y < 5).float()[:, None], F.binary_cross_entropy_with_logits
     else:
         loss_of = F.cross_entropy
-    optimizer = torch.optim.Rprop(network.parameters(), step) if step else torch.optim.Adam(network.parameters(), 0.001)
+    optimizer = getattr(torch.optim, method)(network.parameters(), rate)
     losses = []
     for _ in range(30):
         loss = loss_of(network(x), y)
