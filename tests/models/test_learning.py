@@ -12,14 +12,18 @@ BATCH = {"go_policy": 4}  # all 64 images elsewhere
 # networks of more than fifty layers: name -> images a step (64 where memory and time allow)
 DEEP = {"resnet56_cifar": 64, "plain56_cifar": 64, "resnet110_cifar": 64, "resnet1202_cifar": 8,
         "preresnet110_cifar": 64, "preresnet164_cifar": 64, "densenet_bc_100_12_cifar": 32}  # fmt: skip
-# Adam with 0.001 elsewhere. Saturating units, and a ReLU behind the outputs, start slowly: on one fixed batch Rprop,
-# which looks at signs alone, gets them going. Dropout all the way up drowns thirty steps in noise: it is off there.
+# Adam with 0.001 elsewhere. Saturating units, a ReLU behind the outputs, and many layers without norm under Glorot's
+# small weights start slowly: on one fixed batch Rprop, which looks at signs alone, gets them going. Dropout all the way up drowns thirty steps in noise: it is off there.
 QUIET = {"dropout": 0.0, "pool_dropout": 0.0}
 SETTINGS = {
     "lenet5_cifar": ("Rprop", 0.01, {}),
     "lenet_avg_sigmoid": ("Rprop", 0.01, {}),
     "conv_syntax_demo_64": ("Rprop", 0.01, {}),
     "nin_cifar": ("Rprop", 0.0001, {"dropout": 0.0}),
+    "vgg13_cifar": ("Rprop", 0.0001, {}),
+    "vgg13_cifar_fc_256_64_10": ("Rprop", 0.0001, {}),
+    "vgg13_cifar100_head": ("Rprop", 0.0001, {}),
+    "vgg13_skip_cifar": ("Rprop", 0.0001, {}),
     "vgg16_bn_cifar": ("Adam", 0.001, QUIET),
     "vgg16_bn_cifar_literal_c7_512": ("Adam", 0.001, QUIET),
 }
