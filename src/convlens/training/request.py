@@ -75,7 +75,7 @@ def open_folder(request: Request) -> tuple[RunFolder, RunRecord | None]:
         return RunFolder(fresh_path(request.model, request.data)), None
     folder = RunFolder(request.out)
     if not folder.holds_a_run():
-        if folder.path.is_dir() and any(p.name != ".lock" for p in folder.path.iterdir()):
+        if folder.path.is_dir() and any(not _ours(p) for p in folder.path.iterdir()):
             raise InputError(f"--out {folder.path} is a folder with other things in it; choose a new or an empty one")
         if folder.path.exists() and not folder.path.is_dir():
             raise InputError(f"--out {folder.path} is a file; choose a folder")
@@ -83,6 +83,11 @@ def open_folder(request: Request) -> tuple[RunFolder, RunRecord | None]:
     if not request.resume:
         raise InputError(f"--out {folder.path} already holds a run; continue it with --resume or choose another folder")
     return folder, folder.read_record()
+
+
+def _ours(path: Path) -> bool:
+    """Whether a killed start may have left this file."""
+    return path.name == ".lock" or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
 def fresh_path(model: str | nn.Module | None, source: Any) -> Path:
