@@ -13,7 +13,8 @@ BATCH = {"go_policy": 4}  # all 64 images elsewhere
 DEEP = {"resnet56_cifar": 64, "plain56_cifar": 64, "resnet110_cifar": 64, "resnet1202_cifar": 8,
         "preresnet110_cifar": 64, "preresnet164_cifar": 64, "densenet_bc_100_12_cifar": 32}  # fmt: skip
 # Adam with 0.001 elsewhere. Saturating units, a ReLU behind the outputs, and many layers without norm under Glorot's
-# small weights start slowly: on one fixed batch Rprop, which looks at signs alone, gets them going. Dropout all the way up drowns thirty steps in noise: it is off there.
+# small weights start slowly: on one fixed batch Rprop, which looks at signs alone, gets them going.
+# Dropout all the way up drowns thirty steps in noise: it is off there.
 QUIET = {"dropout": 0.0, "pool_dropout": 0.0}
 SETTINGS = {
     "lenet5_cifar": ("Rprop", 0.01, {}),
