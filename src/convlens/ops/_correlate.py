@@ -33,12 +33,15 @@ def correlate(
     """
     n, c_in, c_out = len(x), x.shape[1], len(w)
     y = np.empty((n, c_out, *windows.output), x.dtype)
+    if windows.pointwise:
+        dw = None if against is None else _pointwise_weight_gradient(against, x, w, groups)
+        return _pointwise(x, w, b, y, groups), dw
     matrix = w.reshape(groups, c_out // groups, -1)
     bias = None if b is None else b.reshape(groups, -1, 1)
 
     def work(part: slice, workspace: Workspace) -> Array:
         dw = np.zeros(matrix.swapaxes(1, 2).shape, x.dtype)
-        for images, planes in _blocks(windows, c_in, part, workspace, "x"):
+        for images, planes in _blocks(windows, c_in, groups, part, workspace, "x"):
             planes.place(x[images])
             for rows in planes.tiles():
                 patches = planes.patches(rows, workspace).reshape(groups, matrix.shape[2], -1)
@@ -64,14 +67,18 @@ def correlate_backward(
     Without x only the first can be had; without `need_x` only the second is computed. What is not computed is None.
     """
     n, c_out, c_in = len(grad), len(w), w.shape[1] * groups
-    if x is not None and need_x and windows.reversible(c_in, c_out):
+    if x is not None and need_x and windows.reversible(c_in, c_out) and not windows.pointwise:
         return _backward_as_correlation(grad, x, w, windows, groups)
     matrix = w.reshape(groups, c_out // groups, -1)
     dx = np.empty((n, c_in, windows.rows.size, windows.columns.size), grad.dtype) if need_x else None
+    if windows.pointwise:
+        if dx is not None:
+            _pointwise(grad, _transposed(w, groups), None, dx, groups)
+        return dx, None if x is None else _pointwise_weight_gradient(grad, x, w, groups)
 
     def work(part: slice, workspace: Workspace) -> Array:
         dw = np.zeros(matrix.swapaxes(1, 2).shape, grad.dtype)
-        for images, planes, dplanes in _blocks(windows, c_in, part, workspace, "x", "dx"):
+        for images, planes, dplanes in _blocks(windows, c_in, groups, part, workspace, "x", "dx"):
             if x is not None:
                 planes.place(x[images])
             dplanes.clear()
@@ -91,6 +98,12 @@ def correlate_backward(
     return dx, None if x is None else _weight_gradient(parts, w)
 
 
+def bias_gradient(grad: Array) -> Array:
+    """The sum of grad (N, C, H, W) over all but the channels."""
+    parts = run(lambda part, _: grad[part].sum(axis=(0, 2, 3)), split(len(grad), 8 * grad.size), grad.dtype)
+    return np.sum(parts, axis=0)
+
+
 def _backward_as_correlation(
     grad: Array, x: Array, w: Array, windows: Windows, groups: int
 ) -> tuple[Array | None, Array | None]:
@@ -99,23 +112,52 @@ def _backward_as_correlation(
     The kernel is flipped and its channels change places; then dx = W' @ P' and dW' = X @ P'.T for patches P' of grad.
     One set of patches serves both, and nothing needs adding up.
     """
-    c_out, c_group, k_h, k_w = w.shape
-
-    def flipped(w: Array, c_out: int, c_group: int) -> Array:
-        """(C_out, C_in / groups, ...) to (C_in, C_out / groups, ...), each kernel turned upside down; and back."""
-        turned = w.reshape(groups, c_out // groups, c_group, k_h, k_w)[..., ::-1, ::-1].swapaxes(1, 2)
-        return np.ascontiguousarray(turned).reshape(c_group * groups, c_out // groups, k_h, k_w)
-
-    dx, dw = correlate(grad, flipped(w, c_out, c_group), None, windows.reversed(), groups, against=x)
+    flipped = np.ascontiguousarray(_transposed(w, groups)[..., ::-1, ::-1])
+    dx, dw = correlate(grad, flipped, None, windows.reversed(), groups, against=x)
     assert dw is not None
-    return dx, flipped(dw, c_group * groups, c_out // groups)
+    return dx, np.ascontiguousarray(_transposed(dw, groups)[..., ::-1, ::-1])
+
+
+def _transposed(w: Array, groups: int) -> Array:
+    """(C_out, C_in / groups, ...) to (C_in, C_out / groups, ...)."""
+    by_group = w.reshape(groups, len(w) // groups, *w.shape[1:]).swapaxes(1, 2)
+    return by_group.reshape(w.shape[1] * groups, len(w) // groups, *w.shape[2:])
+
+
+def _pointwise(x: Array, w: Array, b: Array | None, y: Array, groups: int) -> Array:
+    """Y of a kernel with one cell: P is x itself, and each product is written where it belongs."""
+    matrix = w.reshape(groups, len(w) // groups, -1)
+    patches, products = (a.reshape(len(a), groups, a.shape[1] // groups, -1) for a in (x, y))
+
+    def work(part: slice, _: Workspace) -> None:
+        for image in range(part.start, part.stop):  # one at a time: the bias meets it while it is in the cache
+            np.matmul(matrix, patches[image], out=products[image])
+            if b is not None:
+                products[image] += b.reshape(groups, -1, 1)
+
+    run(work, split(len(x), y.size * matrix.shape[2]), x.dtype)
+    return y
+
+
+def _pointwise_weight_gradient(grad: Array, x: Array, w: Array, groups: int) -> Array:
+    """dW = G @ P.T of a kernel with one cell."""
+    g, patches = (a.reshape(len(a), groups, a.shape[1] // groups, -1) for a in (grad, x))
+
+    def work(part: slice, workspace: Workspace) -> Array:
+        dw = np.zeros((groups, patches.shape[2], g.shape[2]), x.dtype)
+        for image in range(part.start, part.stop):
+            _add_weight_gradient(dw, patches[image], g[image], workspace)
+        return dw
+
+    parts = run(work, split(len(x), grad.size * w.shape[1]), x.dtype)
+    return np.ascontiguousarray(np.sum(parts, axis=0).swapaxes(1, 2)).reshape(w.shape)
 
 
 def _blocks(
-    windows: Windows, channels: int, part: slice, workspace: Workspace, *names: str
+    windows: Windows, channels: int, groups: int, part: slice, workspace: Workspace, *names: str
 ) -> Iterator[tuple[slice, *tuple[Planes, ...]]]:
     """The images of a part, a few at a time, with memory to lay them out in: one for each name."""
-    step = windows.images_side_by_side(part.stop - part.start, channels)
+    step = windows.images_side_by_side(part.stop - part.start, channels, groups)
     planes: list[Planes] = []
     for start in range(part.start, part.stop, step):
         images = slice(start, min(start + step, part.stop))

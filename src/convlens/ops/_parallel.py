@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 Result = TypeVar("Result")
 WORTH_A_PART = 2_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
 MOST_PARTS = 8
+KEPT = 4 << 20  # bytes of one array that a thread keeps for the next operation
 
 
 def split(n: int, macs: int) -> list[slice]:
@@ -35,29 +36,39 @@ def split(n: int, macs: int) -> list[slice]:
 class Workspace:
     """Memory that one thread uses again and again, by name, instead of asking for it anew (which costs page faults)."""
 
-    def __init__(self, dtype: np.dtype) -> None:
-        self.dtype, self.memory = dtype, {}
+    def __init__(self) -> None:
+        self.dtype, self.memory = np.dtype(np.float64), {}
 
     def array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """An array of this shape with arbitrary content, good until the next one of the same name."""
-        size = math.prod(shape)
-        if name not in self.memory or self.memory[name].size < size:
-            self.memory[name] = np.empty(size, self.dtype)
-        return self.memory[name][:size].reshape(shape)
+        size = math.prod(shape) * self.dtype.itemsize
+        if name not in self.memory or len(self.memory[name]) < size:
+            self.memory[name] = np.empty(size, np.uint8)
+        return self.memory[name][:size].view(self.dtype).reshape(shape)
+
+    def trim(self) -> None:
+        """Gives back what is too large to keep for the next operation."""
+        self.memory = {name: memory for name, memory in self.memory.items() if len(memory) <= KEPT}
+
+
+_own = threading.local()  # each thread's workspace, kept from one operation to the next
 
 
 def run(work: Callable[[slice, Workspace], Result], parts: list[slice], dtype: np.dtype) -> list[Result]:
-    """`work(part, workspace)` of each part, in order."""
-    if len(parts) == 1 or threading.current_thread().name.startswith(_NAME) or _threads() == 1:
-        workspace = Workspace(dtype)
-        return [work(part, workspace) for part in parts]
-    own = threading.local()
+    """`work(part, workspace)` of each part, in order. Must not be called from within `work`."""
 
     def work_here(part: slice) -> Result:
-        if not hasattr(own, "workspace"):
-            own.workspace = Workspace(dtype)
-        return work(part, own.workspace)
+        if not hasattr(_own, "workspace"):
+            _own.workspace = Workspace()
+        workspace: Workspace = _own.workspace
+        workspace.dtype = dtype
+        try:
+            return work(part, workspace)
+        finally:
+            workspace.trim()
 
+    if len(parts) == 1 or _threads() == 1:
+        return [work_here(part) for part in parts]
     with _one_thread_a_product:
         return list(_pool().map(work_here, parts))
 

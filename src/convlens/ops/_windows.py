@@ -24,7 +24,7 @@ from convlens.ops._parallel import Workspace
 
 Array = np.ndarray
 
-CACHE = 1 << 20  # bytes of one tile of P: about half a core's second-level cache
+CACHE = 3 << 19  # bytes of one tile of P: it may spill out of the second-level cache a little, for fewer tiles
 LONG_ROW = 32  # outputs a row from which one image at a time is faster than several side by side
 SIDE_BY_SIDE = 16  # images, half as many where rows are not that short
 LEAST_COLUMNS = 256  # of P, so that the matrix product has something to work on
@@ -123,14 +123,22 @@ class Windows:
             for q, right in columns.taps
         ]
 
-    def images_side_by_side(self, n: int, channels: int) -> int:
+    def images_side_by_side(self, n: int, channels: int, groups: int) -> int:
         """How many of n images to lay out together, so that what a kernel cell sees of a row is a long run."""
         row, positions = self.columns.output, prod(self.output)
         if row >= LONG_ROW or (len(self.taps) == 1 and positions >= LEAST_COLUMNS // 2):
             return 1
+        if groups == channels > 1 and row >= LONG_ROW // 4:
+            return 1  # depthwise: products are cheap, also those with junk, and copies are what costs
         fitting = CACHE // (channels * len(self.taps) * positions * 4)
         wanted = min(2 * SIDE_BY_SIDE, max(fitting, SIDE_BY_SIDE if row < LONG_ROW // 2 else SIDE_BY_SIDE // 2))
         return -(-n // -(-n // wanted)) if n else 1  # blocks of about equal size
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether every output sees just the input cell at its own place, and images are not too small for that."""
+        alone = len(self.taps) == 1 and prod(self.output) >= LEAST_COLUMNS // 2
+        return alone and all(a.stride == 1 and a.before == 0 and a.output == a.size for a in (self.rows, self.columns))
 
     def reversible(self, in_channels: int, out_channels: int) -> bool:
         """Whether the backward pass is a correlation as well (stride 1), and one with not many more products."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from convlens.ops import _checks
 from convlens.ops._checks import Array, Padding, Size
-from convlens.ops._correlate import correlate, correlate_backward
+from convlens.ops._correlate import bias_gradient, correlate, correlate_backward
 from convlens.ops._windows import Windows
 
 
@@ -80,7 +80,7 @@ def conv2d_backward(
     windows, groups = _windows(x, w, stride, padding, dilation, groups)
     _checks.expect_shape("grad", grad, (len(x), len(w), *windows.output))
     dx, dw = correlate_backward(grad, x, w, windows, groups, need_x=need_x)
-    return ConvolutionGradients(dx, dw, grad.sum(axis=(0, 2, 3)))  # type: ignore[arg-type]
+    return ConvolutionGradients(dx, dw, bias_gradient(grad))  # type: ignore[arg-type]
 
 
 def _windows(x: Array, w: Array, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple[Windows, int]:

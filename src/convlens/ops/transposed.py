@@ -9,7 +9,7 @@ from typing import Any
 from convlens import geometry
 from convlens.ops import _checks
 from convlens.ops._checks import Array, Padding, Size
-from convlens.ops._correlate import correlate, correlate_backward
+from convlens.ops._correlate import bias_gradient, correlate, correlate_backward
 from convlens.ops._windows import Windows
 from convlens.ops.convolution import ConvolutionGradients
 
@@ -77,7 +77,7 @@ def conv_transpose2d_backward(
     windows, groups = _windows(x, w, stride, padding, output_padding, output_size, dilation, groups)
     _checks.expect_shape("grad", grad, (len(x), w.shape[1] * groups, windows.rows.size, windows.columns.size))
     dx, dw = correlate(grad, w, None, windows, groups, against=x)
-    return ConvolutionGradients(dx, dw, grad.sum(axis=(0, 2, 3)))  # type: ignore[arg-type]
+    return ConvolutionGradients(dx, dw, bias_gradient(grad))  # type: ignore[arg-type]
 
 
 def _windows(
