@@ -28,11 +28,11 @@ demo: install
 ## make test        the fast test suite (set CONVLENS_DATA to include the tests on MNIST, CIFAR-10 and photographs)
 test: install
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST)
+	$(BIN)/python -m pytest -n auto $(PYTEST)
 
 ## make test-slow   the long tests
 test-slow: install
-	$(BIN)/python -m pytest -m slow $(PYTEST)
+	$(BIN)/python -m pytest -n auto -m slow $(PYTEST)
 
 ## make check       style, types and the floor plan
 check: install
