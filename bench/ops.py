@@ -4,8 +4,10 @@
 
 Both sides compute the output and the gradients of input, weight and bias. They take turns, so that a busy machine slows
 both; PyTorch runs in both memory formats and the better median counts; ours gets plain (N, C, H, W) arrays. Threads are
-left at each library's default. Peak memory is what the resident set grew by at most during one forward + backward
-(Linux only). Writes bench/results/ops.json.
+left at each library's default. After its work PyTorch's threads keep their cores busy for some milliseconds, waiting
+for more; so each timed run comes after a pause, in which they fall asleep, and an untimed run of the same side. Peak
+memory is what the resident set grew by at most during one forward + backward (Linux only). Writes
+bench/results/ops.json.
 
 A machine busy with other work slows PyTorch's threads, which wait for each other at every step, more than ours. There,
 `--one-thread` compares processor time instead: one thread on each side, waiting not counted; written to
@@ -33,6 +35,7 @@ from convlens import ops
 
 BATCH = 64
 GOAL_MEAN, GOAL_EACH = 1.8, 4.0
+PAUSE = 0.02  # seconds
 
 # name: (shape of one image, shape of the weight, options)
 CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, int]]] = {
@@ -128,6 +131,8 @@ def measure(name: str, repetitions: int, clock: Callable[[], float]) -> dict[str
     seconds: dict[str, list[float]] = {side: [] for side in runs}
     for repetition in range(repetitions + 3):
         for side, run in runs.items():
+            time.sleep(PAUSE)
+            run()
             start = clock()
             run()
             if repetition >= 3:

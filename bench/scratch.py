@@ -4,7 +4,8 @@
 
 The step: LeNet (61,706 parameters), batch 128, float32: forward, cross-entropy, backward and momentum SGD. Both sides
 start from the same weights and take turns, so that a busy machine slows both; PyTorch runs in both memory formats and
-the better median counts. `--one-thread` compares processor time with one thread on each side, for busy machines.
+the better median counts. Each timed step comes after a pause, in which the threads of the other side stop waiting for
+work, and an untimed step. `--one-thread` compares processor time with one thread on each side, for busy machines.
 
 The experiments (MNIST is looked for in $CONVLENS_DATA and downloaded otherwise):
   text    one 5x5 convolution with 32 channels, tanh, dropout 0.2, linear; one epoch, batch 60, momentum SGD
@@ -33,6 +34,7 @@ from convlens.scratch.loop import cosine, train_step
 
 BATCH = 128
 GOAL_STEP, GOAL_TEXT_SECONDS = 2.0, 15.0
+PAUSE = 0.02  # seconds
 
 
 def lenet() -> nn.Module:
@@ -81,6 +83,8 @@ def measure_step(repetitions: int, clock: Callable[[], float]) -> dict[str, Any]
     for repetition in range(repetitions + 5):
         losses = {}
         for side, run in runs.items():
+            time.sleep(PAUSE)
+            run()
             start = clock()
             losses[side] = run()
             if repetition >= 5:

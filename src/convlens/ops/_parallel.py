@@ -18,6 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 Result = TypeVar("Result")
 WORTH_A_PART = 2_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
+SMALL_PRODUCT = 32_000_000  # multiply-accumulates, about a millisecond of one thread
 MOST_PARTS = 8
 KEPT = 4 << 20  # bytes of one array that a thread keeps for the next operation
 
@@ -71,6 +72,14 @@ def run(work: Callable[[slice, Workspace], Result], parts: list[slice], dtype: n
         return [work_here(part) for part in parts]
     with _one_thread_a_product:
         return list(_pool().map(work_here, parts))
+
+
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b, on one thread if it is small: the threads of the matrix products would wait longer than they work."""
+    if a.size * b.shape[-1] > SMALL_PRODUCT:
+        return a @ b
+    with _one_thread_a_product:
+        return a @ b
 
 
 _NAME = "convlens-ops"

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.ops._parallel import product
 from convlens.ops.arrays import as_floats, check_same_shape, unbroadcast
 
 ArrayLike = Any
@@ -31,7 +32,7 @@ def linear(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> np.ndarray
     """
     x, w, b = as_floats(x=x, w=w, b=b)
     _check(x, w, b)
-    y = x @ w.T
+    y = product(x, w.T)
     if b is not None:
         y += b
     return y
@@ -48,8 +49,8 @@ def linear_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, need_x: bool
     _check(x, w, None)
     check_same_shape(grad, (*x.shape[:-1], w.shape[0]))
     rows = grad.reshape(-1, w.shape[0])
-    gx = grad @ w if need_x else None
-    return LinearGradients(gx, rows.T @ x.reshape(-1, w.shape[1]), rows.sum(axis=0))
+    gx = product(grad, w) if need_x else None
+    return LinearGradients(gx, product(rows.T, x.reshape(-1, w.shape[1])), rows.sum(axis=0))
 
 
 def _check(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> None:

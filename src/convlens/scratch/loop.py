@@ -12,6 +12,7 @@ from convlens import ops
 from convlens.base.errors import DivergedError, InputError
 from convlens.base.seeds import generator
 from convlens.scratch.graph import Graph
+from convlens.scratch.memory import keep_freed_memory
 from convlens.scratch.optimizers import SGD, Optimizer
 
 Array = np.ndarray
@@ -97,6 +98,7 @@ def fit(
         DivergedError: the loss is not finite.
     """
     _check(x, y, epochs, batch_size)
+    keep_freed_memory()
     optimizer = SGD(0.05, momentum=0.9) if optimizer is None else optimizer
     base_lr, history = optimizer.lr, History()
     dtype = next(iter(graph.parameters.values())).dtype
