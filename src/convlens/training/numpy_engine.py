@@ -70,10 +70,6 @@ class NumpyEngine:
     def weights(self) -> dict[str, np.ndarray]:
         return {name: array.copy() for name, array in self.trained.state().items()}
 
-    @property
-    def learning_rate(self) -> float:
-        return self.optimizer.lr
-
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = {f"model.{name}": array for name, array in self.trained.state().items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}

@@ -135,10 +135,6 @@ class TorchEngine:
         with self._averaged():
             return {name: _array(t).copy() for name, t in self.module.state_dict().items()}
 
-    @property
-    def learning_rate(self) -> float:
-        return self.optimizers[0].param_groups[0]["lr"]
-
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         tensors, plain = optimizers.export_state(self.optimizers)
         tensors |= {f"model.{name}": t for name, t in self.module.state_dict().items()}

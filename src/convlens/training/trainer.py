@@ -63,9 +63,6 @@ class Engine(Protocol):
 
     def load_state(self, arrays: Arrays, plain: dict[str, Any]) -> None: ...
 
-    @property
-    def learning_rate(self) -> float: ...
-
 
 class Trainer:
     """Trains by one engine, keeps the best weights by validation, and can stop and go on at any step.
@@ -114,8 +111,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         engine, began, images = self.engine, time.perf_counter(), 0
         for x, y in engine.batches(self.epoch, self.step):
-            factor = self.schedule(self.epoch * engine.steps_per_epoch + self.step) * self.plateau.factor
-            loss = engine.step(x, y, epoch=self.epoch, step=self.step, factor=factor)
+            loss = engine.step(x, y, epoch=self.epoch, step=self.step, factor=self._factor(self.step))
             self.step += 1
             images += len(y)
             shown = float(loss) if engine.loss_is_at_hand or self.step % _CHECK_EVERY == 0 else None
@@ -128,6 +124,10 @@ class Trainer:
         self._finish_epoch(images, time.perf_counter() - began)
         self._save_if_due()
 
+    def _factor(self, step: int) -> float:
+        """The part of the peak learning rate at a step of the present epoch."""
+        return self.schedule(self.epoch * self.engine.steps_per_epoch + step) * self.plateau.factor
+
     def _finish_epoch(self, images: int, seconds: float) -> None:
         totals = self.engine.totals()
         self._require_finite(totals)
@@ -136,10 +136,11 @@ class Trainer:
             "train_loss": totals["loss"] / totals["seen"],
             "train_accuracy": totals["correct"] / totals["seen"],
         }
+        learning_rate = self.recipe.optimizer.lr * self._factor(self.step - 1)  # before a plateau lowers it
         judged = self.engine.validate()
         if judged is not None:
             record |= self._take_validation(judged)
-        record["lr"] = self.engine.learning_rate
+        record["lr"] = learning_rate
         record["images_per_second"] = round(images / seconds, 1) if images else None
         record["seconds"] = round(seconds, 3)
         self.records.append(record)
