@@ -99,9 +99,12 @@ def correlate_backward(
 
 
 def bias_gradient(grad: Array) -> Array:
-    """The sum of grad (N, C, H, W) over all but the channels."""
-    parts = run(lambda part, _: grad[part].sum(axis=(0, 2, 3)), split(len(grad), 8 * grad.size), grad.dtype)
-    return np.sum(parts, axis=0)
+    """The sum of grad (N, C, H, W) over all but the channels, in float64: its terms may cancel."""
+
+    def work(part: slice, _: Workspace) -> Array:
+        return grad[part].sum(axis=(0, 2, 3), dtype=np.float64)
+
+    return np.sum(run(work, split(len(grad), 8 * grad.size), grad.dtype), axis=0).astype(grad.dtype)
 
 
 def _backward_as_correlation(
