@@ -141,7 +141,8 @@ def _transfer(url: str, part: Path, remote: Remote, on_progress: Progress | None
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+        opener = urllib.request.build_opener()  # the shared one would keep the proxies of its first use for ever
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and start:  # nothing beyond what is here: whole, or of another file
