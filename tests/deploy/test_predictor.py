@@ -25,6 +25,9 @@ def copied(run, tmp_path) -> RunFolder:
     return RunFolder(shutil.copytree(run.path, tmp_path / "copy"))
 
 
+NETWORK = {"source": "zoo", "name": "lenet5", "arguments": {}, "input": [1, 28, 28], "parameters": 61706}
+
+
 def digits() -> tuple[np.ndarray, np.ndarray]:
     source = data.find("digits")
     images = source.read(data.Preprocess((8, 8), 1))["train"]
@@ -115,7 +118,8 @@ def test_a_strangers_network_is_never_run_from_run_json(copied, tmp_path):
         ({"surprise": 1}, "surprise"),
         ({"classes": []}, "classes"),
         ({"seed": "zero"}, "seed"),
-        ({"model": {"source": "zoo", "name": "../passwd", "arguments": {}, "input": [1, 28, 28], "parameters": 1}}, "passwd"),
+        ({"model": {**NETWORK, "name": "../passwd"}}, "passwd"),
+        ({"model": {**NETWORK, "input": [1, 28]}}, "model.input"),
         ({"preprocess": {"size": [-1, 10**9]}}, "preprocess"),
     ],
 )  # fmt: skip
