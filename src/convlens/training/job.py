@@ -37,7 +37,7 @@ def run(request: Request) -> Finished | RunFolder:
         DivergedError, Interrupted: see `Trainer.fit`.
     """
     folder, stored = open_folder(request)
-    if stored is not None and stored.results is not None:
+    if stored is not None and stored.results is not None and folder.report.exists():  # the report comes last
         refuse_other_words(request, stored)
         return folder
     files.make_folder(folder.path)
