@@ -99,8 +99,3 @@ def _load(reference: str) -> Any:
     if not callable(function):
         raise InputError(f"{name!r} in {file} is not a function or class")
     return function
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Trainable parameters; shared ones count once."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)

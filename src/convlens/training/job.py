@@ -124,8 +124,7 @@ def _judge(
     arrays, _ = job.folder.read_weights()
     job.module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     if isinstance(engine, NumpyEngine):
-        engine.trained.load_state(arrays)
-        engine.evaluator.parameters, engine.evaluator.buffers = engine.trained.parameters, engine.trained.buffers
+        engine.load_weights(arrays)
         judged = engine.evaluate(job.splits.test)
     else:
         test = Loader(

@@ -70,14 +70,18 @@ class NumpyEngine:
     def weights(self) -> dict[str, np.ndarray]:
         return {name: array.copy() for name, array in self.trained.state().items()}
 
+    def load_weights(self, arrays: dict[str, np.ndarray]) -> None:
+        """Takes weights back, for training and for inference."""
+        self.trained.load_state(arrays)
+        self.evaluator.parameters, self.evaluator.buffers = self.trained.parameters, self.trained.buffers
+
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = {f"model.{name}": array for name, array in self.trained.state().items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
         return arrays, {"totals": self._totals}
 
     def load_state(self, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
-        self.trained.load_state(_part(arrays, "model"))
-        self.evaluator.parameters, self.evaluator.buffers = self.trained.parameters, self.trained.buffers
+        self.load_weights(_part(arrays, "model"))
         self.optimizer.load_state(_part(arrays, "optimizer"))
         self._totals = dict(plain["totals"])
 

@@ -14,7 +14,8 @@ from convlens import data, models
 from convlens.base.errors import InputError, nearest
 from convlens.base.progress import bars
 from convlens.base.seeds import derive
-from convlens.models.build import build, count_parameters, is_file_reference
+from convlens.models.build import build, is_file_reference
+from convlens.models.network import count_parameters
 from convlens.models.weights import load_weights
 from convlens.nn import WhiteningConv2d
 from convlens.runs import DataRecord, ModelRecord, RunFolder, RunRecord
