@@ -4,10 +4,10 @@
 
 Both sides compute the output and the gradients of input, weight and bias. They take turns, so that a busy machine slows
 both; PyTorch runs in both memory formats and the better median counts; ours gets plain (N, C, H, W) arrays. Threads are
-left at each library's default. After its work PyTorch's threads keep their cores busy for some milliseconds, waiting
-for more; so each timed run comes after a pause, in which they fall asleep, and an untimed run of the same side. Peak
-memory is what the resident set grew by at most during one forward + backward (Linux only). Writes
-bench/results/ops.json.
+left at each library's default, and the C library keeps freed memory for both, as it does in training. After its work
+PyTorch's threads keep their cores busy for some milliseconds, waiting for more; so each timed run comes after a pause,
+in which they fall asleep, and an untimed run of the same side. Peak memory is what the resident set grew by at most
+during one forward + backward (Linux only). Writes bench/results/ops.json.
 
 A machine busy with other work slows PyTorch's threads, which wait for each other at every step, more than ours. There,
 `--one-thread` compares processor time instead: one thread on each side, waiting not counted; written to
@@ -32,6 +32,7 @@ import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 
 from convlens import ops
+from convlens.scratch.memory import keep_freed_memory
 
 BATCH = 64
 GOAL_MEAN, GOAL_EACH = 1.8, 4.0
@@ -164,6 +165,7 @@ def main() -> None:
         print_peak(*arguments.peak)
         return
 
+    keep_freed_memory()
     clock = time.perf_counter
     if arguments.one_thread:
         clock = time.process_time

@@ -30,6 +30,7 @@ def results(threads, monkeypatch):
 
 
 def test_results_have_the_same_bits_on_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(_parallel, "WORTH_A_PART", 1_000_000)
     assert len(_parallel.split(len(X), 12 * 16 * 24 * 9 * 400)) > 1
     for alone, together in zip(results(1, monkeypatch), results(3, monkeypatch), strict=True):
         assert np.array_equal(alone, together)

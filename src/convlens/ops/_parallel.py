@@ -17,7 +17,9 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 Result = TypeVar("Result")
-WORTH_A_PART = 2_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
+WORTH_A_PART = (
+    16_000_000  # multiply-accumulates; Python's lock makes threads with shorter operations wait for each other
+)
 SMALL_PRODUCT = 32_000_000  # multiply-accumulates, about a millisecond of one thread
 MOST_PARTS = 8
 KEPT = 4 << 20  # bytes of one array that a thread keeps for the next operation
@@ -68,8 +70,13 @@ def run(work: Callable[[slice, Workspace], Result], parts: list[slice], dtype: n
         finally:
             workspace.trim()
 
-    if len(parts) == 1 or _threads() == 1:
+    if _threads() == 1:
         return [work_here(part) for part in parts]
+    if len(parts) == 1 and parts[0].stop - parts[0].start == 1:  # a single image: only its products can be shared out
+        return [work_here(parts[0])]
+    if len(parts) == 1:
+        with _one_thread_a_product:
+            return [work_here(parts[0])]
     with _one_thread_a_product:
         return list(_pool().map(work_here, parts))
 
