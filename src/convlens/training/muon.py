@@ -6,13 +6,14 @@ record networks for CIFAR-10. The Newton-Schulz iteration goes back to Kovarik (
 
 # pyright: reportPrivateImportUsage=false
 # torch._foreach_*: one call for a list of tensors, what the optimisers of PyTorch are made of
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from convlens.base.errors import InputError
+from convlens.training.updates import Optimizer
 
 # p(s) = a s + b s^3 + c s^5: steep at 0, and once in 0.7 .. 1.2 a singular value stays there (Jordan, 2024)
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -36,7 +37,7 @@ def orthogonalised(matrices: Tensor, steps: int = 5, dtype: torch.dtype | None =
     return (x.mT if tall else x).to(matrices.dtype)
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """For weights of two or more dimensions inside the network; each is seen as a matrix [filters, all else].
 
     lr: learning rate; the step of a filter bank has a spectral norm of about lr * sqrt(max(1, rows / columns)).
@@ -77,27 +78,8 @@ class Muon(torch.optim.Optimizer):
                         f"muon: a parameter of shape {list(parameter.shape)} is no filter; give it to another optimiser"
                     )
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step for every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if parameters:
-                self._step(group, parameters)
-        return loss
-
-    def _step(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        momentum, gradients = group["momentum"], [p.grad for p in parameters if p.grad is not None]
-        buffers = []
-        for p in parameters:
-            state = self.state[p]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(p)
-            buffers.append(state["momentum_buffer"])
+    def _update(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]) -> None:
+        momentum, buffers = group["momentum"], self._kept(parameters, "momentum_buffer")
         torch._foreach_mul_(buffers, momentum)
         torch._foreach_add_(buffers, gradients)
         directions = torch._foreach_add(gradients, buffers, alpha=momentum) if group["nesterov"] else buffers

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from convlens.training.muon import Muon
 from convlens.training.recipe import Optimizer as Settings
+from convlens.training.updates import SGD, Adam, Optimizer
 
 
-def build(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
+def build(module: nn.Module, settings: Settings) -> list[Optimizer]:
     """The optimisers of a network, most often one. Groups carry `base_lr`, which the schedule multiplies.
 
     Weight decay goes to the weights of two and more dimensions alone: decaying biases and the scale of
@@ -33,29 +34,26 @@ def build(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
     return optimizers
 
 
-def _plain(name: str, settings: Settings, weights: Sequence[Tensor], others: Sequence[Tensor]) -> torch.optim.Optimizer:
+def _plain(name: str, settings: Settings, weights: Sequence[Tensor], others: Sequence[Tensor]) -> Optimizer:
     groups = [
         {"params": weights, "lr": settings.lr, "weight_decay": settings.weight_decay},
         {"params": others, "lr": settings.lr * settings.bias_lr, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in [*weights, *others])
     if name == "sgd":
-        nesterov = settings.nesterov and settings.momentum > 0
-        made = torch.optim.SGD(groups, momentum=settings.momentum, nesterov=nesterov, fused=fused)
+        made = SGD(groups, settings.lr, settings.momentum, nesterov=settings.nesterov)
     else:
-        kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
-        made = kind(groups, betas=settings.betas, eps=settings.eps, fused=fused)
+        made = Adam(groups, settings.lr, settings.betas, settings.eps, decoupled=name == "adamw")
     return _with_base_lr(made)
 
 
-def _with_base_lr(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+def _with_base_lr(optimizer: Optimizer) -> Optimizer:
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"]
     return optimizer
 
 
-def export_state(optimizers: list[torch.optim.Optimizer]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def export_state(optimizers: list[Optimizer]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """State as tensors named `optimizer.<i>.<parameter number>.<key>`, and what is no tensor as JSON values."""
     tensors, plain = {}, {}
     for i, optimizer in enumerate(optimizers):
@@ -69,7 +67,7 @@ def export_state(optimizers: list[torch.optim.Optimizer]) -> tuple[dict[str, Ten
     return tensors, plain
 
 
-def import_state(optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+def import_state(optimizers: list[Optimizer], tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
     """Puts exported state back, in the memory format that the optimiser itself would have chosen."""
     for name, value in {**tensors, **plain}.items():
         if not name.startswith("optimizer."):
@@ -84,5 +82,5 @@ def import_state(optimizers: list[torch.optim.Optimizer], tensors: dict[str, Ten
         optimizer.state[parameter][key] = value
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -68,7 +68,7 @@ class TorchEngine:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.gradient_clip)
         for optimizer in self.optimizers:
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
         for average in (self.lookahead, self.average):
             if average is not None:
                 average.update(self.module)
