@@ -1,7 +1,9 @@
 """The command line. One small file a command; nothing heavy is imported before a command runs."""
 
+import contextlib
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -59,3 +61,18 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def run() -> NoReturn:
+    """`main` as a program: out at once when it is done. Taking PyTorch apart, object by object, takes 0.3 s."""
+    code = 0
+    try:
+        main()
+    except SystemExit as left:
+        if left.code is not None and not isinstance(left.code, int):
+            raise
+        code = left.code or 0
+    with contextlib.suppress(OSError, ValueError):  # a reader that has gone, a stream that is closed
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

@@ -5,7 +5,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from convlens.data.loader import Loader
 from convlens.inspection.evaluation import evaluate
 from convlens.inspection.views import Views
 from convlens.runs import RunFolder
-from convlens.training.numpy_engine import NumpyEngine, unsupported
 from convlens.training.prepare import prepare, refuse_other_words
 from convlens.training.recipe import Recipe
 from convlens.training.request import Finished, Job, Request, open_folder
@@ -27,6 +26,9 @@ from convlens.training.stop import Stop
 from convlens.training.tensorboard import TensorBoard
 from convlens.training.torch_engine import TorchEngine
 from convlens.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from convlens.training.numpy_engine import NumpyEngine
 
 
 def run(request: Request) -> Finished | RunFolder:
@@ -97,7 +99,9 @@ def _torch_engine(job: Job) -> TorchEngine:
     )  # fmt: skip
 
 
-def _numpy_engine(job: Job) -> NumpyEngine:
+def _numpy_engine(job: Job) -> "NumpyEngine":
+    from convlens.training.numpy_engine import NumpyEngine, unsupported  # only where it is asked for: 70 ms
+
     left_out = unsupported(job.recipe, job.splits.train.shape)
     if left_out:
         job.notes.append(f"the NumPy engine trains without {', '.join(left_out)}")
@@ -117,13 +121,13 @@ def _tensorboard(request: Request, job: Job, trainer: Trainer) -> Iterator[None]
 
 
 def _judge(
-    request: Request, job: Job, trainer: Trainer, engine: TorchEngine | NumpyEngine, seconds_train: float
+    request: Request, job: Job, trainer: Trainer, engine: "TorchEngine | NumpyEngine", seconds_train: float
 ) -> Finished:
     """The one use of the test set: the kept weights, in float32."""
     views = None
     arrays, _ = job.folder.read_weights()
     job.module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-    if isinstance(engine, NumpyEngine):
+    if not isinstance(engine, TorchEngine):
         engine.load_weights(arrays)
         judged = engine.evaluate(job.splits.test)
     else:

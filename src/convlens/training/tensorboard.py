@@ -130,7 +130,7 @@ class EventWriter:
             max=float(flat.max()),
             num=float(flat.size),
             sum=float(flat.sum()),
-            sum_squares=float(flat @ flat),
+            sum_squares=float(np.square(flat).sum()),  # no product: its threads would keep a core busy waiting
             bucket_limit=edges[1:].tolist(),
             bucket=counts.astype(np.float64).tolist(),
         )
