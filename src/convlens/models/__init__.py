@@ -20,6 +20,7 @@ from convlens.models import (  # noqa: F401  (each file registers its networks)
     resnet_cifar,
     resnet_text,
     simple,
+    sprint,
     squeezenet,
     vgg,
     xception,
