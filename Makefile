@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 PYTEST ?=
 
-.PHONY: help install demo test test-slow check format clean
+.PHONY: help install demo test test-slow bench bench-full check format clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -32,7 +32,27 @@ test: install
 
 ## make test-slow   the long tests
 test-slow: install
-	$(BIN)/python -m pytest -n auto -m slow $(PYTEST)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow $(PYTEST)
+
+## make bench       the short benchmarks, a few minutes (CONVLENS_DATA names the folder with mnist/); logs in bench/results/short
+bench: install
+	mkdir -p bench/results/short
+	$(BIN)/python bench/startup.py --out bench/results/short/startup.json
+	$(BIN)/python bench/ops.py --out bench/results/short/ops.json
+	$(BIN)/python bench/training.py --seconds 3 --out bench/results/short/training.json
+	$(BIN)/python bench/mnist.py --seeds 1 --out bench/results/short/mnist.json
+
+## make bench-full  all benchmarks with all seeds, half an hour, and the table in docs/performance.md
+bench-full: install
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/ops.py
+	$(BIN)/python bench/ops.py --one-thread
+	$(BIN)/python bench/scratch.py
+	$(BIN)/python bench/augment.py
+	$(BIN)/python bench/training.py
+	$(BIN)/python bench/mnist.py
+	$(BIN)/python bench/unseen.py
+	$(BIN)/python docs/generate_performance_table.py
 
 ## make check       style, types and the floor plan
 check: install

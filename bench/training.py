@@ -1,16 +1,21 @@
-"""Training throughput: Convlens beside the plain PyTorch loop that everybody writes, measured in turn in one run.
+"""Training throughput: Convlens beside loops written by hand, measured in turn in one run.
 
     python bench/training.py [--seconds 6] [--rounds 3]
 
-The plain loop: `DataLoader` over float32 tensors, Adam, float32, contiguous memory, no augmentation. Ours: the engine
-of `convlens train` as it settles itself on this machine, augmentation (flip, shift) and counting on. Images a second
-of the training loop alone, after a warm-up of some steps, on noise. Writes bench/results/training.json.
+The plain loop: `DataLoader` over float32 tensors, Adam, float32, contiguous memory, no augmentation; for LeNet-5 at the
+best of several batch sizes. The bare loop: what an expert writes for one machine: bfloat16 autocast, channels-last,
+fused optimiser, batches cut from one tensor that was prepared before, no augmentation, nothing counted. Ours: the
+engine of `convlens train` as it settles itself on this machine, augmentation (flip, shift, cutout) and counting on.
+Images a second of the training loop alone, after a warm-up of some steps, on noise. Peak memory is that of a process of
+its own after some steps of ResNet-18 (Linux only). Writes bench/results/training.json.
 """
 
 import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +42,8 @@ CASES = {
     "LeNet-5, 28x28, batch 512": ("lenet5", 512, (1, 28, 28)),
     "ResNet-18, 32x32, batch 128": ("resnet18_cifar", 128, (3, 32, 32)),
 }
+PLAIN_BATCHES = {"lenet5": (128, 256, 512, 1024), "resnet18_cifar": (128,)}
+GOALS = {"lenet5": {"plain": 3.0}, "resnet18_cifar": {"plain": 2.5, "bare": 0.97}}
 
 
 def pictures(shape: tuple[int, int, int], n: int) -> data.Images:
@@ -62,13 +69,29 @@ def plain(name: str, batch: int, images: data.Images) -> Steps:
             yield len(labels)
 
 
+def bare(name: str, batch: int, images: data.Images) -> Steps:
+    torch.manual_seed(0)
+    module = models.create(name).train().to(memory_format=torch.channels_last)
+    x = torch.from_numpy(images.pixels).permute(0, 3, 1, 2).float().div(255).bfloat16()
+    x, y = x.contiguous(memory_format=torch.channels_last), torch.from_numpy(images.labels)
+    optimizer = torch.optim.SGD(module.parameters(), 0.01, momentum=0.9, nesterov=True, fused=True)
+    while True:
+        for indices in torch.randperm(len(x)).split(batch):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = F.cross_entropy(module(x[indices]), y[indices])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            yield len(indices)
+
+
 def ours(name: str, batch: int, images: data.Images) -> Steps:
     numeric = settle()
     torch.manual_seed(0)
     module = models.create(name).to(numeric.device)
     module.to(memory_format=torch.channels_last)
     preprocess = data.Preprocess(images.shape[1:], images.shape[0]).fitted(images.pixels)
-    augmentation = Augmentation(flip=images.shape[0] == 3, shift=2)
+    augmentation = Augmentation(flip=images.shape[0] == 3, shift=2, cutout=8)
     loader = Loader(
         images, preprocess, batch_size=batch, device=numeric.device, dtype=numeric.torch_dtype,
         augmenter=Augmenter(augmentation), drop_last=True,
@@ -88,35 +111,75 @@ def speed(steps: Steps, seconds: float) -> float:
     return done / (time.perf_counter() - began)
 
 
+SIDES: dict[str, Callable[..., Steps]] = {"plain": plain, "bare": bare, "ours": ours}
+
+
+def peak_memory(side: str, name: str, batch: int) -> float | None:
+    """MiB that a process of one side has resident at most, some steps of training included."""
+    command = [sys.executable, __file__, "--peak", side, name, str(batch)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return float(printed[-1]) if printed else None
+
+
+def print_peak(side: str, name: str, batch: int) -> None:
+    shape = next(shape for other, _, shape in CASES.values() if other == name)
+    steps = SIDES[side](name, batch, pictures(shape, 2048))
+    for _ in range(6):
+        next(steps)
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    print(*(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")))
+
+
+def best_batch(name: str, images: data.Images, seconds: float) -> int:
+    """Of the plain loop."""
+    speeds = {batch: speed(plain(name, batch, images), seconds) for batch in PLAIN_BATCHES[name]}
+    return max(speeds, key=lambda batch: speeds[batch])
+
+
+def measure(name: str, batch: int, shape: tuple[int, int, int], seconds: float, rounds: int) -> dict:
+    images = pictures(shape, 8192)
+    batches = {"plain": best_batch(name, images, seconds / 2), "bare": batch, "ours": batch}
+    runs = {side: SIDES[side](name, batches[side], images) for side in SIDES}
+    for steps in runs.values():
+        for _ in range(3):
+            next(steps)
+    found = {side: [] for side in runs}
+    for _ in range(rounds):
+        for side, steps in runs.items():
+            found[side].append(speed(steps, seconds))
+    row: dict = {"plain_batch_size": batches["plain"], "n": rounds, "goals": GOALS[name]}
+    for side, speeds in found.items():
+        row[f"{side}_images_per_second"] = statistics.mean(speeds)
+        row[f"{side}_std"] = statistics.stdev(speeds) if rounds > 1 else 0.0
+        row[f"{side}_peak_mib"] = peak_memory(side, name, batches[side])
+    for side in ("plain", "bare"):
+        row[f"ratio_to_{side}"] = statistics.mean(a / b for a, b in zip(found["ours"], found[side], strict=True))
+    return row
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="how often the two take turns")
+    parser.add_argument("--rounds", type=int, default=3, help="how often the sides take turns")
+    parser.add_argument("--peak", nargs=3, metavar=("SIDE", "NAME", "BATCH"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "training.json")
     arguments = parser.parse_args()
+    if arguments.peak:
+        side, name, batch = arguments.peak
+        print_peak(side, name, int(batch))
+        return
     rows = {}
     for title, (name, batch, shape) in CASES.items():
-        images = pictures(shape, 8192)
-        makers: dict[str, Callable[..., Steps]] = {"plain": plain, "ours": ours}
-        runs = {key: maker(name, batch, images) for key, maker in makers.items()}
-        for steps in runs.values():
-            for _ in range(3):
-                next(steps)
-        found = {key: [] for key in runs}
-        for _ in range(arguments.rounds):
-            for key, steps in runs.items():
-                found[key].append(speed(steps, arguments.seconds))
-        ratios = [a / b for a, b in zip(found["ours"], found["plain"], strict=True)]
-        rows[title] = {
-            "ours_images_per_second": statistics.mean(found["ours"]),
-            "plain_images_per_second": statistics.mean(found["plain"]),
-            "ratio": statistics.mean(ratios),
-            "ratio_std": statistics.stdev(ratios) if len(ratios) > 1 else 0.0,
-            "n": len(ratios),
-        }
-        row = rows[title]
-        print(f"{title:32s} {row['ours_images_per_second']:8,.0f} images/s, {row['ratio']:.2f} x the plain loop")
+        row = rows[title] = measure(name, batch, shape, arguments.seconds, arguments.rounds)
+        peaks = " / ".join(f"{row[f'{side}_peak_mib'] or 0:,.0f}" for side in SIDES)
+        print(
+            f"{title:28s} {row['ours_images_per_second']:8,.0f} images/s: {row['ratio_to_plain']:.2f} x the plain loop "
+            f"(batch {row['plain_batch_size']}), {row['ratio_to_bare']:.2f} x the bare one; MiB {peaks}",
+            flush=True,
+        )
     result = {
+        "what": "images/s of the training loop; peak resident memory of a process (MiB)",
         "machine": machine(), "load_average": os.getloadavg(), "torch": torch.__version__,
         "numeric": settle().to_dict(), "seed": 0, "rows": rows,
     }  # fmt: skip

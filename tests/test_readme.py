@@ -1,6 +1,7 @@
 """The code blocks of the README and of the pages for programmers run as they stand."""
 
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -70,3 +71,10 @@ def test_the_chinese_readme_has_the_same_commands():
         return [line.split("#")[0].strip() for block in blocks(name, "sh") for line in block.splitlines() if line]
 
     assert commands("README.md") == commands("README.zh-CN.md")
+
+
+def test_the_table_of_the_performance_page_is_that_of_the_logs():
+    generator = runpy.run_path(str(ROOT / "docs" / "generate_performance_table.py"))
+    fresh = generator["page"]()
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    assert page == fresh, "run: python docs/generate_performance_table.py"

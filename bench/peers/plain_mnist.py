@@ -22,10 +22,9 @@ from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 def read(folder: Path, part: str) -> TensorDataset:
     def array(kind: str, skip: int) -> np.ndarray:
-        file = next(folder.glob(f"{part}-{kind}-*"))
-        opened = gzip.open(file) if file.suffix == ".gz" else open(file, "rb")
-        with opened as stream:
-            return np.frombuffer(stream.read(), np.uint8, offset=skip)
+        file = next(iter(sorted(folder.glob(f"{part}-{kind}-*"))))
+        content = file.read_bytes()
+        return np.frombuffer(gzip.decompress(content) if file.suffix == ".gz" else content, np.uint8, offset=skip)
 
     images = array("images", 16).reshape(-1, 1, 28, 28).astype(np.float32) / 255
     return TensorDataset(torch.from_numpy(images), torch.from_numpy(array("labels", 8).astype(np.int64)))

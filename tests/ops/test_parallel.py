@@ -8,7 +8,7 @@ import pytest
 from checking import normal
 
 from convlens import ops
-from convlens.ops import _parallel
+from convlens.ops import _correlate, _parallel
 
 X, W = normal(12, 16, 20, 20).astype(np.float32), normal(24, 16, 3, 3, seed=1).astype(np.float32)
 
@@ -30,8 +30,8 @@ def results(threads, monkeypatch):
 
 
 def test_results_have_the_same_bits_on_any_number_of_threads(monkeypatch):
-    monkeypatch.setattr(_parallel, "WORTH_A_PART", 1_000_000)
-    assert len(_parallel.split(len(X), 12 * 16 * 24 * 9 * 400)) > 1
+    monkeypatch.setattr(_correlate, "WORTH_A_PART", 1_000_000)
+    assert len(_parallel.split(len(X), 12 * 16 * 24 * 9 * 400, 1_000_000)) > 1
     for alone, together in zip(results(1, monkeypatch), results(3, monkeypatch), strict=True):
         assert np.array_equal(alone, together)
 

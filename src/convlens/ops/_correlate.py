@@ -16,6 +16,8 @@ import numpy as np
 from convlens.ops._parallel import Workspace, run, split
 from convlens.ops._windows import Array, Planes, Windows
 
+WORTH_A_PART = 16_000_000  # multiply-accumulates; with less, threads mostly wait for each other at Python's lock
+
 
 def correlate(
     x: Array, w: Array, b: Array | None, windows: Windows, groups: int, *, against: Array | None = None
@@ -55,7 +57,7 @@ def correlate(
                 y[images, :, rows] = planes.outputs(product, rows)
         return dw
 
-    parts = run(work, split(n, windows.macs(n, c_in, c_out, groups)), x.dtype)
+    parts = run(work, split(n, windows.macs(n, c_in, c_out, groups), WORTH_A_PART), x.dtype)
     return y, None if against is None else _weight_gradient(parts, w)
 
 
@@ -94,7 +96,7 @@ def correlate_backward(
                 dplanes.collect(dx[images])
         return dw
 
-    parts = run(work, split(n, windows.macs(n, c_in, c_out, groups)), grad.dtype)
+    parts = run(work, split(n, windows.macs(n, c_in, c_out, groups), WORTH_A_PART), grad.dtype)
     return dx, None if x is None else _weight_gradient(parts, w)
 
 

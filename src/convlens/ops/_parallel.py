@@ -17,20 +17,18 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 Result = TypeVar("Result")
-WORTH_A_PART = (
-    16_000_000  # multiply-accumulates; Python's lock makes threads with shorter operations wait for each other
-)
+WORTH_A_PART = 2_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
 SMALL_PRODUCT = 32_000_000  # multiply-accumulates, about a millisecond of one thread
 MOST_PARTS = 8
 KEPT = 4 << 20  # bytes of one array that a thread keeps for the next operation
 
 
-def split(n: int, macs: int) -> list[slice]:
+def split(n: int, macs: int, worth_a_part: int = WORTH_A_PART) -> list[slice]:
     """Cuts n images, together worth so many multiply-accumulates, into parts of about equal size.
 
     The cut depends on the shapes only, so sums over parts give the same bits on any number of threads.
     """
-    parts = max(1, min(n, MOST_PARTS, macs // WORTH_A_PART))
+    parts = max(1, min(n, MOST_PARTS, macs // worth_a_part))
     parts = 1 << (parts.bit_length() - 1)  # a power of two cuts the usual batches evenly
     edges = [n * p // parts for p in range(parts + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]

@@ -14,7 +14,7 @@ long nevertheless.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 
 import numpy as np
@@ -42,7 +42,7 @@ class Axis:
     output: int
     after: int = 0
 
-    @property
+    @cached_property
     def meetings(self) -> list[tuple[slice, slice]]:
         """For each kernel cell: the outputs at which it lies inside the input, and the input cells it sees there."""
         met = []
@@ -56,17 +56,17 @@ class Axis:
                 met.append((slice(first, last + 1), slice(start, stop, self.stride)))
         return met
 
-    @property
+    @cached_property
     def taps(self) -> list[tuple[int, int]]:
         """(phase, shift) of each kernel cell: output o sees cell o + shift of that phase."""
         return [(i * self.dilation % self.stride, i * self.dilation // self.stride) for i in range(self.kernel)]
 
-    @property
+    @cached_property
     def phases(self) -> list[int]:
         """The phases that some kernel cell looks at."""
         return sorted({phase for phase, _ in self.taps})
 
-    @property
+    @cached_property
     def cells(self) -> int:
         """How many cells of a phase the kernel can reach."""
         return self.output + max(shift for _, shift in self.taps)
@@ -78,7 +78,7 @@ class Axis:
         count = max(0, min(self.cells - skipped, -((first - self.size) // self.stride)))
         return slice(first, first + count * self.stride, self.stride), slice(skipped, skipped + count)
 
-    @property
+    @cached_property
     def sees_all(self) -> bool:
         """Whether every input cell lies in some window."""
         counts = [where.stop - where.start for _, where in map(self.interior, self.phases)]
@@ -107,7 +107,7 @@ class Windows:
         axes = []
         for axis, (n, k, s, p, d) in enumerate(zip(size, kernel, stride, padding, dilation, strict=True)):
             axes.append(Axis(n, k, s, d, p[0], output[axis] if output else conv_size(n, k, s, p, d)))
-        return cls(*axes)
+        return _windows(*axes)
 
     @property
     def output(self) -> tuple[int, int]:
@@ -147,7 +147,7 @@ class Windows:
 
     def reversed(self) -> "Windows":
         """At stride 1, how input cells look back at the outputs that saw them, with the kernel flipped."""
-        return Windows(
+        return _windows(
             *(
                 Axis(a.output, a.kernel, 1, a.dilation, (a.kernel - 1) * a.dilation - a.before, a.size)
                 for a in (self.rows, self.columns)
@@ -156,6 +156,12 @@ class Windows:
 
     def macs(self, n: int, in_channels: int, out_channels: int, groups: int) -> int:
         return n * prod(self.output) * len(self.taps) * in_channels * out_channels // groups
+
+
+@lru_cache(256)
+def _windows(rows: Axis, columns: Axis) -> Windows:
+    """One object for one geometry: what it has worked out serves the next step of training as well."""
+    return Windows(rows, columns)
 
 
 class Planes:
@@ -172,6 +178,7 @@ class Planes:
         self.grid = self.memory[..., : rows.cells * self.width * images].reshape(
             channels, len(rows.phases), len(columns.phases), rows.cells, self.width, images
         )
+        self.lines = self.grid.reshape(channels, phases, rows.cells, self.width * images)
         self.columns = self.width if images == 1 else columns.output  # of a tile, junk included
 
     def _interiors(self, x: Array) -> Iterator[tuple[Array, Array]]:
@@ -217,7 +224,7 @@ class Planes:
         if self.images == 1:
             start = (rows.start + down) * self.width + right
             return self.memory[:, phase, start : start + (rows.stop - rows.start) * self.width]
-        grid = self.grid.reshape(self.channels, -1, self.windows.rows.cells, self.width * self.images)
+        grid = self.lines
         run = slice(right * self.images, (right + self.columns) * self.images)
         return grid[:, phase, rows.start + down : rows.stop + down, run]
 

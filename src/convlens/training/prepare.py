@@ -97,8 +97,12 @@ def _recipe(request: Request, stored: RunRecord | None, own: models.ModelEntry |
 
 
 def _numeric(request: Request, recipe: Recipe, stored: RunRecord | None) -> tuple[settings.Numeric, list[str]]:
-    chosen = settings.settle(request.device or "auto", recipe.precision, deterministic=request.deterministic)
+    chosen = settings.settle(
+        request.device or "auto", recipe.precision, compile=recipe.compile, deterministic=request.deterministic
+    )
     notes: list[str] = []
+    if recipe.compile and not chosen.compile:
+        notes.append(f"warning: not compiled: {chosen.reasons['compile'].removeprefix('off: ')}")
     if stored is not None:
         before = settings.Numeric(**stored.numeric)
         possible = request.device in (None, before.device) and settings.available(before.device)

@@ -95,6 +95,7 @@ class Recipe(_Section):
     views: Literal["none", "mirror", "mirror+shift"] = "none"
     early_stopping: int | None = Field(default=None, ge=1)  # epochs without a better validation result
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False  # torch.compile; needs a C++ compiler (CPU) or Triton (GPU), and time before the first step
     checkpoint_seconds: float = Field(default=20.0, ge=0)
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()

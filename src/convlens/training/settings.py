@@ -1,5 +1,8 @@
 """Numeric settings: settled once at the start from the hardware, stored in `run.json`, reused by `--resume`."""
 
+import importlib.util
+import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,9 +35,14 @@ class Numeric:
 
 
 def settle(
-    device: str = "auto", precision: str = "auto", *, deterministic: bool = False, threads: int | None = None
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    compile: bool = False,
+    deterministic: bool = False,
+    threads: int | None = None,
 ) -> Numeric:
-    """Chooses device, dtype, memory format and threads; `reasons` says why in words.
+    """Chooses device, dtype, memory format, threads and compilation; `reasons` says why in words.
 
     Raises:
         InputError: a device or precision that this machine does not have, or an unknown name.
@@ -42,11 +50,13 @@ def settle(
     device, why_device = _device(device)
     dtype, why_dtype = _dtype(precision, device)
     count = threads or min(torch.get_num_threads(), usable_cores())
+    lacking = _no_compiler(device) if compile else None
     return Numeric(
         device=device,
         dtype=dtype,
         channels_last=device != "mps",
         threads=count,
+        compile=compile and lacking is None,
         deterministic=deterministic or device == "cpu",
         reasons={
             "device": why_device,
@@ -55,7 +65,9 @@ def settle(
             if device != "mps"
             else "Metal kernels want the channels outside",
             "threads": "one a core that this process may use, as PyTorch counts them",
-            "compile": "off: eager kernels start at once, and small networks do not repay the time of compiling",
+            "compile": (f"off: {lacking}" if lacking else "asked for")
+            if compile
+            else "off: eager kernels start at once, and small networks do not repay the time of compiling",
             "deterministic": "PyTorch's CPU kernels give the same bits for the same number of threads"
             if device == "cpu"
             else ("asked for" if deterministic else "off: on a GPU it costs speed; ask with --deterministic"),
@@ -87,6 +99,20 @@ def _dtype(wanted: str, device: str) -> tuple[str, str]:
     if device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return "bfloat16", "the processor has bfloat16 instructions (AVX-512 BF16 or AMX)"
     return "float32", f"this {device} has no fast bfloat16"
+
+
+def _no_compiler(device: str) -> str | None:
+    """Why `torch.compile` cannot work here, if it cannot."""
+    if device.startswith("cuda"):
+        return (
+            None if importlib.util.find_spec("triton") else "compiling for a GPU needs Triton, which is not installed"
+        )
+    if device == "cpu":
+        wanted = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++", "cl"]
+        if not any(map(shutil.which, wanted)):
+            return f"compiling needs a C++ compiler and there is none here ({', '.join(wanted)})"
+        return None
+    return f"PyTorch does not compile for {device}"
 
 
 def available(device: str) -> bool:
