@@ -107,7 +107,7 @@ def main() -> None:
         "what": "seconds of whole processes, imports and reading included; ratio to the plain loop's time to 99.0 % "
         "(digits: to `import torch`)",
         "plain": {
-            "seconds_to_99": slow, "note": note, "mean_accuracy_by_epoch": means,
+            "seconds_to_99": slow, "note": note, "runs": theirs, "mean_accuracy_by_epoch": means,
             "seconds_by_epoch": [statistics.mean(run[e]["seconds"] for run in theirs) for e in range(arguments.epochs)],
         },
         "import_torch": summary(imports), "rows": rows, "seeds": list(range(arguments.seeds)),
