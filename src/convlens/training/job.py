@@ -54,7 +54,7 @@ def _train(request: Request, job: Job, going_on: bool) -> Finished:
     engine = _numpy_engine(job) if job.record.engine == "numpy" else _torch_engine(job)
     name, images = job.record.model.name.rpartition(":")[2], len(job.splits.train)
     device = "NumPy" if job.record.engine == "numpy" else f"{job.numeric.device}, {job.numeric.dtype}"
-    title = f"{name} on {job.record.data.name}: {images:,} images, {epochs} epochs, {device}"
+    title = f"{name} on {job.record.data.name}: {images:,} images, {epochs} epoch{'s'[: epochs != 1]}, {device}"
     began = time.perf_counter()
     with (
         Stop() as stop,
