@@ -3,17 +3,21 @@
     python bench/ops.py [--repetitions N] [--only NAME] [--one-thread] [--out FILE]
 
 Both sides compute the output and the gradients of input, weight and bias. They take turns, so that a busy machine slows
-both; PyTorch runs in both memory formats and the better median counts; ours gets plain (N, C, H, W) arrays. Threads are
-left at each library's default, and the C library keeps freed memory for both, as it does in training. After its work
+both; PyTorch runs in both memory formats and the better median counts; ours gets plain (N, C, H, W) arrays. Threads
+and kernels are each library's own choice, and the C library keeps freed memory for both, as in training. After its work
 PyTorch's threads keep their cores busy for some milliseconds, waiting for more; so each timed run comes after a pause,
-in which they fall asleep, and an untimed run of the same side. Peak memory is what the resident set grew by at most
-during one forward + backward (Linux only). Writes bench/results/ops.json.
+in which they fall asleep, and untimed runs of the same side: as in training, where one step follows the other. (After
+a pause Linux may run two threads on one core for some 20 ms before it moves one away.) Peak memory is what the
+resident set grew by at most during one forward + backward (Linux only). Writes bench/results/ops.json.
 
 A machine busy with other work slows PyTorch's threads, which wait for each other at every step, more than ours. There,
 `--one-thread` compares processor time instead: one thread on each side, waiting not counted; written to
 bench/results/ops_one_thread.json.
 """
 
+import kernels  # before NumPy
+
+# isort: split
 import argparse
 import json
 import os
@@ -37,6 +41,7 @@ from convlens.scratch.memory import keep_freed_memory
 BATCH = 64
 GOAL_MEAN, GOAL_EACH = 1.8, 4.0
 PAUSE = 0.02  # seconds
+WARM_UP = 0.06  # seconds
 
 # name: (shape of one image, shape of the weight, options)
 CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, int]]] = {
@@ -133,7 +138,9 @@ def measure(name: str, repetitions: int, clock: Callable[[], float]) -> dict[str
     for repetition in range(repetitions + 3):
         for side, run in runs.items():
             time.sleep(PAUSE)
-            run()
+            warm = time.perf_counter()
+            while time.perf_counter() < warm + WARM_UP:
+                run()
             start = clock()
             run()
             if repetition >= 3:
@@ -193,7 +200,12 @@ def main() -> None:
         "what": "time(ours) / time(PyTorch), forward + backward, float32, medians of interleaved repetitions",
         "clock": "processor time, one thread" if arguments.one_thread else "wall clock, default threads",
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "hardware": {"processor": processor(), "cores": os.cpu_count(), "pytorch_threads": torch.get_num_threads()},
+        "hardware": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "pytorch_threads": torch.get_num_threads(),
+            "blas": kernels.blas(),
+        },
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__},
         "batch": BATCH,
         "geometric_mean": mean,

@@ -5,7 +5,8 @@
 The step: LeNet (61,706 parameters), batch 128, float32: forward, cross-entropy, backward and momentum SGD. Both sides
 start from the same weights and take turns, so that a busy machine slows both; PyTorch runs in both memory formats and
 the better median counts. Each timed step comes after a pause, in which the threads of the other side stop waiting for
-work, and an untimed step. `--one-thread` compares processor time with one thread on each side, for busy machines.
+work, and untimed steps; the C library keeps freed memory for both, as `fit` asks it to. `--one-thread` compares
+processor time with one thread on each side, for busy machines.
 
 The experiments (MNIST is looked for in $CONVLENS_DATA and downloaded otherwise):
   text    one 5x5 convolution with 32 channels, tanh, dropout 0.2, linear; one epoch, batch 60, momentum SGD
@@ -13,6 +14,9 @@ The experiments (MNIST is looked for in $CONVLENS_DATA and downloaded otherwise)
 Writes bench/results/scratch.json (or scratch_one_thread.json).
 """
 
+import kernels  # before NumPy
+
+# isort: split
 import argparse
 import json
 import os
@@ -31,10 +35,12 @@ from torch import nn
 from convlens import data, scratch
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.loop import cosine, train_step
+from convlens.scratch.memory import keep_freed_memory
 
 BATCH = 128
 GOAL_STEP, GOAL_TEXT_SECONDS = 2.0, 15.0
 PAUSE = 0.02  # seconds
+WARM_UP = 6  # untimed steps before each timed one
 
 
 def lenet() -> nn.Module:
@@ -84,7 +90,8 @@ def measure_step(repetitions: int, clock: Callable[[], float]) -> dict[str, Any]
         losses = {}
         for side, run in runs.items():
             time.sleep(PAUSE)
-            run()
+            for _ in range(WARM_UP):
+                run()
             start = clock()
             losses[side] = run()
             if repetition >= 5:
@@ -148,6 +155,7 @@ def main() -> None:
         clock = time.process_time
         torch.set_num_threads(1)
         threadpool_limits(1, user_api="blas")
+    keep_freed_memory()
     step = measure_step(arguments.repetitions, clock)
     mine, theirs = step["ours"], step[step["better_format"]]
     print(
@@ -162,6 +170,7 @@ def main() -> None:
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
             "pytorch_threads": torch.get_num_threads(),
+            "blas": kernels.blas(),
         },
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__},
         "step": step,

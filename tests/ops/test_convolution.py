@@ -5,11 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from checking import as_fields, assert_close, check_operation, normal
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from convlens import ops
-from convlens.ops import loops
+from convlens.ops import _banded, convolution, loops
 
 
 @st.composite
@@ -60,6 +60,32 @@ def test_fast_convolution_and_loops_agree(case):
         assert_close(a, expected, what=name)
 
 
+@settings(deadline=None, max_examples=60)
+@given(convolutions(most=25), st.sampled_from([2, 5, 16]), st.booleans())
+def test_a_product_with_a_banded_matrix_gives_the_same_convolution(case, tile, few_at_a_time):
+    """For any shape, also where `conv2d` itself would choose the other way; in tiles, strips, blocks and threads."""
+    (x, w, b), options = case[0].values(), case[1]
+    y = loops.conv2d(x, w, b, **options)
+    windows, groups = convolution._windows(
+        x, w, options["stride"], options["padding"], options["dilation"], options["groups"]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_banded, "TILE", tile)
+        patch.setattr(_banded, "CACHE", 300 if few_at_a_time else _banded.CACHE)
+        patch.setattr(_banded, "WORTH_A_PART", 200)
+        patch.setattr(_banded, "FEW_GROUPS", 2)
+        _banded._bands.cache_clear()
+        assume(_banded._bands(windows).span > 0)  # else every window sees padding alone
+        assert_close(_banded.banded_correlate(x, w, b, windows, groups)[0], y)
+        grad = normal(*y.shape, seed=3)
+        expected_x, expected_w, _ = loops.conv2d_backward(grad, x, w, **options)
+        dx, dw = _banded.banded_correlate_backward(grad, x, w, windows, groups)
+        assert_close(dx, expected_x, what="x")
+        assert_close(dw, expected_w, what="w")
+        assert_close(_banded.banded_correlate(x, w, None, windows, groups, against=grad)[1], expected_w)
+    _banded._bands.cache_clear()
+
+
 # The layout depends on the shapes: one image at a time or several side by side, one tile or many, parts in threads.
 LAYOUTS = {
     "many small images": ((40, 3, 6, 7), (4, 3, 3, 3), {"padding": 1}),
@@ -71,6 +97,9 @@ LAYOUTS = {
     "1x1, strided": ((4, 6, 15, 14), (5, 6, 1, 1), {"stride": 2}),
     "1x1, padded": ((2, 3, 15, 14), (4, 3, 1, 1), {"padding": 1}),
     "depthwise": ((5, 8, 16, 16), (8, 1, 3, 3), {"padding": 1, "groups": 8}),
+    "depthwise, strided, rows in tiles": ((3, 9, 20, 50), (18, 1, 5, 5), {"padding": 2, "groups": 9, "stride": 2}),
+    "few channels": ((9, 2, 12, 20), (3, 2, 5, 5), {"padding": 2}),
+    "nothing but padding in a row": ((2, 1, 1, 1), (1, 1, 1, 1), {"stride": (1, 3), "padding": (0, 1)}),
     "depthwise, small images": ((20, 8, 5, 5), (16, 1, 3, 3), {"padding": 1, "groups": 8}),
     "stride beyond the kernel": ((3, 2, 17, 18), (2, 2, 2, 1), {"stride": 4}),
 }

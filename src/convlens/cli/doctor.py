@@ -35,6 +35,7 @@ def examine() -> dict[str, Any]:
     chosen = os.environ.get("CONVLENS_DATA")
     data, problem = _data_sets()
     found = {
+        "blas": _blas(),
         "machine": machine.to_dict() | {"usable_cores": hardware.usable_cores(), "gpus": _gpus()},
         "versions": {"convlens": __version__, "python": platform.python_version(), **packages},
         "python": sys.executable,
@@ -57,6 +58,20 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _blas() -> str:
+    """What does NumPy's matrix products, such as 'openblas 0.3.31, SkylakeX, 2 threads'."""
+    import numpy  # noqa: F401  so that its library is loaded
+    from threadpoolctl import threadpool_info
+
+    found = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    words = [
+        f"{library['internal_api']} {library['version']}, {library.get('architecture', 'unknown kernels')}, "
+        f"{library['num_threads']} threads"
+        for library in found
+    ]
+    return "; ".join(words) or "unknown"
 
 
 def _gpus() -> list[dict[str, Any]]:
@@ -100,6 +115,11 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         )
     if machine["compiler"] is None:
         warnings.append("no C++ compiler: torch.compile cannot be used (Convlens works without it)")
+    if "Haswell" in found["blas"] and "avx512f" in machine["instructions"]:
+        warnings.append(
+            "NumPy's matrix products use AVX2 kernels on a processor with AVX-512, at about half its speed: "
+            "unset OPENBLAS_CORETYPE, or set it to SkylakeX"
+        )
     for what, folder in found["folders"].items():
         if folder["free"] is not None and folder["free"] < _LITTLE:
             warnings.append(f"little disk space is left in the {what} folder {folder['path']}")
@@ -150,6 +170,7 @@ def _sections(found: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
             ("processor", machine["processor"] or "unknown"),
             ("cores", cores),
             ("instructions", " ".join(machine["instructions"]) or "none of note"),
+            ("NumPy's products", found["blas"]),
             ("memory", memory),
             ("GPU", "; ".join(gpus) or "none"),
             ("C++ compiler", machine["compiler"] or "none"),

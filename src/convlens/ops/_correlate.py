@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from convlens.ops._banded import banded_correlate, banded_correlate_backward, worthwhile
 from convlens.ops._parallel import Workspace, run, split
 from convlens.ops._windows import Array, Planes, Windows
 
@@ -34,6 +35,8 @@ def correlate(
         Y as images (N, C_out, H_out, W_out), and G @ P.T with the shape of w, or None.
     """
     n, c_in, c_out = len(x), x.shape[1], len(w)
+    if worthwhile(windows, c_in // groups, c_out // groups, groups):
+        return banded_correlate(x, w, b, windows, groups, against=against)
     y = np.empty((n, c_out, *windows.output), x.dtype)
     if windows.pointwise:
         dw = None if against is None else _pointwise_weight_gradient(against, x, w, groups)
@@ -41,16 +44,16 @@ def correlate(
     matrix = w.reshape(groups, c_out // groups, -1)
     bias = None if b is None else b.reshape(groups, -1, 1)
 
-    def work(part: slice, workspace: Workspace) -> Array:
-        dw = np.zeros(matrix.swapaxes(1, 2).shape, x.dtype)
+    def work(part: slice, workspace: Workspace) -> Array | None:
+        dw = None
         for images, planes in _blocks(windows, c_in, groups, part, workspace, "x"):
             planes.place(x[images])
             for rows in planes.tiles():
                 patches = planes.patches(rows, workspace).reshape(groups, matrix.shape[2], -1)
                 if against is not None:
                     g = _matrix_of(against, images, rows, planes, groups, workspace)
-                    _add_weight_gradient(dw, patches, g, workspace)
-                product = workspace.array("product", (groups, matrix.shape[1], patches.shape[2]))
+                    dw = _weight_gradient(dw, patches, g, workspace)
+                product = workspace.matrices("product", (groups, matrix.shape[1], patches.shape[2]))
                 np.matmul(matrix, patches, out=product)
                 if bias is not None:
                     product += bias
@@ -58,7 +61,7 @@ def correlate(
         return dw
 
     parts = run(work, split(n, windows.macs(n, c_in, c_out, groups), WORTH_A_PART), x.dtype)
-    return y, None if against is None else _weight_gradient(parts, w)
+    return y, None if against is None else _total(parts, w)
 
 
 def correlate_backward(
@@ -71,6 +74,8 @@ def correlate_backward(
     n, c_out, c_in = len(grad), len(w), w.shape[1] * groups
     if x is not None and need_x and windows.reversible(c_in, c_out) and not windows.pointwise:
         return _backward_as_correlation(grad, x, w, windows, groups)
+    if worthwhile(windows, c_in // groups, c_out // groups, groups):
+        return banded_correlate_backward(grad, x, w, windows, groups, need_x=need_x)
     matrix = w.reshape(groups, c_out // groups, -1)
     dx = np.empty((n, c_in, windows.rows.size, windows.columns.size), grad.dtype) if need_x else None
     if windows.pointwise:
@@ -78,8 +83,8 @@ def correlate_backward(
             _pointwise(grad, _transposed(w, groups), None, dx, groups)
         return dx, None if x is None else _pointwise_weight_gradient(grad, x, w, groups)
 
-    def work(part: slice, workspace: Workspace) -> Array:
-        dw = np.zeros(matrix.swapaxes(1, 2).shape, grad.dtype)
+    def work(part: slice, workspace: Workspace) -> Array | None:
+        dw = None
         for images, planes, dplanes in _blocks(windows, c_in, groups, part, workspace, "x", "dx"):
             if x is not None:
                 planes.place(x[images])
@@ -87,7 +92,7 @@ def correlate_backward(
             for rows in planes.tiles():
                 g = _matrix_of(grad, images, rows, planes, groups, workspace)
                 if x is not None:
-                    _add_weight_gradient(dw, planes.patches(rows, workspace), g, workspace)
+                    dw = _weight_gradient(dw, planes.patches(rows, workspace), g, workspace)
                 if dx is not None:
                     patches = dplanes.patch_room(rows, workspace)
                     np.matmul(matrix.swapaxes(1, 2), g, out=patches.reshape(groups, -1, g.shape[2]))
@@ -97,14 +102,14 @@ def correlate_backward(
         return dw
 
     parts = run(work, split(n, windows.macs(n, c_in, c_out, groups), WORTH_A_PART), grad.dtype)
-    return dx, None if x is None else _weight_gradient(parts, w)
+    return dx, None if x is None else _total(parts, w)
 
 
 def bias_gradient(grad: Array) -> Array:
     """The sum of grad (N, C, H, W) over all but the channels, in float64: its terms may cancel."""
 
     def work(part: slice, _: Workspace) -> Array:
-        return grad[part].sum(axis=(0, 2, 3), dtype=np.float64)
+        return grad[part].sum(axis=0, dtype=np.float64).sum(axis=(1, 2))  # in this order: long runs of memory
 
     return np.sum(run(work, split(len(grad), 8 * grad.size), grad.dtype), axis=0).astype(grad.dtype)
 
@@ -148,14 +153,13 @@ def _pointwise_weight_gradient(grad: Array, x: Array, w: Array, groups: int) -> 
     """dW = G @ P.T of a kernel with one cell."""
     g, patches = (a.reshape(len(a), groups, a.shape[1] // groups, -1) for a in (grad, x))
 
-    def work(part: slice, workspace: Workspace) -> Array:
-        dw = np.zeros((groups, patches.shape[2], g.shape[2]), x.dtype)
+    def work(part: slice, workspace: Workspace) -> Array | None:
+        dw = None
         for image in range(part.start, part.stop):
-            _add_weight_gradient(dw, patches[image], g[image], workspace)
+            dw = _weight_gradient(dw, patches[image], g[image], workspace)
         return dw
 
-    parts = run(work, split(len(x), grad.size * w.shape[1]), x.dtype)
-    return np.ascontiguousarray(np.sum(parts, axis=0).swapaxes(1, 2)).reshape(w.shape)
+    return _total(run(work, split(len(x), grad.size * w.shape[1]), x.dtype), w)
 
 
 def _blocks(
@@ -178,22 +182,34 @@ def _matrix_of(images: Array, block: slice, rows: slice, planes: Planes, groups:
     junk = planes.columns != planes.windows.columns.output
     if planes.images == 1 and not junk:
         return images[block.start, :, rows].reshape(shape)
-    matrix = workspace.array("matrix", shape)
+    matrix = workspace.matrices("matrix", shape)
     if junk:
         matrix.fill(0)
     planes.outputs(matrix, rows)[...] = images[block, :, rows]
     return matrix
 
 
-def _add_weight_gradient(dw: Array, patches: Array, g: Array, workspace: Workspace) -> None:
-    """dW.T += P @ G.T, which has the larger matrix in front: faster than G @ P.T."""
+def _weight_gradient(dw: Array | None, patches: Array, g: Array, workspace: Workspace) -> Array:
+    """What has been added up so far (None: nothing) and G @ P.T of one more tile, both in one new or the old array.
+
+    Kept as P @ G.T if P has more rows than G: a product is fastest with the larger matrix in front.
+    """
     patches = patches.reshape(len(g), -1, g.shape[2])
-    dw += np.matmul(patches, g.swapaxes(1, 2), out=workspace.array("dw", dw.shape))
+    a, b = (patches, g) if patches.shape[1] > g.shape[1] else (g, patches)
+    if dw is None:
+        return np.matmul(a, b.swapaxes(1, 2))
+    dw += np.matmul(a, b.swapaxes(1, 2), out=workspace.array("dw", dw.shape))
+    return dw
 
 
-def _weight_gradient(parts: list[Array], w: Array) -> Array:
-    """The sum of the parts' dW.T, with the shape of w."""
-    dw = parts[0]
-    for part in parts[1:]:
-        dw += part
-    return np.ascontiguousarray(dw.swapaxes(1, 2)).reshape(w.shape)
+def _total(parts: list[Array | None], w: Array) -> Array:
+    """The sum of the parts' dW (None: a part without images), with the shape of w."""
+    found = [part for part in parts if part is not None]
+    if not found:
+        return np.zeros_like(w)
+    dw = found[0]
+    for other in found[1:]:
+        dw += other
+    if w[0].size > len(w) // len(dw):  # it is dW.T, see `_weight_gradient`
+        dw = dw.swapaxes(1, 2)
+    return np.ascontiguousarray(dw).reshape(w.shape)

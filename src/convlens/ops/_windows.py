@@ -18,6 +18,7 @@ from functools import cached_property, lru_cache
 from math import prod
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from convlens.geometry import conv_size
 from convlens.ops._parallel import Workspace
@@ -110,6 +111,10 @@ class Windows:
         return _windows(*axes)
 
     @property
+    def unit_stride(self) -> bool:
+        return self.rows.stride == self.columns.stride == 1
+
+    @property
     def output(self) -> tuple[int, int]:
         return self.rows.output, self.columns.output
 
@@ -142,8 +147,9 @@ class Windows:
 
     def reversible(self, in_channels: int, out_channels: int) -> bool:
         """Whether the backward pass is a correlation as well (stride 1), and one with not many more products."""
-        steps = self.rows.stride == self.columns.stride == 1
-        return steps and out_channels * self.rows.size * self.columns.size <= 2 * in_channels * prod(self.output)
+        return self.unit_stride and out_channels * self.rows.size * self.columns.size <= 2 * in_channels * prod(
+            self.output
+        )
 
     def reversed(self) -> "Windows":
         """At stride 1, how input cells look back at the outputs that saw them, with the kernel flipped."""
@@ -228,13 +234,30 @@ class Planes:
         run = slice(right * self.images, (right + self.columns) * self.images)
         return grid[:, phase, rows.start + down : rows.stop + down, run]
 
+    def all_seen(self, rows: slice) -> Array:
+        """View (C, K_h, K_w, *tile_shape) of what all kernel cells see at these output rows, for stride 1."""
+        down, right = self.windows.rows, self.windows.columns
+        channel, cell = self.memory.strides[0], self.images * self.memory.itemsize
+        line = self.width * cell
+        shape = (self.channels, down.kernel, right.kernel, *self.tile_shape(rows))
+        strides = (channel, down.dilation * line, right.dilation * cell, line, self.memory.itemsize)
+        start = self.memory[:, 0, rows.start * self.width * self.images :]
+        return as_strided(start, shape, strides if self.images > 1 else (*strides[:3], self.memory.itemsize))
+
     def patch_room(self, rows: slice, workspace: Workspace) -> Array:
         """Memory for P of a tile, (C, taps, *tile_shape)."""
-        return workspace.array("patches", (self.channels, len(self.windows.taps), *self.tile_shape(rows)))
+        shape = self.tile_shape(rows)
+        matrix = workspace.matrices("patches", (self.channels, len(self.windows.taps), prod(shape)))
+        return matrix.reshape(*matrix.shape[:2], *shape)
 
     def patches(self, rows: slice, workspace: Workspace) -> Array:
         """P of a tile, (C, taps, *tile_shape)."""
         patches = self.patch_room(rows, workspace)
+        if self.windows.unit_stride:
+            patches.reshape(self.channels, self.windows.rows.kernel, self.windows.columns.kernel, *patches.shape[2:])[
+                ...
+            ] = self.all_seen(rows)
+            return patches
         for t, tap in enumerate(self.windows.taps):
             patches[:, t] = self.seen(tap, rows)
         return patches
