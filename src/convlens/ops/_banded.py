@@ -23,7 +23,9 @@ from convlens.ops._parallel import Workspace, run, split
 from convlens.ops._windows import Array, Axis, Windows
 
 TILE = 16  # outputs that one row of P serves: with more, B is emptier; with fewer, it is narrow
-CACHE = 3 << 19  # bytes of P at a time
+CACHE = (
+    3 << 20
+)  # bytes of P at a time: more than the second-level cache, but threads that meet at Python's lock lose more
 FEW_GROUPS = 8  # fewer are not shared out among threads: the images are
 WORTH_A_PART = 12_000_000  # multiply-accumulates
 BALANCE = 64  # multiply-accumulates that take as long as one value of P
@@ -84,9 +86,11 @@ class Bands:
         for a, b in itertools.product(_cut(groups, some), _cut(images, n)):
             yield a, b, strips
 
-    def padded(self, x: Array, workspace: Workspace) -> Array:
-        """Images (n, G, C, H, W) with zeros around them, as (G, n, C, height, width)."""
-        padded = self.room(x, workspace, "x")
+    def padded(self, x: Array, workspace: Workspace, last: Array | None) -> Array:
+        """Images (n, G, C, H, W) with zeros around them, as (G, n, C, height, width): in the last one's place if it is
+        as large, where the zeros stand already."""
+        same = last is not None and last.shape[:2] == x.shape[1::-1]
+        padded = last if same and last is not None else self.room(x, workspace, "x")
         outside, inside = self.inside(x, padded)
         inside[...] = outside
         return padded
@@ -165,8 +169,9 @@ def banded_correlate(
 
     def work(part: slice, workspace: Workspace) -> _Shares:
         shares: _Shares = {}
+        padded = None
         for some, images, strips in bands.blocks(part, n, matrix):
-            padded = bands.padded(xs[images, some], workspace)
+            padded = bands.padded(xs[images, some], workspace, padded)
             for rows in strips:
                 patches = bands.patches(padded, rows, workspace)
                 if gs is not None:
@@ -194,8 +199,9 @@ def banded_correlate_backward(
 
     def work(part: slice, workspace: Workspace) -> _Shares:
         shares: _Shares = {}
+        padded = None
         for some, images, strips in bands.blocks(part, n, matrix):
-            padded = None if xs is None else bands.padded(xs[images, some], workspace)
+            padded = None if xs is None else bands.padded(xs[images, some], workspace, padded)
             dpadded = None if dxs is None else bands.room(dxs[images, some], workspace, "dx")
             for rows in strips:
                 g = bands.matrix_of(gs[images, some, :, rows], workspace)

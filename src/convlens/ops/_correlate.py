@@ -17,7 +17,7 @@ from convlens.ops._banded import banded_correlate, banded_correlate_backward, wo
 from convlens.ops._parallel import Workspace, run, split
 from convlens.ops._windows import Array, Planes, Windows
 
-WORTH_A_PART = 16_000_000  # multiply-accumulates; with less, threads mostly wait for each other at Python's lock
+WORTH_A_PART = 32_000_000  # multiply-accumulates; with less, threads mostly wait for each other at Python's lock
 
 
 def correlate(
@@ -39,8 +39,7 @@ def correlate(
         return banded_correlate(x, w, b, windows, groups, against=against)
     y = np.empty((n, c_out, *windows.output), x.dtype)
     if windows.pointwise:
-        dw = None if against is None else _pointwise_weight_gradient(against, x, w, groups)
-        return _pointwise(x, w, b, y, groups), dw
+        return y, _pointwise(x, w, b, y, groups, against=against)
     matrix = w.reshape(groups, c_out // groups, -1)
     bias = None if b is None else b.reshape(groups, -1, 1)
 
@@ -72,7 +71,7 @@ def correlate_backward(
     Without x only the first can be had; without `need_x` only the second is computed. What is not computed is None.
     """
     n, c_out, c_in = len(grad), len(w), w.shape[1] * groups
-    if x is not None and need_x and windows.reversible(c_in, c_out) and not windows.pointwise:
+    if x is not None and need_x and (windows.pointwise or windows.reversible(c_in, c_out)):
         return _backward_as_correlation(grad, x, w, windows, groups)
     if worthwhile(windows, c_in // groups, c_out // groups, groups):
         return banded_correlate_backward(grad, x, w, windows, groups, need_x=need_x)
@@ -81,7 +80,7 @@ def correlate_backward(
     if windows.pointwise:
         if dx is not None:
             _pointwise(grad, _transposed(w, groups), None, dx, groups)
-        return dx, None if x is None else _pointwise_weight_gradient(grad, x, w, groups)
+        return dx, None if x is None else _pointwise(x, w, None, None, groups, against=grad)
 
     def work(part: slice, workspace: Workspace) -> Array | None:
         dw = None
@@ -134,32 +133,29 @@ def _transposed(w: Array, groups: int) -> Array:
     return by_group.reshape(w.shape[1] * groups, len(w) // groups, *w.shape[2:])
 
 
-def _pointwise(x: Array, w: Array, b: Array | None, y: Array, groups: int) -> Array:
-    """Y of a kernel with one cell: P is x itself, and each product is written where it belongs."""
+def _pointwise(
+    x: Array, w: Array, b: Array | None, y: Array | None, groups: int, *, against: Array | None = None
+) -> Array | None:
+    """`correlate` of a kernel with one cell: P is x itself, and Y is computed where it belongs (None: not wanted)."""
     matrix = w.reshape(groups, len(w) // groups, -1)
-    patches, products = (a.reshape(len(a), groups, a.shape[1] // groups, -1) for a in (x, y))
-
-    def work(part: slice, _: Workspace) -> None:
-        for image in range(part.start, part.stop):  # one at a time: the bias meets it while it is in the cache
-            np.matmul(matrix, patches[image], out=products[image])
-            if b is not None:
-                products[image] += b.reshape(groups, -1, 1)
-
-    run(work, split(len(x), y.size * matrix.shape[2]), x.dtype)
-    return y
-
-
-def _pointwise_weight_gradient(grad: Array, x: Array, w: Array, groups: int) -> Array:
-    """dW = G @ P.T of a kernel with one cell."""
-    g, patches = (a.reshape(len(a), groups, a.shape[1] // groups, -1) for a in (grad, x))
+    patches, products, g = (
+        None if a is None else a.reshape(len(a), groups, a.shape[1] // groups, -1) for a in (x, y, against)
+    )
+    assert patches is not None
 
     def work(part: slice, workspace: Workspace) -> Array | None:
         dw = None
-        for image in range(part.start, part.stop):
-            dw = _weight_gradient(dw, patches[image], g[image], workspace)
+        for image in range(part.start, part.stop):  # one at a time: the next step meets it while it is in the cache
+            if g is not None:
+                dw = _weight_gradient(dw, patches[image], g[image], workspace)
+            if products is not None:
+                np.matmul(matrix, patches[image], out=products[image])
+                if b is not None:
+                    products[image] += b.reshape(groups, -1, 1)
         return dw
 
-    return _total(run(work, split(len(x), grad.size * w.shape[1]), x.dtype), w)
+    parts = run(work, split(len(x), x.size * len(w) // groups), x.dtype)
+    return None if against is None else _total(parts, w)
 
 
 def _blocks(
