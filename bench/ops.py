@@ -36,7 +36,7 @@ import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 
 from convlens import ops
-from convlens.scratch.memory import keep_freed_memory
+from convlens.base.memory import keep_freed_memory
 
 BATCH = 64
 GOAL_MEAN, GOAL_EACH = 1.8, 4.0

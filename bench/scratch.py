@@ -33,9 +33,9 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from convlens import data, scratch
+from convlens.base.memory import keep_freed_memory
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.loop import cosine, train_step
-from convlens.scratch.memory import keep_freed_memory
 
 BATCH = 128
 GOAL_STEP, GOAL_TEXT_SECONDS = 2.0, 15.0

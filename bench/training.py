@@ -1,13 +1,14 @@
 """Training throughput: Convlens beside loops written by hand, measured in turn in one run.
 
-    python bench/training.py [--seconds 6] [--rounds 3]
+    python bench/training.py [--seconds 6] [--rounds 3] [--keras PYTHON]
 
 The plain loop: `DataLoader` over float32 tensors, Adam, float32, contiguous memory, no augmentation; for LeNet-5 at the
 best of several batch sizes. The bare loop: what an expert writes for one machine: bfloat16 autocast, channels-last,
 fused optimiser, batches cut from one tensor that was prepared before, no augmentation, nothing counted. Ours: the
 engine of `convlens train` as it settles itself on this machine, augmentation (flip, shift, cutout) and counting on.
-Images a second of the training loop alone, after a warm-up of some steps, on noise. Peak memory is that of a process of
-its own after some steps of ResNet-18 (Linux only). Writes bench/results/training.json.
+With the interpreter of an environment that has Keras, its `fit` takes turns too, on the same networks. Images a second
+of the training loop alone, after a warm-up of some steps, on noise. Peak memory is that of a process of its own after
+some steps of ResNet-18 (Linux only). Writes bench/results/training.json.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from convlens.base.threads import wait_calmly
@@ -43,7 +45,9 @@ CASES = {
     "ResNet-18, 32x32, batch 128": ("resnet18_cifar", 128, (3, 32, 32)),
 }
 PLAIN_BATCHES = {"lenet5": (128, 256, 512, 1024), "resnet18_cifar": (128,)}
-GOALS = {"lenet5": {"plain": 3.0}, "resnet18_cifar": {"plain": 2.5, "bare": 0.97}}
+GOALS = {"lenet5": {"plain": 3.0}, "resnet18_cifar": {"plain": 2.5, "bare": 0.97, "keras": 2.1}}
+KERAS = Path(__file__).parent / "peers" / "keras_training.py"
+KERAS_NAMES = {"lenet5": "lenet5", "resnet18_cifar": "resnet18"}
 
 
 def pictures(shape: tuple[int, int, int], n: int) -> data.Images:
@@ -111,6 +115,34 @@ def speed(steps: Steps, seconds: float) -> float:
     return done / (time.perf_counter() - began)
 
 
+class Keras:
+    """Another process, idle until it is asked."""
+
+    def __init__(self, python: Path, name: str, batch: int):
+        command = [str(python), str(KERAS), KERAS_NAMES[name], str(batch)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.version = self._answer().removeprefix("ready ")
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{' '.join(map(str, self.process.args))} ended; run it by hand to see why")  # type: ignore[arg-type]
+        return line.strip()
+
+    def speed(self, seconds: float) -> float:
+        assert self.process.stdin is not None
+        print(seconds, file=self.process.stdin, flush=True)
+        return float(self._answer())
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
 SIDES: dict[str, Callable[..., Steps]] = {"plain": plain, "bare": bare, "ours": ours}
 
 
@@ -137,23 +169,33 @@ def best_batch(name: str, images: data.Images, seconds: float) -> int:
     return max(speeds, key=lambda batch: speeds[batch])
 
 
-def measure(name: str, batch: int, shape: tuple[int, int, int], seconds: float, rounds: int) -> dict:
+def measure(
+    name: str, batch: int, shape: tuple[int, int, int], seconds: float, rounds: int, python: Path | None
+) -> dict:
     images = pictures(shape, 8192)
     batches = {"plain": best_batch(name, images, seconds / 2), "bare": batch, "ours": batch}
     runs = {side: SIDES[side](name, batches[side], images) for side in SIDES}
     for steps in runs.values():
         for _ in range(3):
             next(steps)
-    found = {side: [] for side in runs}
-    for _ in range(rounds):
-        for side, steps in runs.items():
-            found[side].append(speed(steps, seconds))
     row: dict = {"plain_batch_size": batches["plain"], "n": rounds, "goals": GOALS[name]}
+    measures = {side: partial(speed, steps) for side, steps in runs.items()}
+    if python:
+        keras = Keras(python, name, batch)
+        row["keras"] = keras.version
+        measures["keras"] = keras.speed
+    found = {side: [] for side in measures}
+    for _ in range(rounds):
+        for side, measure_ in measures.items():
+            found[side].append(measure_(seconds))
+    if python:
+        keras.end()
     for side, speeds in found.items():
         row[f"{side}_images_per_second"] = statistics.mean(speeds)
         row[f"{side}_std"] = statistics.stdev(speeds) if rounds > 1 else 0.0
+    for side in SIDES:
         row[f"{side}_peak_mib"] = peak_memory(side, name, batches[side])
-    for side in ("plain", "bare"):
+    for side in found.keys() - {"ours"}:
         row[f"ratio_to_{side}"] = statistics.mean(a / b for a, b in zip(found["ours"], found[side], strict=True))
     return row
 
@@ -162,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="how often the sides take turns")
+    parser.add_argument("--keras", type=Path, metavar="PYTHON", help="of an environment with Keras")
     parser.add_argument("--peak", nargs=3, metavar=("SIDE", "NAME", "BATCH"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "training.json")
     arguments = parser.parse_args()
@@ -171,11 +214,13 @@ def main() -> None:
         return
     rows = {}
     for title, (name, batch, shape) in CASES.items():
-        row = rows[title] = measure(name, batch, shape, arguments.seconds, arguments.rounds)
+        row = rows[title] = measure(name, batch, shape, arguments.seconds, arguments.rounds, arguments.keras)
         peaks = " / ".join(f"{row[f'{side}_peak_mib'] or 0:,.0f}" for side in SIDES)
         print(
             f"{title:28s} {row['ours_images_per_second']:8,.0f} images/s: {row['ratio_to_plain']:.2f} x the plain loop "
-            f"(batch {row['plain_batch_size']}), {row['ratio_to_bare']:.2f} x the bare one; MiB {peaks}",
+            f"(batch {row['plain_batch_size']}), {row['ratio_to_bare']:.2f} x the bare one"
+            + (f", {row['ratio_to_keras']:.2f} x Keras" if "keras" in row else "")
+            + f"; MiB {peaks}",
             flush=True,
         )
     result = {

@@ -16,11 +16,15 @@ def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
+def _sides(x: Tensor, kernel: Any, stride: Any, dilation: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((top, bottom), (left, right))"""
+    k, s, d = _pair(kernel), _pair(stride), _pair(dilation)
+    return same_padding(x.shape[2], k[0], s[0], d[0]), same_padding(x.shape[3], k[1], s[1], d[1])
+
+
 def pad_same(x: Tensor, kernel: Any, stride: Any, dilation: Any = 1, value: float = 0.0) -> Tensor:
     """Pads (N, C, H, W) as TensorFlow's `same` does; gives `x` itself back where nothing is to be padded."""
-    k, s, d = _pair(kernel), _pair(stride), _pair(dilation)
-    top, bottom = same_padding(x.shape[2], k[0], s[0], d[0])
-    left, right = same_padding(x.shape[3], k[1], s[1], d[1])
+    (top, bottom), (left, right) = _sides(x, kernel, stride, dilation)
     if not any((top, bottom, left, right)):
         return x
     return F.pad(x, (left, right, top, bottom), value=value)
@@ -33,8 +37,13 @@ class Conv2dSame(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding=0, **rest)
 
     def forward(self, input: Tensor) -> Tensor:
-        x = pad_same(input, self.kernel_size, self.stride, self.dilation)
-        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        (top, bottom), (left, right) = _sides(input, self.kernel_size, self.stride, self.dilation)
+        around = 0, 0
+        if (top, left) == (bottom, right):  # left to the convolution, which need not write a padded copy
+            around = top, left
+        else:
+            input = F.pad(input, (left, right, top, bottom))
+        return F.conv2d(input, self.weight, self.bias, self.stride, around, self.dilation, self.groups)
 
 
 class MaxPool2dSame(nn.MaxPool2d):

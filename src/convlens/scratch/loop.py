@@ -10,9 +10,9 @@ import numpy as np
 
 from convlens import ops
 from convlens.base.errors import DivergedError, InputError
+from convlens.base.memory import keep_freed_memory
 from convlens.base.seeds import generator
 from convlens.scratch.graph import Graph
-from convlens.scratch.memory import keep_freed_memory
 from convlens.scratch.optimizers import SGD, Optimizer
 
 Array = np.ndarray

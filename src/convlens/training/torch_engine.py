@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convlens.base.errors import InputError
+from convlens.base.memory import keep_freed_memory
 from convlens.base.seeds import derive
 from convlens.data.loader import Loader
 from convlens.inspection.evaluation import Evaluation, evaluate
 from convlens.training import optimizers
+from convlens.training.arrangement import arranged
 from convlens.training.averaging import ExponentialMovingAverage, Lookahead
 from convlens.training.recipe import Recipe
 from convlens.training.settings import Numeric
@@ -42,9 +44,10 @@ class TorchEngine:
         if class_weights is not None:
             self.class_weights = torch.tensor(class_weights, dtype=torch.float32, device=numeric.device)
         self.optimizers = optimizers.build(module, recipe.optimizer)
-        self._network: Any = module
+        self._network: Any = arranged(module, numeric)
         if numeric.compile:  # on a GPU as CUDA graphs: a small network's time goes into starting kernels one by one
-            self._network = torch.compile(module, mode="reduce-overhead" if numeric.device != "cpu" else None)
+            self._network = torch.compile(self._network, mode="reduce-overhead" if numeric.device != "cpu" else None)
+        keep_freed_memory()
         self.average = ExponentialMovingAverage(module, recipe.ema) if recipe.ema else None
         total = recipe.epochs_for(len(train.images)) * len(train)
         self.lookahead = Lookahead(module, total, decay=recipe.lookahead) if recipe.lookahead else None
@@ -54,6 +57,7 @@ class TorchEngine:
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         self.module.train()
+        self._network.train()
         return self.train_loader.epoch(epoch, start=start)
 
     def step(self, x: Tensor, y: Tensor, *, epoch: int, step: int, factor: float) -> Tensor:

@@ -1,0 +1,99 @@
+"""The same network, arranged for the processor that it trains on.
+
+PyTorch's kernels for bfloat16 with the channels innermost work on eight channels at a time. Pooling LeNet's six maps
+takes four times as long as pooling eight, so eight it is: the two more are zero, and nobody looks at them.
+"""
+
+import copy
+import itertools
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convlens.training.settings import Numeric
+
+LANES = 8  # channels at a time
+FEW = 32  # with so many channels the rest does not matter
+MONOTONE = (nn.ReLU, nn.Tanh, nn.Sigmoid)
+POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+
+
+def arranged(module: nn.Module, numeric: Numeric) -> nn.Module:
+    """A twin that computes the same function; parameters and buffers are the module's own. Else the module itself.
+
+    Within every `nn.Sequential`, max pooling comes before a monotone activation (the largest value stays the largest,
+    and a quarter of them is left), and a convolution whose number of maps is no multiple of eight gives some more,
+    if another convolution drops them again after nothing but activations and pooling.
+    """
+    if numeric.device != "cpu" or numeric.dtype != "bfloat16":
+        return module
+    if not any(_changes(sequence) for sequence in _sequences(module)):
+        return module
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in itertools.chain(module.parameters(), module.buffers())}
+    try:
+        twin = copy.deepcopy(module, shared)
+    except (TypeError, RuntimeError):  # somebody's own module that holds what cannot be copied
+        return module
+    for sequence in _sequences(twin):
+        for i in _pools_to_move(sequence):
+            sequence[i], sequence[i + 1] = sequence[i + 1], sequence[i]
+        for first, last, more in _chains(sequence):
+            sequence[first] = _Widened(sequence[first], after=more)
+            sequence[last] = _Widened(sequence[last], before=more)
+    return twin
+
+
+class _Widened(nn.Module):
+    """A convolution with more channels before or after it, whose weights are zero."""
+
+    def __init__(self, inner: Any, before: int = 0, after: int = 0):
+        super().__init__()
+        self.inner, self.before, self.after = inner, before, after
+        self.conv: nn.Conv2d = inner.conv if isinstance(inner, _Widened) else inner
+
+    def weights(self) -> tuple[Tensor, Tensor | None]:
+        """Of the convolution, with the zeros."""
+        w, b = self.inner.weights() if isinstance(self.inner, _Widened) else (self.inner.weight, self.inner.bias)
+        w = F.pad(w, (0, 0, 0, 0, 0, self.before, 0, self.after))
+        return w, b if b is None else F.pad(b, (0, self.after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        w, b = self.weights()
+        return F.conv2d(x, w, b, self.conv.stride, self.conv.padding, self.conv.dilation)
+
+
+def _sequences(module: nn.Module) -> list[nn.Sequential]:
+    return [part for part in module.modules() if type(part) is nn.Sequential]
+
+
+def _changes(sequence: nn.Sequential) -> bool:
+    return bool(_pools_to_move(sequence) or _chains(sequence))
+
+
+def _pools_to_move(sequence: nn.Sequential) -> list[int]:
+    """Where a monotone activation stands before max pooling."""
+    return [
+        i
+        for i, (a, b) in enumerate(itertools.pairwise(sequence))
+        if type(a) in MONOTONE and type(b) is nn.MaxPool2d and not b.return_indices
+    ]
+
+
+def _chains(sequence: nn.Sequential) -> list[tuple[int, int, int]]:
+    """(convolution, next convolution, maps to add) where nothing between them tells one channel from another."""
+    found = []
+    convolutions = [i for i, part in enumerate(sequence) if isinstance(part, nn.Conv2d)]
+    for first, last in itertools.pairwise(convolutions):
+        conv: Any = sequence[first]
+        between = list(sequence)[first + 1 : last]
+        pooled = any(type(part) in POOLS for part in between)
+        if pooled and _plain(conv) and _plain(sequence[last]) and all(type(p) in MONOTONE + POOLS for p in between):
+            more = -conv.out_channels % LANES
+            if more and conv.out_channels < FEW:
+                found.append((first, last, more))
+    return found
+
+
+def _plain(conv: nn.Module) -> bool:
+    return type(conv) is nn.Conv2d and conv.groups == 1 and conv.padding_mode == "zeros"
