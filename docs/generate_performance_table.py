@@ -72,11 +72,11 @@ def _unseen() -> list[Row]:
 def _training() -> list[Row]:
     found = []
     for name, row in _log("training").get("rows", {}).items():
-        for side in ("plain", "bare"):
+        for side, words in (("plain", "the plain loop"), ("bare", "the bare loop"), ("keras", "Keras `fit`")):
+            if f"ratio_to_{side}" not in row:
+                continue
             goal = f">= {row['goals'][side]}" if side in row["goals"] else ""
-            measured = (
-                f"**{row[f'ratio_to_{side}']:.2f}** x the {side} loop: {row['ours_images_per_second']:,.0f} images/s"
-            )
+            measured = f"**{row[f'ratio_to_{side}']:.2f}** x {words}: {row['ours_images_per_second']:,.0f} images/s"
             found.append((f"training, {name}", measured, goal, f"{row['n']} rounds", "training"))
         peaks = [row[f"{side}_peak_mib"] for side in ("ours", "plain")]
         if all(peaks):
@@ -109,6 +109,16 @@ def _numpy() -> list[Row]:
         )
         goals = f"<= {log['goal']['geometric_mean']}, none above {log['goal']['worst']:g}"
         found.append(("NumPy convolutions, forward and backward", measured, goals, "30 rounds", "ops"))
+    log = _log("scratch")
+    if log:
+        step, text, lenet = log["step"], log["training"]["text"], log["training"]["lenet5"]
+        measured = f"**{step['ratio']:.2f}** x PyTorch's time: {step['ours']['median_ms']:.1f} ms"
+        found.append(("a LeNet training step in NumPy, batch 128", measured, f"<= {step['goal']:g}", "50", "scratch"))
+        measured = f"{100 * text['test_accuracy']:.2f} % in **{text['seconds']:.1f}** s"
+        goal = f">= 90.5 %; < {text['goal_seconds']:g} s"
+        found.append(("32 kernels of 5x5 in NumPy, one epoch of MNIST", measured, goal, "1", "scratch"))
+        measured = f"**{100 * lenet['test_accuracy']:.2f}** % in {lenet['seconds']:.0f} s"
+        found.append(("LeNet-5 in NumPy, three epochs of MNIST", measured, ">= 98.5 %", "1", "scratch"))
     return found
 
 

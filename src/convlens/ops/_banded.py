@@ -23,9 +23,7 @@ from convlens.ops._parallel import Workspace, run, split
 from convlens.ops._windows import Array, Axis, Windows
 
 TILE = 16  # outputs that one row of P serves: with more, B is emptier; with fewer, it is narrow
-CACHE = (
-    3 << 20
-)  # bytes of P at a time: more than the second-level cache, but threads that meet at Python's lock lose more
+CACHE = 3 << 20  # bytes of P at a time: beyond the second-level cache, but meetings at Python's lock cost more
 FEW_GROUPS = 8  # fewer are not shared out among threads: the images are
 WORTH_A_PART = 12_000_000  # multiply-accumulates
 BALANCE = 64  # multiply-accumulates that take as long as one value of P
