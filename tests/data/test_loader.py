@@ -10,7 +10,9 @@ import torch
 from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.data.augment import Augmentation, Augmenter
+from convlens.data.images import MappedRows
 from convlens.data.loader import Loader
+from convlens.data.splits import split
 
 
 def images(n=50, size=8, channels=3, pixels=None) -> Images:
@@ -110,6 +112,34 @@ def test_part_of_a_memory_map_is_read_from_the_file_too(tmp_path):
     assert not of.resident
     expected = of.preprocess.normalise(np.array(part.pixels))
     np.testing.assert_allclose(torch.cat([x for x, _ in of.epoch(0)]).numpy(), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", ["list", "mask", "twice"])
+def test_chosen_rows_of_a_memory_map_stay_in_the_file(way, tmp_path):
+    whole = mapped(images(), tmp_path)
+    rows = np.array([5, 3, 40, 8, 21, 7])
+    chosen = {
+        "list": lambda: whole.select(rows),
+        "mask": lambda: whole.select(np.isin(np.arange(len(whole)), rows)),
+        "twice": lambda: whole.select(np.arange(50)[::-1]).select(49 - rows),
+    }[way]()
+    expected = images().select(np.sort(rows) if way == "mask" else rows)
+    assert isinstance(chosen.pixels, MappedRows)
+    assert chosen.pixels.shape == expected.pixels.shape
+    np.testing.assert_array_equal(chosen.pixels, expected.pixels)
+    np.testing.assert_array_equal(np.stack(list(chosen.pixels)), expected.pixels)
+    assert chosen.fingerprint() == expected.fingerprint()
+    of = loader(chosen, batch_size=4, seed=2)
+    assert not of.resident
+    assert same(list(of.epoch(3)), list(loader(expected, batch_size=4, seed=2).epoch(3)))
+
+
+def test_splitting_a_large_set_reads_no_pixels(tmp_path, monkeypatch):
+    whole = mapped(images(60), tmp_path)
+    monkeypatch.setattr(MappedRows, "__getitem__", lambda self, key: pytest.fail("read"))
+    parts = split({"train": whole}, seed=0, val_fraction=0.2, test_fraction=0.2)
+    assert len(parts.train) + len(parts.val) + len(parts.test) == 60
+    assert all(isinstance(part.pixels, MappedRows) for part in (parts.train, parts.val, parts.test))
 
 
 def test_an_array_that_may_not_be_written_to_is_fine():

@@ -1,7 +1,8 @@
 """Labelled pictures in memory: one array of pixels, one of labels, and the names of the classes."""
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,45 @@ from convlens.base.errors import InputError
 _CHUNK = 1 << 22  # bytes hashed at a time, so that a memory map is never copied as a whole
 
 
+class MappedRows:
+    """Some rows of a memory map, read when they are asked for: uint8 [N, H, W, C], indexed like an array.
+
+    Indexing the map itself with a list of rows copies them into memory: the training part of a set that is larger than
+    the memory would not fit.
+    """
+
+    def __init__(self, stored: np.ndarray, rows: np.ndarray):
+        self.stored, self.rows = stored, rows
+        self.dtype, self.ndim = stored.dtype, stored.ndim
+        self.shape: tuple[int, ...] = (len(rows), *stored.shape[1:])
+        self.size = math.prod(self.shape)
+        self.nbytes = self.size * stored.itemsize
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, *inside = key if isinstance(key, tuple) else (key,)
+        return self.stored[(self.rows[rows], *inside)]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.stored[row] for row in self.rows)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def select(self, indices: Any) -> "MappedRows":
+        return MappedRows(self.stored, self.rows[indices])
+
+
+Pixels = np.ndarray | MappedRows
+
+
 @dataclass(frozen=True, eq=False)
 class Images:
     """Pictures of one size with their labels.
 
-    pixels: uint8 [N, H, W, C], C is 1 (grey) or 3 (RGB); an array or a read-only memory map.
+    pixels: uint8 [N, H, W, C], C is 1 (grey) or 3 (RGB); an array, a read-only memory map, or some rows of one.
     labels: int64 [N], each in 0 .. len(classes) - 1.
     classes: the name of each label.
     name: what the set is called in messages and reports.
@@ -24,7 +59,7 @@ class Images:
     Raises `InputError` where these do not fit together. `from_arrays` is the lenient way in.
     """
 
-    pixels: np.ndarray
+    pixels: Pixels
     labels: np.ndarray
     classes: tuple[str, ...]
     name: str = "images"
@@ -32,7 +67,7 @@ class Images:
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(str(c) for c in self.classes))
         pixels, labels = self.pixels, self.labels
-        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        if not isinstance(pixels, Pixels) or pixels.dtype != np.uint8:
             raise InputError(
                 f"{self.name}: pixels must be a uint8 array, not {_kind(pixels)}; use Images.from_arrays to convert"
             )
@@ -96,8 +131,15 @@ class Images:
         return channels, height, width
 
     def select(self, indices: Any) -> "Images":
-        """The images at `indices` (integers, a mask or a slice), in that order."""
-        return Images(self.pixels[indices], self.labels[indices], self.classes, self.name)
+        """The images at `indices` (integers, a mask or a slice), in that order. Those of a memory map stay there."""
+        pixels = self.pixels
+        if isinstance(pixels, MappedRows):
+            chosen = pixels.select(indices)
+        elif is_mapped(pixels) and not isinstance(indices, slice):
+            chosen = MappedRows(pixels, np.arange(len(pixels))[indices])
+        else:
+            chosen = pixels[indices]
+        return Images(chosen, self.labels[indices], self.classes, self.name)
 
     def counts(self) -> np.ndarray:
         """int64 [K]: how many images each class has."""
@@ -112,6 +154,16 @@ class Images:
         for start in range(0, len(self.pixels), step):
             digest.update(np.ascontiguousarray(self.pixels[start : start + step]).data)
         return digest.hexdigest()
+
+
+def is_mapped(pixels: Pixels) -> bool:
+    """Whether the values lie in a file rather than in memory."""
+    base: object = pixels
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return True
+        base = base.base
+    return isinstance(base, MappedRows)
 
 
 def as_uint8(pixels: Any, name: str = "image") -> np.ndarray:

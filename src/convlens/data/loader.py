@@ -13,7 +13,7 @@ from torch import Tensor
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
 from convlens.data.augment import Augmenter
-from convlens.data.images import Images
+from convlens.data.images import Images, MappedRows, is_mapped
 from convlens.data.preprocess import Preprocess
 
 _AHEAD = 2  # batches that are read ahead of the step
@@ -69,7 +69,10 @@ class Loader:
         self.seed, self.shuffle = seed, shuffle
         self._shape = images.pixels.shape
         self._labels = torch.from_numpy(np.array(images.labels)).to(self.device)
-        self._stored = np.ascontiguousarray(images.pixels)  # no copy of what is contiguous, mapped or not
+        pixels, self._rows = images.pixels, None
+        if isinstance(pixels, MappedRows):
+            pixels, self._rows = pixels.stored, pixels.rows
+        self._stored = np.ascontiguousarray(pixels)  # no copy of what is contiguous, mapped or not
         self._pixels = self._resident(self._stored)
         # one row of an image's values: a period of three values would keep the arithmetic from being vectorised
         std, mean = np.array(preprocess.std), np.array(preprocess.mean)
@@ -129,12 +132,13 @@ class Loader:
         pin = self.device.type == "cuda"
         rows = torch.empty((len(indices), *self._shape[1:]), dtype=torch.uint8, pin_memory=pin)
         # "clip" because numpy.take otherwise fills a copy of `out` first; the indices are in range
-        np.take(self._stored, indices.numpy(), axis=0, out=rows.numpy(), mode="clip")
+        chosen = indices.numpy() if self._rows is None else self._rows[indices.numpy()]
+        np.take(self._stored, chosen, axis=0, out=rows.numpy(), mode="clip")
         return rows.view(len(indices), -1).to(self.device, non_blocking=True)
 
     def _resident(self, pixels: np.ndarray) -> Tensor | None:
         """uint8 [N h*w*c] on the device, or None for a set that is better read piece by piece."""
-        if _is_mapped(pixels):
+        if is_mapped(pixels):
             return None
         if self.device.type == "cuda" and pixels.nbytes > _SHARE * torch.cuda.mem_get_info(self.device)[0]:
             return None
@@ -144,16 +148,6 @@ class Loader:
 
     def _row(self, values: np.ndarray) -> Tensor:
         return torch.tensor(values, dtype=torch.float32).repeat(self._shape[2]).to(self.device)
-
-
-def _is_mapped(array: np.ndarray) -> bool:
-    """Whether the values lie in a file rather than in memory."""
-    base: object = array
-    while isinstance(base, np.ndarray):
-        if isinstance(base, np.memmap):
-            return True
-        base = base.base
-    return False
 
 
 def _read_ahead(read, batches: tuple[Tensor, ...]) -> Iterator[Tensor]:

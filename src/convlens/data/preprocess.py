@@ -12,7 +12,7 @@ from PIL import Image
 
 from convlens.base.errors import InputError, nearest
 from convlens.data.decode import ImageLike, open_image, upright
-from convlens.data.images import as_uint8
+from convlens.data.images import Pixels, as_uint8
 from convlens.data.naming import printable
 
 INTERPOLATIONS = {
@@ -110,7 +110,7 @@ class Preprocess:
             )
         return np.array(image).reshape(height, width, self.channels)
 
-    def prepare_all(self, pixels: np.ndarray, on_progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+    def prepare_all(self, pixels: Pixels, on_progress: Callable[[int, int], None] | None = None) -> Pixels:
         """`prepare` for each of uint8 [N, h, w, c]: uint8 [N, H, W, C]. Returned uncopied where nothing changes.
 
         on_progress: called now and then with (done, total).
@@ -118,7 +118,7 @@ class Preprocess:
         if pixels.shape[1:] == (*self.size, self.channels):
             return pixels
         if pixels.shape[1:] == (*self.size, 1) and self.channels == 3:
-            return np.repeat(pixels, 3, axis=3)  # what Pillow does for grey to RGB
+            return np.repeat(np.asarray(pixels), 3, axis=3)  # what Pillow does for grey to RGB
         out = np.empty((len(pixels), *self.size, self.channels), np.uint8)
         for index, picture in enumerate(pixels):
             out[index] = self.prepare(picture)
@@ -134,7 +134,7 @@ class Preprocess:
         x /= np.array(self.std, np.float32)[:, None, None]
         return x
 
-    def fitted(self, pixels: np.ndarray) -> "Preprocess":
+    def fitted(self, pixels: Pixels) -> "Preprocess":
         """The same with mean and population standard deviation of these training pixels, uint8 [N, H, W, C].
 
         Counted exactly with integers. A channel that never varies gets standard deviation 1.

@@ -158,8 +158,8 @@ def train_step(
     return loss, tape.output
 
 
-def predict(graph: Graph, x: Array, *, batch_size: int = 256, prepare: Prepare | None = None) -> Array:
-    """Logits [N, K] in inference mode, a batch at a time."""
+def predict(graph: Graph, x: Any, *, batch_size: int = 256, prepare: Prepare | None = None) -> Array:
+    """Logits [N, K] in inference mode, a batch at a time; x is an array or whatever can be sliced like one."""
     dtype = next(iter(graph.parameters.values())).dtype
     parts = []
     for start in range(0, len(x), batch_size):
