@@ -6,7 +6,8 @@ same bits everywhere. PyTorch's kernels know no such variable; a comparison woul
 
 import os
 
-UNPINNED = {name: os.environ.pop(name) for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if name in os.environ}
+for pinned in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+    os.environ.pop(pinned, None)
 
 
 def blas() -> list[str]:

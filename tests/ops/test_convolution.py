@@ -66,9 +66,7 @@ def test_a_product_with_a_banded_matrix_gives_the_same_convolution(case, tile, f
     """For any shape, also where `conv2d` itself would choose the other way; in tiles, strips, blocks and threads."""
     (x, w, b), options = case[0].values(), case[1]
     y = loops.conv2d(x, w, b, **options)
-    windows, groups = convolution._windows(
-        x, w, options["stride"], options["padding"], options["dilation"], options["groups"]
-    )
+    windows, groups = convolution._windows(x, w, **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_banded, "TILE", tile)
         patch.setattr(_banded, "CACHE", 300 if few_at_a_time else _banded.CACHE)

@@ -87,11 +87,11 @@ class Bands:
     def padded(self, x: Array, workspace: Workspace, last: Array | None) -> Array:
         """Images (n, G, C, H, W) with zeros around them, as (G, n, C, height, width): in the last one's place if it is
         as large, where the zeros stand already."""
-        same = last is not None and last.shape[:2] == x.shape[1::-1]
-        padded = last if same and last is not None else self.room(x, workspace, "x")
-        outside, inside = self.inside(x, padded)
+        if last is None or last.shape[:2] != x.shape[1::-1]:
+            last = self.room(x, workspace, "x")
+        outside, inside = self.inside(x, last)
         inside[...] = outside
-        return padded
+        return last
 
     def room(self, x: Array, workspace: Workspace, name: str) -> Array:
         """Zeros (G, n, C, height, width): the cells that the kernels look at in images (n, G, C, H, W)."""

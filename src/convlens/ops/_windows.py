@@ -147,9 +147,8 @@ class Windows:
 
     def reversible(self, in_channels: int, out_channels: int) -> bool:
         """Whether the backward pass is a correlation as well (stride 1), and one with not many more products."""
-        return self.unit_stride and out_channels * self.rows.size * self.columns.size <= 2 * in_channels * prod(
-            self.output
-        )
+        backward = out_channels * self.rows.size * self.columns.size
+        return self.unit_stride and backward <= 2 * in_channels * prod(self.output)
 
     def reversed(self) -> "Windows":
         """At stride 1, how input cells look back at the outputs that saw them, with the kernel flipped."""
@@ -254,9 +253,8 @@ class Planes:
         """P of a tile, (C, taps, *tile_shape)."""
         patches = self.patch_room(rows, workspace)
         if self.windows.unit_stride:
-            patches.reshape(self.channels, self.windows.rows.kernel, self.windows.columns.kernel, *patches.shape[2:])[
-                ...
-            ] = self.all_seen(rows)
+            seen = self.all_seen(rows)
+            patches.reshape(seen.shape)[...] = seen
             return patches
         for t, tap in enumerate(self.windows.taps):
             patches[:, t] = self.seen(tap, rows)

@@ -38,29 +38,25 @@ def arranged(module: nn.Module, numeric: Numeric) -> nn.Module:
     for sequence in _sequences(twin):
         for i in _pools_to_move(sequence):
             sequence[i], sequence[i + 1] = sequence[i + 1], sequence[i]
-        for first, last, more in _chains(sequence):
-            sequence[first] = _Widened(sequence[first], after=more)
-            sequence[last] = _Widened(sequence[last], before=more)
+        chains = _chains(sequence)
+        before, after = {last: more for _, last, more in chains}, {first: more for first, _, more in chains}
+        for i in before.keys() | after.keys():
+            sequence[i] = _Widened(sequence[i], before.get(i, 0), after.get(i, 0))
     return twin
 
 
 class _Widened(nn.Module):
     """A convolution with more channels before or after it, whose weights are zero."""
 
-    def __init__(self, inner: Any, before: int = 0, after: int = 0):
+    def __init__(self, conv: Any, before: int, after: int):
         super().__init__()
-        self.inner, self.before, self.after = inner, before, after
-        self.conv: nn.Conv2d = inner.conv if isinstance(inner, _Widened) else inner
-
-    def weights(self) -> tuple[Tensor, Tensor | None]:
-        """Of the convolution, with the zeros."""
-        w, b = self.inner.weights() if isinstance(self.inner, _Widened) else (self.inner.weight, self.inner.bias)
-        w = F.pad(w, (0, 0, 0, 0, 0, self.before, 0, self.after))
-        return w, b if b is None else F.pad(b, (0, self.after))
+        self.conv, self.before, self.after = conv, before, after
 
     def forward(self, x: Tensor) -> Tensor:
-        w, b = self.weights()
-        return F.conv2d(x, w, b, self.conv.stride, self.conv.padding, self.conv.dilation)
+        conv = self.conv
+        w = F.pad(conv.weight, (0, 0, 0, 0, 0, self.before, 0, self.after))
+        b = None if conv.bias is None else F.pad(conv.bias, (0, self.after))
+        return F.conv2d(x, w, b, conv.stride, conv.padding, conv.dilation)
 
 
 def _sequences(module: nn.Module) -> list[nn.Sequential]:
