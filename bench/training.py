@@ -3,12 +3,12 @@
     python bench/training.py [--seconds 6] [--rounds 3] [--keras PYTHON]
 
 The plain loop: `DataLoader` over float32 tensors, Adam, float32, contiguous memory, no augmentation; for LeNet-5 at the
-best of several batch sizes. The bare loop: what an expert writes for one machine: bfloat16 autocast, channels-last,
-fused optimiser, batches cut from one tensor that was prepared before, no augmentation, nothing counted. Ours: the
-engine of `convlens train` as it settles itself on this machine, augmentation (flip, shift, cutout) and counting on.
-With the interpreter of an environment that has Keras, its `fit` takes turns too, on the same networks. Images a second
-of the training loop alone, after a warm-up of some steps, on noise. Peak memory is that of a process of its own after
-some steps of ResNet-18 (Linux only). Writes bench/results/training.json.
+best of several batch sizes. The bare loop: what an expert writes for one machine: bfloat16 autocast where the processor
+has it, channels-last, fused optimiser, batches cut from one tensor that was prepared before, no augmentation, nothing
+counted. Ours: the engine of `convlens train` as it settles itself on this machine, augmentation (flip, shift, cutout)
+and counting on. With the interpreter of an environment that has Keras, its `fit` takes turns too, on the same networks.
+Images a second of the training loop alone, after a warm-up of some steps, on noise. Peak memory is that of a process of
+its own after some steps of ResNet-18 (Linux only). Writes bench/results/training.json.
 """
 
 import argparse
@@ -75,13 +75,14 @@ def plain(name: str, batch: int, images: data.Images) -> Steps:
 
 def bare(name: str, batch: int, images: data.Images) -> Steps:
     torch.manual_seed(0)
+    dtype = settle().torch_dtype
     module = models.create(name).train().to(memory_format=torch.channels_last)
-    x = torch.from_numpy(images.pixels).permute(0, 3, 1, 2).float().div(255).bfloat16()
+    x = torch.from_numpy(images.pixels).permute(0, 3, 1, 2).float().div(255).to(dtype)
     x, y = x.contiguous(memory_format=torch.channels_last), torch.from_numpy(images.labels)
     optimizer = torch.optim.SGD(module.parameters(), 0.01, momentum=0.9, nesterov=True, fused=True)
     while True:
         for indices in torch.randperm(len(x)).split(batch):
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast("cpu", dtype=dtype, enabled=dtype == torch.bfloat16):
                 loss = F.cross_entropy(module(x[indices]), y[indices])
             loss.backward()
             optimizer.step()
