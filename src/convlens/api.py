@@ -89,7 +89,7 @@ class Run:
         own = data is None
         if own and record.data.source == "arrays":
             raise InputError("the run was trained on arrays, which it does not keep; pass the data to evaluate on")
-        source = sources.find(record.data.source if own else data)
+        source = sources.find(record.data.source if own else data, stream=own and record.data.streamed)
         parts = source.read(self.predictor.preprocess)
         if not own:
             return parts.get("test", parts["train"])
@@ -120,6 +120,7 @@ def train(
     batch_size: int | None = None,
     seed: int | None = None,
     size: int | tuple[int, int] | None = None,
+    stream: bool = False,
     settings: Sequence[str] = (),
     out: Path | str | None = None,
     resume: bool = False,
@@ -141,6 +142,7 @@ def train(
         epochs, batch_size: in place of the recipe's.
         seed: names every random number of the run, the split included; 0 by default.
         size: side of the network's input in pixels, or (height, width).
+        stream: decode the pictures of a folder or zip each time they are needed, not ahead; the results are the same.
         settings: assignments such as "optimizer.lr=0.1".
         out: the run folder; `runs/<model>-<data>-<time>` by default.
         resume: go on with the run in `out`.
@@ -157,7 +159,7 @@ def train(
     """
     request = Request(
         model=model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, seed=seed, size=size,
-        settings=tuple(settings), out=out, resume=resume, weights=weights, engine=engine,
+        stream=stream, settings=tuple(settings), out=out, resume=resume, weights=weights, engine=engine,
         device=device, precision=precision, deterministic=deterministic, quiet=quiet, **more,
     )  # fmt: skip
     finished = job.run(request)

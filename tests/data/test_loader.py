@@ -10,8 +10,8 @@ import torch
 from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.data.augment import Augmentation, Augmenter
-from convlens.data.images import MappedRows
 from convlens.data.loader import Loader
+from convlens.data.rows import MappedRows
 from convlens.data.splits import split
 
 

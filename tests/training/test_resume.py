@@ -163,6 +163,19 @@ def test_two_trainers_on_one_folder_the_second_is_refused(nursery, tmp_path):
     assert "in use" in nursery.said()
 
 
+def test_a_streamed_run_killed_and_resumed_ends_like_one_decoded_ahead(nursery, tmp_path):
+    make_pictures(tmp_path / "pictures")
+    command = [str(tmp_path / "pictures") if word == "digits" else word for word in EVERYTHING_ON]
+    command += ["--set", "batch_size=16", "--size", "28"]
+    ahead = nursery.run(*command, "--out", str(tmp_path / "ahead"))
+    assert ahead["code"] == 0, nursery.said()
+    started = nursery.run(*command, "--stream", "--out", str(tmp_path / "run"), kill_at=ahead["operations"] // 2)
+    assert started["code"] == -9
+    assert nursery.run("train", "--resume", "--out", str(tmp_path / "run"))["code"] == 0
+    assert "when they are needed" in nursery.said()  # as the run began
+    assert_same_outcome(tmp_path / "run", tmp_path / "ahead")
+
+
 def test_the_nursery_really_kills(nursery):
     answer = nursery.run(*EVERYTHING_ON, "--out", str(nursery.folder / "probe"), kill_at=3)
     assert answer["code"] == -9

@@ -29,6 +29,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder. (default: runs/<model>-<data>-<time>)")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     size: Annotated[int | None, typer.Option(help="Side of the network's input, pixels.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Decode pictures when needed. (default: if the disk cannot hold them all)")
+    ] = False,
     weights: Annotated[Path | None, typer.Option(help="Start from these weights; another head is replaced.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A recipe setting, as in optimizer.lr=0.1.")
@@ -47,7 +50,7 @@ def train(
 
     arguments: dict[str, Any] = {
         "model": model, "data": data, "recipe": recipe, "epochs": epochs, "batch_size": batch_size, "resume": resume,
-        "size": size, "weights": weights, "settings": settings or (), "engine": engine,
+        "size": size, "stream": stream, "weights": weights, "settings": settings or (), "engine": engine,
         "device": device, "precision": precision, "deterministic": deterministic, "tensorboard": tensorboard,
         "quiet": quiet,
     }  # fmt: skip

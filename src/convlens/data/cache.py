@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from convlens.base import files
 from convlens.base.errors import InputError
@@ -19,6 +21,9 @@ LIMIT = 8 << 30
 
 LARGE = 1 << 30
 """Arrays from this size on are memory maps of the cache instead of memory."""
+
+RESERVE = 1 << 30
+"""So many bytes of the cache's disk are left to others, such as the run's checkpoints."""
 
 
 def cache_folder() -> Path:
@@ -48,6 +53,36 @@ def save_json(kind: str, key: str, value: Any) -> None:
         folder = cache_folder() / kind
         files.make_folder(folder)
         files.write_text(folder / f"{key}.json", json.dumps(value))
+
+
+def load_arrays(kind: str, key: str) -> tuple[dict[str, np.ndarray], Any] | None:
+    """What `save_arrays` kept, or None."""
+    path = cache_folder() / kind / f"{key}.safetensors"
+    try:
+        with safe_open(path, "numpy") as file:
+            value = json.loads(file.metadata()["value"])
+            return {name: file.get_tensor(name) for name in file.keys()}, value  # noqa: SIM118 - no mapping
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray], value: Any) -> None:
+    """Keeps arrays and a JSON value. Failing to is no error."""
+    with contextlib.suppress(OSError, InputError):
+        folder = cache_folder() / kind
+        files.make_folder(folder)
+        files.write_bytes(folder / f"{key}.safetensors", save(arrays, {"value": json.dumps(value)}))
+
+
+def room() -> int:
+    """Free bytes on the cache's disk."""
+    folder = cache_folder().absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
 
 
 class Decoded:

@@ -11,6 +11,7 @@ import os
 import posixpath
 import stat
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -47,6 +48,11 @@ class Container(Protocol):
         Image files by name only; hidden ones and __MACOSX are left out. Raises `InputError` for an archive
         that is damaged or not to be trusted; the function raises `MemberError` for a single file.
         """
+        ...
+
+    def reader(self) -> Callable[[str], Blob]:
+        """A function that gives content or location of the file at a path that `files` gave, in any order, from any
+        thread. It raises `MemberError`; `reader` itself raises `InputError` where files cannot be had out of order."""
         ...
 
     def identity(self) -> str:
@@ -90,6 +96,10 @@ class Folder:
         """See `Container.files`."""
         for path, _ in self._list():
             yield path, lambda path=path: self.path / path
+
+    def reader(self) -> Callable[[str], Blob]:
+        """See `Container.reader`."""
+        return lambda path: self.path / path
 
     def identity(self) -> str:
         """See `Container.identity`."""
@@ -177,21 +187,37 @@ class Zip(_Archive):
 
     def files(self) -> Iterator[tuple[str, Opener]]:
         """See `Container.files`."""
+        with self._open() as archive:
+            for path, member in self._members(archive).items():
+                yield path, lambda member=member: self._content(archive, member)
+
+    def reader(self) -> Callable[[str], Blob]:
+        """See `Container.reader`. The archive stays open as long as the function lives."""
+        archive, one_at_a_time = self._open(), threading.Lock()  # ZipFile counts its readers without one
+        members = self._members(archive)
+
+        def read(path: str) -> bytes:
+            with one_at_a_time:
+                return self._content(archive, members[path])
+
+        return read
+
+    def _open(self) -> zipfile.ZipFile:
         try:
-            archive = zipfile.ZipFile(self.path)
+            return zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
             raise InputError(f"{self.path}: damaged zip archive ({error}); copy or download it again") from error
-        with archive:
-            members: dict[str, zipfile.ZipInfo] = {}
-            for member in archive.infolist():
-                self.check_member(member.filename)
-                if stat.S_ISLNK(member.external_attr >> 16):
-                    raise self.refuse(f"the member '{printable(member.filename)}' is a link")
-                if not member.is_dir() and is_candidate(member.filename):
-                    members.setdefault(posixpath.normpath(member.filename), member)
-            self.check_total(sum(member.file_size for member in archive.infolist()))
-            for path, member in members.items():
-                yield path, lambda member=member: self._content(archive, member)
+
+    def _members(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+        members: dict[str, zipfile.ZipInfo] = {}
+        for member in archive.infolist():
+            self.check_member(member.filename)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise self.refuse(f"the member '{printable(member.filename)}' is a link")
+            if not member.is_dir() and is_candidate(member.filename):
+                members.setdefault(posixpath.normpath(member.filename), member)
+        self.check_total(sum(member.file_size for member in archive.infolist()))
+        return members
 
     def _content(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         # zipfile reads no more than the announced size, and that was counted
@@ -213,6 +239,10 @@ class Tar(_Archive):
             if is_candidate(path) and path not in seen:
                 seen.add(path)
                 yield path, content
+
+    def reader(self) -> Callable[[str], Blob]:
+        """See `Container.reader`."""
+        raise InputError(f"{self.path}: a tar has no index to find a file by; unpack it, or pack it as a zip")
 
     def members(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
         """(path, a function that gives the content, to be called before the next item) of every plain file."""

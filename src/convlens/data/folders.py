@@ -5,7 +5,7 @@ import io
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from convlens.base.errors import InputError
 from convlens.data import cache
 from convlens.data.containers import Blob, Container, MemberError, open_container
 from convlens.data.decode import open_image, orientation
+from convlens.data.encoded import Decoder, EncodedRows, Examined
 from convlens.data.images import Images
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
+from convlens.data.rows import Pixels
 from convlens.data.sources import Progress
 from convlens.data.tree import Layout, lay_out
 
@@ -34,6 +36,7 @@ _FORMAT = 1  # of the cache entries: raise it whenever decoding or layout change
 class FolderSource:
     """See `Source`. Made from a container or the path of one.
 
+    stream: whether pictures are decoded each time they are needed rather than ahead; set it before `read`.
     native is judged from a sample: the first 64 files and every 64th, by their headers.
     Raises `InputError` if the tree's layout cannot be used (see `tree.lay_out`).
     """
@@ -47,24 +50,30 @@ class FolderSource:
         self.classes = self.layout.classes
         self.notes = [*(notes or []), *self.layout.notes]
         self.skipped: list[tuple[str, str]] = []
+        self.stream = False
 
     def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> dict[str, Images]:
         """See `Source.read`. A file that cannot be decoded is left out and named in `skipped`.
 
-        Raises `InputError` if that leaves a class without images.
+        The pictures are decoded ahead, or looked at once and decoded each time they are needed (`stream`, and where the
+        decoded set would not fit on the disk): the same pixels, labels and fingerprints either way.
+
+        Raises `InputError` if a class is left without images, or a tar would have to be decoded on the way.
         """
         entry = cache.Decoded(self._key(preprocess))
-        found = entry.load()
+        found = None if self.stream else entry.load()
         if found is not None:
-            arrays, self.skipped = found[0], [(path, why) for path, why in found[1]]
-        else:
-            started = time.monotonic()
-            try:
-                arrays = self._decode(preprocess, entry, on_progress)
-                if time.monotonic() - started >= CACHE_FROM_SECONDS:
-                    arrays = entry.keep(arrays, self.skipped)
-            finally:
-                entry.discard()
+            self.skipped = [(path, why) for path, why in found[1]]
+            return self._parts(found[0])
+        if why := "as asked" if self.stream else self._no_room(preprocess):
+            return self._parts(self._look(preprocess, on_progress, why))
+        started = time.monotonic()
+        try:
+            arrays = self._decode(preprocess, entry, on_progress)
+            if time.monotonic() - started >= CACHE_FROM_SECONDS:
+                arrays = entry.keep(arrays, self.skipped)
+        finally:
+            entry.discard()
         return self._parts(arrays)
 
     def _key(self, preprocess: Preprocess) -> str:
@@ -72,19 +81,70 @@ class FolderSource:
         how = (_FORMAT, preprocess.size, preprocess.channels, preprocess.interpolation, PIL.__version__)
         return hashlib.blake2b(f"{self.container.identity()} {how}".encode(), digest_size=16).hexdigest()
 
-    def _decode(self, preprocess: Preprocess, entry: cache.Decoded, on_progress: Progress | None) -> dict:
+    def _no_room(self, preprocess: Preprocess) -> str | None:
+        """Why the decoded pictures do not fit on the disk, if they do not."""
+        picture = preprocess.size[0] * preprocess.size[1] * preprocess.channels
+        sizes = (picture * len(items) for items in self.layout.parts.values())
+        needed, free = sum(size for size in sizes if size >= cache.LARGE), cache.room()
+        if needed == 0 or needed + cache.RESERVE <= free:
+            return None
+        return (
+            f"decoded ahead they take {needed / 1e9:,.1f} GB, and {cache.cache_folder()} has {free / 1e9:,.1f} GB free"
+        )
+
+    def _decode(
+        self, preprocess: Preprocess, entry: cache.Decoded, on_progress: Progress | None
+    ) -> dict[str, np.ndarray]:
         shape = (*preprocess.size, preprocess.channels)
-        arrays = {part: entry.empty(part, (len(items), *shape)) for part, items in self.layout.parts.items()}
-        where = {path: (part, row) for part in arrays for row, (path, _) in enumerate(self.layout.parts[part])}
+        arrays: dict[str, np.ndarray] = {
+            part: entry.empty(part, (len(items), *shape)) for part, items in self.layout.parts.items()
+        }
+
+        def keep(part: str, row: int, picture: np.ndarray) -> None:
+            arrays[part][row] = picture
+
+        return self._without(self._each(preprocess, keep, on_progress), arrays)
+
+    def _look(self, preprocess: Preprocess, on_progress: Progress | None, why: str) -> dict[str, Pixels]:
+        """The pictures as files. Each is decoded once before: names the damaged ones, gives fingerprint and mean."""
+        try:
+            decoder = Decoder(self.container.reader(), preprocess, str(self.path))
+        except InputError as error:
+            raise InputError(f"{error} (pictures are to be decoded when they are needed: {why})") from error
+        self.notes.append(f"pictures are decoded when they are needed: {why}")
+        key, parts = self._key(preprocess), self.layout.parts
+        kept = cache.load_arrays("examined", key)
+        if kept is not None:
+            seen = {part: Examined(kept[0][f"{part}.digests"], kept[0][f"{part}.sums"]) for part in parts}
+            self.skipped = [(path, why) for path, why in kept[1]]
+        else:
+            seen = {part: Examined.empty(len(items), preprocess.channels) for part, items in parts.items()}
+            self._name_skipped(self._each(preprocess, lambda part, *what: seen[part].fill(*what), on_progress))
+            arrays = {f"{part}.{field}": array for part in seen for field, array in seen[part]._asdict().items()}
+            cache.save_arrays("examined", key, arrays, self.skipped)
+        gone = {path for path, _ in self.skipped}
+        rows: dict[str, Pixels] = {}
+        for part, items in parts.items():
+            good = np.array([printable(path) not in gone for path, _ in items], bool)
+            paths = np.array([path for path, _ in items], object)
+            rows[part] = EncodedRows(decoder, paths[good], seen[part].select(good))
+        return rows
+
+    def _each(
+        self, preprocess: Preprocess, use: Callable[[str, int, np.ndarray], None], on_progress: Progress | None
+    ) -> dict[str, str]:
+        """`use(part, row, prepared picture)` for every file, from several threads. Returns why some failed, by path."""
+        where = {path: (part, row) for part, items in self.layout.parts.items() for row, (path, _) in enumerate(items)}
         failed: dict[str, str] = {}
 
         def work(batch: list[tuple[str, Blob]]) -> int:
             for path, blob in batch:
-                part, row = where[path]
                 try:
-                    arrays[part][row] = preprocess.prepare(blob, printable(path))
+                    picture = preprocess.prepare(blob, printable(path))
                 except InputError as error:
                     failed[path] = str(error)
+                else:
+                    use(*where[path], picture)
             return len(batch)
 
         workers = min(8, os.cpu_count() or 1)
@@ -105,29 +165,28 @@ class FolderSource:
                 done += future.result()
         if on_progress:
             on_progress(total, total)
-        return self._without(failed, arrays)
+        return failed
+
+    def _name_skipped(self, failed: dict[str, str]) -> None:
+        self.skipped = []
+        for path in (path for items in self.layout.parts.values() for path, _ in items if path in failed):
+            name = printable(path)
+            self.skipped.append((name, failed[path].removeprefix(f"{name}: ")))
 
     def _without(self, failed: dict[str, str], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Moves the good rows together, in place (an array may be a large memory map)."""
-        self.skipped = []
+        self._name_skipped(failed)
         for part, items in self.layout.parts.items():
             array, row = arrays[part], 0
-            bad = [number for number, (path, _) in enumerate(items) if path in failed]
-            if not bad:
-                continue
-            for path, _ in (items[number] for number in bad):
-                name = printable(path)
-                self.skipped.append((name, failed[path].removeprefix(f"{name}: ")))
-            gone = set(bad)
-            for number in range(len(items)):
-                if number not in gone:
+            for number, (path, _) in enumerate(items):
+                if path not in failed:
                     if row != number:
                         array[row] = array[number]
                     row += 1
             arrays[part] = array[:row]
         return arrays
 
-    def _parts(self, arrays: dict[str, np.ndarray]) -> dict[str, Images]:
+    def _parts(self, arrays: Mapping[str, Pixels]) -> dict[str, Images]:
         gone = {path for path, _ in self.skipped}
         parts = {}
         for part, items in self.layout.parts.items():

@@ -1,57 +1,22 @@
-"""Labelled pictures in memory: one array of pixels, one of labels, and the names of the classes."""
+"""Labelled pictures: pixels, labels, and the names of the classes."""
 
 import hashlib
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from convlens.base.errors import InputError
-
-_CHUNK = 1 << 22  # bytes hashed at a time, so that a memory map is never copied as a whole
-
-
-class MappedRows:
-    """Some rows of a memory map, read when they are asked for: uint8 [N, H, W, C], indexed like an array.
-
-    Indexing the map itself with a list of rows copies them into memory: the training part of a set that is larger than
-    the memory would not fit.
-    """
-
-    def __init__(self, stored: np.ndarray, rows: np.ndarray):
-        self.stored, self.rows = stored, rows
-        self.dtype, self.ndim = stored.dtype, stored.ndim
-        self.shape: tuple[int, ...] = (len(rows), *stored.shape[1:])
-        self.size = math.prod(self.shape)
-        self.nbytes = self.size * stored.itemsize
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        rows, *inside = key if isinstance(key, tuple) else (key,)
-        return self.stored[(self.rows[rows], *inside)]
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self.stored[row] for row in self.rows)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(dtype or self.dtype, copy=False)
-
-    def select(self, indices: Any) -> "MappedRows":
-        return MappedRows(self.stored, self.rows[indices])
-
-
-Pixels = np.ndarray | MappedRows
+from convlens.data.rows import MappedRows, Pixels, Rows, digests, is_mapped
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """Pictures of one size with their labels.
 
-    pixels: uint8 [N, H, W, C], C is 1 (grey) or 3 (RGB); an array, a read-only memory map, or some rows of one.
+    pixels: uint8 [N, H, W, C], C is 1 (grey) or 3 (RGB); an array, a read-only memory map, or `Rows` that are read
+        when they are asked for.
     labels: int64 [N], each in 0 .. len(classes) - 1.
     classes: the name of each label.
     name: what the set is called in messages and reports.
@@ -131,9 +96,9 @@ class Images:
         return channels, height, width
 
     def select(self, indices: Any) -> "Images":
-        """The images at `indices` (integers, a mask or a slice), in that order. Those of a memory map stay there."""
+        """The images at `indices` (integers, a mask or a slice), in that order. What is not in memory is not read."""
         pixels = self.pixels
-        if isinstance(pixels, MappedRows):
+        if isinstance(pixels, Rows):
             chosen = pixels.select(indices)
         elif is_mapped(pixels) and not isinstance(indices, slice):
             chosen = MappedRows(pixels, np.arange(len(pixels))[indices])
@@ -150,20 +115,9 @@ class Images:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.pixels.shape, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
-        step = max(1, _CHUNK // max(1, self.pixels[:1].nbytes))
-        for start in range(0, len(self.pixels), step):
-            digest.update(np.ascontiguousarray(self.pixels[start : start + step]).data)
+        of_each = self.pixels.digests() if isinstance(self.pixels, Rows) else digests(self.pixels)
+        digest.update(b"".join(of_each))
         return digest.hexdigest()
-
-
-def is_mapped(pixels: Pixels) -> bool:
-    """Whether the values lie in a file rather than in memory."""
-    base: object = pixels
-    while isinstance(base, np.ndarray):
-        if isinstance(base, np.memmap):
-            return True
-        base = base.base
-    return isinstance(base, MappedRows)
 
 
 def as_uint8(pixels: Any, name: str = "image") -> np.ndarray:

@@ -13,8 +13,9 @@ from torch import Tensor
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
 from convlens.data.augment import Augmenter
-from convlens.data.images import Images, MappedRows, is_mapped
+from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
+from convlens.data.rows import Pixels, Rows, is_mapped
 
 _AHEAD = 2  # batches that are read ahead of the step
 _SHARE = 0.25  # of a GPU's free memory that a set may take to live there
@@ -24,8 +25,8 @@ class Loader:
     """Batches of a labelled set, the same bits for the same (seed, epoch, batch number) whatever came before.
 
     images: the set. An array in memory becomes resident on the device as uint8 (on a CPU it is used where it lies; on
-        a GPU if it takes at most a quarter of the free memory). A memory map, or a set too large for the GPU, stays
-        where it is: a thread reads two batches ahead.
+        a GPU if it takes at most a quarter of the free memory). A memory map, files that are decoded when they are
+        asked for, or a set too large for the GPU, stay where they are: a thread reads two batches ahead.
     preprocess: mean and std of the normalisation.
     batch_size: images a batch; the last one of an epoch is smaller, or left out under `drop_last`.
     dtype: of the images in a batch: float32, bfloat16 or float16, rounded from float32.
@@ -69,10 +70,9 @@ class Loader:
         self.seed, self.shuffle = seed, shuffle
         self._shape = images.pixels.shape
         self._labels = torch.from_numpy(np.array(images.labels)).to(self.device)
-        pixels, self._rows = images.pixels, None
-        if isinstance(pixels, MappedRows):
-            pixels, self._rows = pixels.stored, pixels.rows
-        self._stored = np.ascontiguousarray(pixels)  # no copy of what is contiguous, mapped or not
+        self._stored: Pixels = images.pixels
+        if isinstance(images.pixels, np.ndarray):
+            self._stored = np.ascontiguousarray(images.pixels)  # no copy of what is contiguous, mapped or not
         self._pixels = self._resident(self._stored)
         # one row of an image's values: a period of three values would keep the arithmetic from being vectorised
         std, mean = np.array(preprocess.std), np.array(preprocess.mean)
@@ -128,17 +128,18 @@ class Loader:
         return pixels.index_select(0, indices.to(self.device, non_blocking=True))
 
     def _read(self, indices: Tensor) -> Tensor:
-        """Rows of the array that is not resident, in new memory, on their way to the device."""
+        """Rows of what is not resident, in new memory, on their way to the device."""
         pin = self.device.type == "cuda"
         rows = torch.empty((len(indices), *self._shape[1:]), dtype=torch.uint8, pin_memory=pin)
-        # "clip" because numpy.take otherwise fills a copy of `out` first; the indices are in range
-        chosen = indices.numpy() if self._rows is None else self._rows[indices.numpy()]
-        np.take(self._stored, chosen, axis=0, out=rows.numpy(), mode="clip")
+        if isinstance(self._stored, Rows):
+            self._stored.read(indices.numpy(), rows.numpy())
+        else:  # "clip" because numpy.take otherwise fills a copy of `out` first; the indices are in range
+            np.take(self._stored, indices.numpy(), axis=0, out=rows.numpy(), mode="clip")
         return rows.view(len(indices), -1).to(self.device, non_blocking=True)
 
-    def _resident(self, pixels: np.ndarray) -> Tensor | None:
+    def _resident(self, pixels: Pixels) -> Tensor | None:
         """uint8 [N h*w*c] on the device, or None for a set that is better read piece by piece."""
-        if is_mapped(pixels):
+        if isinstance(pixels, Rows) or is_mapped(pixels):
             return None
         if self.device.type == "cuda" and pixels.nbytes > _SHARE * torch.cuda.mem_get_info(self.device)[0]:
             return None

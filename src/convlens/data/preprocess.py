@@ -12,8 +12,9 @@ from PIL import Image
 
 from convlens.base.errors import InputError, nearest
 from convlens.data.decode import ImageLike, open_image, upright
-from convlens.data.images import Pixels, as_uint8
+from convlens.data.images import as_uint8
 from convlens.data.naming import printable
+from convlens.data.rows import Pixels, Rows, moments
 
 INTERPOLATIONS = {
     "box": Image.Resampling.BOX,
@@ -24,7 +25,6 @@ INTERPOLATIONS = {
 """Kernels for resizing. All are antialiased: when an image shrinks, the kernel is widened accordingly."""
 
 _LARGEST_SIDE = 8192
-_STATISTICS_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -142,18 +142,10 @@ class Preprocess:
         channels = pixels.shape[3]
         if channels != self.channels or len(pixels) == 0:
             raise InputError(f"preprocess: cannot fit {self.channels} channels to pixels {list(pixels.shape)}")
-        counts = np.zeros((channels, 256), np.int64)
-        step = max(1, _STATISTICS_CHUNK // pixels[0].size)
-        for start in range(0, len(pixels), step):
-            for channel in range(channels):
-                values = pixels[start : start + step, ..., channel].ravel()
-                counts[channel] += np.bincount(values, minlength=256)
+        n, totals, squares = pixels.moments() if isinstance(pixels, Rows) else moments(pixels)
         mean, std = [], []
-        for row in counts.tolist():
-            n = sum(row)
-            total = sum(value * count for value, count in enumerate(row))
-            squares = sum(value * value * count for value, count in enumerate(row))
-            variance = (n * squares - total * total) / (n * n)  # of exact integers: no cancellation
+        for total, square in zip(totals, squares, strict=True):
+            variance = (n * square - total * total) / (n * n)  # of exact integers: no cancellation
             mean.append(total / n / 255)
             std.append(math.sqrt(variance) / 255 or 1.0)
         return replace(self, mean=tuple(mean), std=tuple(std))

@@ -78,18 +78,33 @@ class ArraySource:
 
 
 def find(
-    source: Any, root: str | Path | None = None, on_download: Callable[[str, int, int], None] | None = None
+    source: Any,
+    root: str | Path | None = None,
+    *,
+    stream: bool = False,
+    on_download: Callable[[str, int, int], None] | None = None,
 ) -> Source:
     """The source that a name, a path or arrays stand for.
 
     source: one of `names()`; the path of a folder, zip or tar of images in class folders; `Images`; a pair
         (pixels, labels) for `Images.from_arrays`; or a mapping of parts ("train", "val", "test") to those.
     root: where named sets are looked for first, instead of $CONVLENS_DATA.
-
+    stream: decode the pictures of a folder or zip each time they are needed rather than ahead. Left to itself a source
+        does that only where the decoded set would not fit on the disk.
     on_download: called now and then with (file name, bytes so far, bytes in all or 0 if not known).
 
-    A named set that is not on this machine is downloaded. Raises `InputError` where nothing is found.
+    A named set that is not on this machine is downloaded. Raises `InputError` where nothing is found, or where `stream`
+    is asked of what is no folder or zip.
     """
+    found = _find(source, root, on_download)
+    if stream:
+        if not hasattr(found, "stream"):
+            raise InputError(f"stream: {found.name} is held in memory; only a folder or zip of images can be streamed")
+        found.stream = True  # type: ignore[attr-defined]
+    return found
+
+
+def _find(source: Any, root: str | Path | None, on_download: Callable[[str, int, int], None] | None) -> Source:
     if isinstance(source, Images):
         return ArraySource.of({"train": source})
     if isinstance(source, Mapping):

@@ -25,13 +25,14 @@ class ModelRecord(_Record):
 
 
 class DataRecord(_Record):
-    """Which images, and how they were divided."""
+    """Which images, how they were divided, and whether they were to be decoded when they are needed."""
 
     source: str
     name: str
     fingerprint: str
     counts: dict[str, int]
     split: str
+    streamed: bool = False
 
 
 class RunRecord(_Record):

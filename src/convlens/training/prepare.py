@@ -38,7 +38,11 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     recipe = _recipe(request, stored, own)
     numeric, notes = _numeric(request, recipe, stored)
     with bars(request.quiet, unit="B") as progress:
-        source = data.find(_data_reference(request, stored), on_download=progress)
+        source = data.find(
+            _data_reference(request, stored),
+            stream=request.stream or (stored is not None and stored.data.streamed),
+            on_download=progress,
+        )
     preprocess = _preprocess(request, source, own, stored)
     with bars(request.quiet, unit="images") as progress:
         parts = source.read(preprocess, lambda done, total: progress(f"reading {source.name}", done, total))
@@ -217,7 +221,7 @@ def _record(
         engine="numpy" if request.engine == "numpy" else "torch",
         data=DataRecord(
             source=where or "arrays", name=source.name, fingerprint=fingerprint, counts=counts,
-            split=_describe_split(recipe),
+            split=_describe_split(recipe), streamed=request.stream,
         ),
         versions=_versions(),
     )  # fmt: skip

@@ -30,6 +30,7 @@ class Request:
     batch_size: int | None = None
     seed: int | None = None
     size: int | tuple[int, int] | None = None
+    stream: bool = False
     settings: tuple[str, ...] = ()
     out: Path | str | None = None
     resume: bool = False
