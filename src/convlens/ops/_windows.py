@@ -68,6 +68,19 @@ class Axis:
         return sorted({phase for phase, _ in self.taps})
 
     @cached_property
+    def strides_of_taps(self) -> list[tuple[slice, slice, int]]:
+        """(kernel cells, their phases, their common shift): cells that one copy serves. Together, all of the kernel.
+
+        Without dilation the cells of one stride's length look at one phase each, all with the same shift.
+        """
+        if self.dilation == 1:
+            starts = range(0, self.kernel, self.stride)
+            cells = [slice(i, min(i + self.stride, self.kernel)) for i in starts]
+            return [(run, slice(0, run.stop - run.start), run.start // self.stride) for run in cells]
+        places = [(self.phases.index(phase), shift) for phase, shift in self.taps]
+        return [(slice(i, i + 1), slice(p, p + 1), shift) for i, (p, shift) in enumerate(places)]
+
+    @cached_property
     def cells(self) -> int:
         """How many cells of a phase the kernel can reach."""
         return self.output + max(shift for _, shift in self.taps)
@@ -118,31 +131,25 @@ class Windows:
     def output(self) -> tuple[int, int]:
         return self.rows.output, self.columns.output
 
-    @cached_property
-    def taps(self) -> list[tuple[int, int, int]]:
-        """(phase, shift down, shift right) of each kernel cell (i, j) in row-major order."""
-        rows, columns = self.rows, self.columns
-        return [
-            (rows.phases.index(p) * len(columns.phases) + columns.phases.index(q), down, right)
-            for p, down in rows.taps
-            for q, right in columns.taps
-        ]
+    @property
+    def kernel_cells(self) -> int:
+        return self.rows.kernel * self.columns.kernel
 
     def images_side_by_side(self, n: int, channels: int, groups: int) -> int:
         """How many of n images to lay out together, so that what a kernel cell sees of a row is a long run."""
         row, positions = self.columns.output, prod(self.output)
-        if row >= LONG_ROW or (len(self.taps) == 1 and positions >= LEAST_COLUMNS // 2):
+        if row >= LONG_ROW or (self.kernel_cells == 1 and positions >= LEAST_COLUMNS // 2):
             return 1
         if groups == channels > 1 and row >= LONG_ROW // 4:
             return 1  # depthwise: products are cheap, also those with junk, and copies are what costs
-        fitting = CACHE // (channels * len(self.taps) * positions * 4)
+        fitting = CACHE // (channels * self.kernel_cells * positions * 4)
         wanted = min(2 * SIDE_BY_SIDE, max(fitting, SIDE_BY_SIDE if row < LONG_ROW // 2 else SIDE_BY_SIDE // 2))
         return -(-n // -(-n // wanted)) if n else 1  # blocks of about equal size
 
     @property
     def pointwise(self) -> bool:
         """Whether every output sees just the input cell at its own place, and images are not too small for that."""
-        alone = len(self.taps) == 1 and prod(self.output) >= LEAST_COLUMNS // 2
+        alone = self.kernel_cells == 1 and prod(self.output) >= LEAST_COLUMNS // 2
         return alone and all(a.stride == 1 and a.before == 0 and a.output == a.size for a in (self.rows, self.columns))
 
     def reversible(self, in_channels: int, out_channels: int) -> bool:
@@ -160,7 +167,7 @@ class Windows:
         )
 
     def macs(self, n: int, in_channels: int, out_channels: int, groups: int) -> int:
-        return n * prod(self.output) * len(self.taps) * in_channels * out_channels // groups
+        return n * prod(self.output) * self.kernel_cells * in_channels * out_channels // groups
 
 
 @lru_cache(256)
@@ -183,7 +190,8 @@ class Planes:
         self.grid = self.memory[..., : rows.cells * self.width * images].reshape(
             channels, len(rows.phases), len(columns.phases), rows.cells, self.width, images
         )
-        self.lines = self.grid.reshape(channels, phases, rows.cells, self.width * images)
+        self.lines = self.grid.reshape(*self.grid.shape[:4], self.width * images)
+        self.runs = self.memory.reshape(*self.grid.shape[:3], -1)
         self.columns = self.width if images == 1 else columns.output  # of a tile, junk included
 
     def _interiors(self, x: Array) -> Iterator[tuple[Array, Array]]:
@@ -212,7 +220,7 @@ class Planes:
     def tiles(self) -> list[slice]:
         """Output rows cut so that P of each tile fits the cache."""
         row = self.columns * self.images
-        fitting = CACHE // (self.channels * len(self.windows.taps) * row * self.memory.itemsize)
+        fitting = CACHE // (self.channels * self.windows.kernel_cells * row * self.memory.itemsize)
         height = max(1, fitting, -(-LEAST_COLUMNS // row))
         output = self.windows.rows.output
         count = -(-output // height)
@@ -223,15 +231,22 @@ class Planes:
         height = rows.stop - rows.start
         return (height * self.width,) if self.images == 1 else (height, self.columns * self.images)
 
-    def seen(self, tap: tuple[int, int, int], rows: slice) -> Array:
-        """View (C, *tile_shape) of what one kernel cell sees at these output rows."""
-        phase, down, right = tap
-        if self.images == 1:
-            start = (rows.start + down) * self.width + right
-            return self.memory[:, phase, start : start + (rows.stop - rows.start) * self.width]
-        grid = self.lines
-        run = slice(right * self.images, (right + self.columns) * self.images)
-        return grid[:, phase, rows.start + down : rows.stop + down, run]
+    def seen(self, rows: slice) -> Iterator[tuple[tuple[slice, slice], Array]]:
+        """What kernel cells see at these output rows: ((i, j) of the cells, view (C, cells down, cells across, *tile)).
+
+        Within a view every cell has the same shift, so that all of it is one operation of NumPy's.
+        """
+        height = rows.stop - rows.start
+        for i, phases, down in self.windows.rows.strides_of_taps:
+            for j, phases_x, right in self.windows.columns.strides_of_taps:
+                top = rows.start + down
+                if self.images == 1:
+                    start = top * self.width + right
+                    view = self.runs[:, phases, phases_x, start : start + height * self.width]
+                else:
+                    run = slice(right * self.images, (right + self.columns) * self.images)
+                    view = self.lines[:, phases, phases_x, top : top + height, run]
+                yield (i, j), view
 
     def all_seen(self, rows: slice) -> Array:
         """View (C, K_h, K_w, *tile_shape) of what all kernel cells see at these output rows, for stride 1."""
@@ -246,7 +261,7 @@ class Planes:
     def patch_room(self, rows: slice, workspace: Workspace) -> Array:
         """Memory for P of a tile, (C, taps, *tile_shape)."""
         shape = self.tile_shape(rows)
-        matrix = workspace.matrices("patches", (self.channels, len(self.windows.taps), prod(shape)))
+        matrix = workspace.matrices("patches", (self.channels, self.windows.kernel_cells, prod(shape)))
         return matrix.reshape(*matrix.shape[:2], *shape)
 
     def patches(self, rows: slice, workspace: Workspace) -> Array:
@@ -256,15 +271,21 @@ class Planes:
             seen = self.all_seen(rows)
             patches.reshape(seen.shape)[...] = seen
             return patches
-        for t, tap in enumerate(self.windows.taps):
-            patches[:, t] = self.seen(tap, rows)
+        cells = self._by_cell(patches)
+        for (i, j), seen in self.seen(rows):
+            cells[:, i, j] = seen
         return patches
+
+    def _by_cell(self, patches: Array) -> Array:
+        """(C, taps, *tile_shape) as (C, K_h, K_w, *tile_shape), a view."""
+        kernel = self.windows.rows.kernel, self.windows.columns.kernel
+        return patches.reshape(len(patches), *kernel, *patches.shape[2:])
 
     def add_patches(self, patches: Array, rows: slice) -> None:
         """The adjoint of `patches` ("col2im"): what each kernel cell saw is added where it saw it."""
-        for t, tap in enumerate(self.windows.taps):
-            seen = self.seen(tap, rows)
-            seen += patches[:, t]
+        cells = self._by_cell(patches)
+        for (i, j), seen in self.seen(rows):
+            seen += cells[:, i, j]
 
     def outputs(self, y: Array, rows: slice) -> Array:
         """View (images, C_out, rows, columns) of a matrix (C_out, columns of P), junk left out."""
