@@ -49,6 +49,7 @@ bench-full: install
 	$(BIN)/python bench/ops.py --one-thread
 	$(BIN)/python bench/scratch.py
 	$(BIN)/python bench/augment.py
+	$(BIN)/python bench/streaming.py
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/mnist.py
 	$(BIN)/python bench/unseen.py

@@ -6,13 +6,10 @@ Both sides start from the same uint8 array and end at normalised float32 batches
 the order of the epoch, gathering, augmentation and normalisation, and nothing before (imports, reading the set). The
 sides take turns, so that a busy machine slows both. Pillow runs on a part of the epoch. The share of training is the
 time that augmentation adds to an epoch without it, over that of training steps (bfloat16 where the processor has it)
-alone. Writes bench/results/augment.json.
+alone. Writes the log `augment`.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+import logs
 from convlens import models
-from convlens.base import hardware
 from convlens.data.augment import Augmentation, Augmenter, geometry
 from convlens.data.images import Images
 from convlens.data.loader import Loader
@@ -208,10 +204,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "augment.json")
+    parser.add_argument("--out", type=Path, help="in place of the log's own")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
 
     cases = {name: against_pillow(name, arguments.repetitions) for name in CASES}
     for name, case in cases.items():
@@ -235,24 +230,14 @@ def main() -> None:
         ways[" x ".join(map(str, shape))] = {name: figures(values, BATCH) for name, values in times.items()}
     for shape, rows in ways.items():
         print(f"  shift of {shape}: " + ", ".join(f"{name} {row['median_us']:.2f}" for name, row in rows.items()))
-    machine = hardware.machine()
     report = {
         "what": __doc__.strip().splitlines()[0],
         "clock": "order, gathering, augmentation, normalisation; imports and reading the set excluded",
-        "hardware": {
-            "processor": machine.processor, "cores": machine.physical, "threads": arguments.threads,
-            "load_average_at_start": load,
-        },
-        "versions": {
-            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-            "pillow": PIL.__version__,
-        },
-        "batch": BATCH, "seed": SEED, "images": IMAGES, "pillow_images": PILLOW_IMAGES,
+        "threads": arguments.threads, "batch": BATCH, "seed": SEED, "images": IMAGES, "pillow_images": PILLOW_IMAGES,
         "goal": {"ratio": GOAL_RATIO, "share_of_training": GOAL_SHARE},
         "cases": cases, "each_change_32x32x3": each, "ways_to_shift": ways,
     }  # fmt: skip
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    logs.write("augment", report, arguments.out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ The clock includes everything from starting Python: imports, reading the files, 
 in its time; its time to 99.0 % is the mean over the seeds up to the first epoch whose mean accuracy is 99.0 %. Ours
 are single runs of a fixed budget, judged once; the recipes were chosen on validation splits of the training set. The
 digits row compares a run of `convlens train` with `python -c "import torch"`. Sides take turns, seed by seed. Needs
-MNIST in $CONVLENS_DATA/mnist. Writes bench/results/mnist.json.
+MNIST in $CONVLENS_DATA/mnist. Writes the log `mnist`.
 """
 
 import argparse
@@ -21,9 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from convlens.base.hardware import machine
+import logs
 
 HERE = Path(__file__).parent
 CONVLENS = Path(sys.executable).with_name("convlens")
@@ -67,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=14, help="of the plain loop")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "mnist.json")
+    parser.add_argument("--out", type=Path, help="in place of the log's own")
     arguments = parser.parse_args()
 
     import_torch(), convlens([], 0)  # files come into the system's cache
@@ -111,9 +109,8 @@ def main() -> None:
             "seconds_by_epoch": [statistics.mean(run[e]["seconds"] for run in theirs) for e in range(arguments.epochs)],
         },
         "import_torch": summary(imports), "rows": rows, "seeds": list(range(arguments.seeds)),
-        "machine": machine(), "load_average": os.getloadavg(), "torch": torch.__version__,
     }  # fmt: skip
-    arguments.out.write_text(json.dumps(result, indent=2, default=str) + "\n")
+    logs.write("mnist", result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ and kernels are each library's own choice, and the C library keeps freed memory 
 PyTorch's threads keep their cores busy for some milliseconds, waiting for more; so each timed run comes after a pause,
 in which they fall asleep, and untimed runs of the same side: as in training, where one step follows the other. (After
 a pause Linux may run two threads on one core for some 20 ms before it moves one away.) Peak memory is what the
-resident set grew by at most during one forward + backward (Linux only). Writes bench/results/ops.json.
+resident set grew by at most during one forward + backward (Linux only). Writes the log
+`ops`.
 
 A machine busy with other work slows PyTorch's threads, which wait for each other at every step, more than ours. There,
-`--one-thread` compares processor time instead: one thread on each side, waiting not counted; written to
-bench/results/ops_one_thread.json.
+`--one-thread` compares processor time instead: one thread on each side, waiting not counted; written to the
+log `ops_one_thread`.
 """
 
 import kernels  # before NumPy
@@ -21,7 +22,6 @@ import kernels  # before NumPy
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 
+import logs
 from convlens import ops
 from convlens.base.memory import keep_freed_memory
 
@@ -166,7 +167,7 @@ def main() -> None:
     parser.add_argument("--only", choices=CASES, action="append")
     parser.add_argument("--one-thread", action="store_true", help="processor time of one thread on each side")
     parser.add_argument("--peak", nargs=2, metavar=("NAME", "SIDE"), help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="in place of the log's own")
     arguments = parser.parse_args()
     if arguments.peak:
         print_peak(*arguments.peak)
@@ -178,8 +179,6 @@ def main() -> None:
         clock = time.process_time
         torch.set_num_threads(1)
         threadpool_limits(1, user_api="blas")
-    file = "ops_one_thread.json" if arguments.one_thread else "ops.json"
-    out = arguments.out or Path(__file__).parent / "results" / file
 
     results = {}
     print(f"{'':12} {'ours ms':>9} {'std':>6} {'PyTorch ms':>11} {'std':>6} {'ratio':>6}   peak MiB ours / PyTorch")
@@ -199,30 +198,15 @@ def main() -> None:
     report = {
         "what": "time(ours) / time(PyTorch), forward + backward, float32, medians of interleaved repetitions",
         "clock": "processor time, one thread" if arguments.one_thread else "wall clock, default threads",
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "hardware": {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "pytorch_threads": torch.get_num_threads(),
-            "blas": kernels.blas(),
-        },
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__},
+        "pytorch_threads": torch.get_num_threads(),
+        "blas": kernels.blas(),
         "batch": BATCH,
         "geometric_mean": mean,
         "worst": worst,
         "goal": {"geometric_mean": GOAL_MEAN, "worst": GOAL_EACH},
         "cases": results,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n")
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    logs.write("ops_one_thread" if arguments.one_thread else "ops", report, arguments.out)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,13 @@ processor time with one thread on each side, for busy machines.
 The experiments (MNIST is looked for in $CONVLENS_DATA and downloaded otherwise):
   text    one 5x5 convolution with 32 channels, tanh, dropout 0.2, linear; one epoch, batch 60, momentum SGD
   lenet5  three epochs, batch 64, momentum SGD with a cosine schedule
-Writes bench/results/scratch.json (or scratch_one_thread.json).
+Writes the log `scratch` (or `scratch_one_thread`).
 """
 
 import kernels  # before NumPy
 
 # isort: split
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -32,6 +29,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+import logs
 from convlens import data, scratch
 from convlens.base.memory import keep_freed_memory
 from convlens.scratch.from_torch import from_torch
@@ -147,7 +145,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=50)
     parser.add_argument("--one-thread", action="store_true", help="processor time of one thread on each side")
     parser.add_argument("--steps-only", action="store_true", help="leave the experiments on MNIST out")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="in place of the log's own")
     arguments = parser.parse_args()
 
     clock = time.perf_counter
@@ -165,21 +163,12 @@ def main() -> None:
     report = {
         "what": "a training step of LeNet on NumPy against PyTorch, and experiments on MNIST on NumPy alone",
         "clock": "processor time, one thread" if arguments.one_thread else "wall clock, default threads",
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "hardware": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "pytorch_threads": torch.get_num_threads(),
-            "blas": kernels.blas(),
-        },
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__},
+        "pytorch_threads": torch.get_num_threads(),
+        "blas": kernels.blas(),
         "step": step,
         "training": {} if arguments.steps_only else measure_training(clock),
     }
-    name = "scratch_one_thread.json" if arguments.one_thread else "scratch.json"
-    out = arguments.out or Path(__file__).parent / "results" / name
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n")
+    logs.write("scratch_one_thread" if arguments.one_thread else "scratch", report, arguments.out)
 
 
 if __name__ == "__main__":

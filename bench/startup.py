@@ -2,18 +2,18 @@
 
     python bench/startup.py [--repetitions 15]
 
-Each pair is measured in turn in one run, whole processes, wall clock. Writes bench/results/startup.json.
+Each pair is measured in turn in one run, whole processes, wall clock. Writes the log `startup`.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import logs
 
 EMPTY = """
 import typer
@@ -48,7 +48,7 @@ def compare(ours: list[str], other: list[str], repetitions: int) -> dict[str, fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "startup.json")
+    parser.add_argument("--out", type=Path, help="in place of the log's own")
     arguments = parser.parse_args()
     convlens = str(Path(sys.executable).with_name("convlens"))
     with tempfile.TemporaryDirectory() as folder:
@@ -73,9 +73,7 @@ def main() -> None:
             "ratio_std": statistics.stdev(ratios),
             "n": len(pairs),
         }
-    result = {"machine": f"{platform.machine()}, Python {platform.python_version()}", "rows": rows}
-    arguments.out.parent.mkdir(exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    logs.write("startup", {"rows": rows}, arguments.out)
     for name, row in rows.items():
         print(f"{row['ratio']:.2f} ± {row['ratio_std']:.2f}  {name}  ({row['ours_seconds']:.2f} s, n={row['n']})")
 

@@ -8,12 +8,10 @@ has it, channels-last, fused optimiser, batches cut from one tensor that was pre
 counted. Ours: the engine of `convlens train` as it settles itself on this machine, augmentation (flip, shift, cutout)
 and counting on. With the interpreter of an environment that has Keras, its `fit` takes turns too, on the same networks.
 Images a second of the training loop alone, after a warm-up of some steps, on noise. Peak memory is that of a process of
-its own after some steps of ResNet-18 (Linux only). Writes bench/results/training.json.
+its own after some steps of ResNet-18 (Linux only). Writes the log `training`.
 """
 
 import argparse
-import json
-import os
 import statistics
 import subprocess
 import sys
@@ -31,8 +29,8 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
+import logs  # noqa: E402
 from convlens import data, models  # noqa: E402
-from convlens.base.hardware import machine  # noqa: E402
 from convlens.data.augment import Augmentation, Augmenter  # noqa: E402
 from convlens.data.loader import Loader  # noqa: E402
 from convlens.training import recipe as recipes  # noqa: E402
@@ -207,7 +205,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often the sides take turns")
     parser.add_argument("--keras", type=Path, metavar="PYTHON", help="of an environment with Keras")
     parser.add_argument("--peak", nargs=3, metavar=("SIDE", "NAME", "BATCH"), help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "training.json")
+    parser.add_argument("--out", type=Path, help="in place of the log's own")
     arguments = parser.parse_args()
     if arguments.peak:
         side, name, batch = arguments.peak
@@ -226,10 +224,9 @@ def main() -> None:
         )
     result = {
         "what": "images/s of the training loop; peak resident memory of a process (MiB)",
-        "machine": machine(), "load_average": os.getloadavg(), "torch": torch.__version__,
         "numeric": settle().to_dict(), "seed": 0, "rows": rows,
     }  # fmt: skip
-    arguments.out.write_text(json.dumps(result, indent=2, default=str) + "\n")
+    logs.write("training", result, arguments.out)
 
 
 if __name__ == "__main__":

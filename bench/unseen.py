@@ -4,11 +4,11 @@
 
 Sets: digits at their own 8x8 pixels; 5,000 images of MNIST; photographs at 64x64; a split of our own of the CIFAR-10
 JPEGs (a fifth of its training images, another fifth to test). Looked for in $CONVLENS_DATA. Each run uses a validation
-split and keeps its best epoch; the test accuracy is what counts. Writes bench/results/unseen.json.
+split and keeps its best epoch; the test accuracy is what counts. Writes the log
+`unseen`.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -21,11 +21,10 @@ from convlens.base.threads import wait_calmly
 wait_calmly()
 
 import numpy as np  # noqa: E402
-import torch  # noqa: E402
 
 import convlens as cl  # noqa: E402
+import logs  # noqa: E402
 from convlens import data  # noqa: E402
-from convlens.base.hardware import machine  # noqa: E402
 
 
 def sets() -> dict[str, tuple[Any, int | None]]:
@@ -51,7 +50,7 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=5, help="times the epochs")
     parser.add_argument("--only", help="part of a set's name")
     parser.add_argument("--val", action="store_true", help="print validation figures, for choosing settings")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "unseen.json")
+    parser.add_argument("--out", type=Path, help="in place of the log's own")
     arguments = parser.parse_args()
 
     def accuracies(source: Any, size: int | None, epochs: int | None) -> tuple[list[float], float, int]:
@@ -89,9 +88,9 @@ def main() -> None:
     result = {
         "what": "test accuracy (%), recipe against the same with more epochs", "model": arguments.model,
         "recipe": arguments.recipe, "times": arguments.long, "seeds": list(range(arguments.seeds)),
-        "machine": machine(), "torch": torch.__version__, "rows": rows,
+        "rows": rows,
     }  # fmt: skip
-    arguments.out.write_text(json.dumps(result, indent=2, default=str) + "\n")
+    logs.write("unseen", result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,17 @@ from typing import Any
 PAGE = Path(__file__).with_name("performance.md")
 RESULTS = Path(__file__).parent.parent / "bench" / "results"
 BEGIN, END = "<!-- table: written by generate_performance_table.py -->\n", "<!-- end of table -->\n"
-HEAD = "| what | measured | goal | runs | log |\n|---|---|---|---|---|\n"
+MACHINES = {"avx512-bf16": "AVX-512, bfloat16", "avx2": "AVX2, float32"}
 UNMEASURED = [
     ("ResNet-18 training on a GPU, to the plain loop", ">= 5"),
     ("LeNet-5 on a GPU, MNIST to 99.0 %, training alone", "<= 0.5 s"),
 ]
+
+Log = dict[str, Any]
+Made = tuple[str, str, str]
+"""What, measured, goal."""
+Row = tuple[str, str, str, str]
+"""And which log."""
 
 
 def page() -> str:
@@ -25,68 +31,71 @@ def page() -> str:
 
 
 def table() -> str:
-    rows = [*_mnist(), *_unseen(), *_training(), *_augment(), *_numpy(), *_startup()]
-    rows += [(what, "not measured", goal, "", "") for what, goal in UNMEASURED]
-    return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    """A row for each thing measured anywhere, a column for each kind of processor."""
+    measured: dict[tuple[str, str, str], dict[str, str]] = {}
+    for kind in MACHINES:
+        for what, figures, goal, log in _rows(RESULTS / kind):
+            measured.setdefault((what, goal, log), {})[kind] = figures
+    for what, goal in UNMEASURED:
+        measured[what, goal, ""] = {}
+    lines = [("what", *MACHINES.values(), "goal", "log"), ("---",) * (3 + len(MACHINES))]
+    for (what, goal, log), found in measured.items():
+        lines.append((what, *(found.get(kind, "not measured") for kind in MACHINES), goal, log))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _log(name: str) -> dict[str, Any]:
-    file = RESULTS / f"{name}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+def _rows(folder: Path) -> list[Row]:
+    logs = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")}
+    makers = {
+        "mnist": _mnist, "unseen": _unseen, "training": _training, "augment": _augment, "streaming": _streaming,
+        "ops": _ops, "scratch": _scratch, "startup": _startup,
+    }  # fmt: skip
+    return [(*row, name) for name, make in makers.items() if name in logs for row in make(logs[name])]
 
 
-Row = tuple[str, str, str, str, str]
-
-
-def _mnist() -> list[Row]:
-    log = _log("mnist")
+def _mnist(log: Log) -> list[Made]:
     found = []
-    plain = log.get("plain", {})
-    slow = f"{plain['seconds_to_99']:.0f} s of the plain loop ({plain['note']})" if plain else ""
-    for name, row in log.get("rows", {}).items():
-        base = "`import torch`" if name.startswith("default") else slow
+    plain = f"{log['plain']['seconds_to_99']:.0f} s of the plain loop"
+    for name, row in log["rows"].items():
+        base = "`import torch`" if name.startswith("default") else plain
         accuracy, seconds = row["test_accuracy"], row["seconds"]
         measured = (
             f"**{row['ratio']:.2f}** x {base}: {accuracy['mean']:.2f} ± {accuracy['std']:.2f} % "
-            f"in {seconds['mean']:.1f} ± {seconds['std']:.1f} s"
+            f"in {seconds['mean']:.1f} ± {seconds['std']:.1f} s ({seconds['n']} seeds)"
         )
-        found.append((f"{name}: `{row['command']}`", measured, f"<= {row['goal']}", f"{seconds['n']} seeds", "mnist"))
+        found.append((f"{name}: `{row['command']}`", measured, f"<= {row['goal']}"))
     return found
 
 
-def _unseen() -> list[Row]:
-    log = _log("unseen")
+def _unseen(log: Log) -> list[Made]:
     return [
         (
             f"{name}, `{log['model']}`, `--recipe {log['recipe']}`",
             f"{_mean(row['accuracy']):.2f} % in {row['seconds']:.0f} s; {log['times']} x the epochs: "
             f"{_mean(row['accuracy_long']):.2f} %, **{row['gap']:+.2f}** points",
             "<= +1",
-            f"{len(log['seeds'])} seeds",
-            "unseen",
         )
         for name, row in log.get("rows", {}).items()
     ]
 
 
-def _training() -> list[Row]:
+def _training(log: Log) -> list[Made]:
     found = []
-    for name, row in _log("training").get("rows", {}).items():
+    for name, row in log["rows"].items():
         for side, words in (("plain", "the plain loop"), ("bare", "the bare loop"), ("keras", "Keras `fit`")):
             if f"ratio_to_{side}" not in row:
                 continue
             goal = f">= {row['goals'][side]}" if side in row["goals"] else ""
-            measured = f"**{row[f'ratio_to_{side}']:.2f}** x {words}: {row['ours_images_per_second']:,.0f} images/s"
-            found.append((f"training, {name}", measured, goal, f"{row['n']} rounds", "training"))
+            measured = f"**{row[f'ratio_to_{side}']:.2f}**: {row['ours_images_per_second']:,.0f} images/s"
+            found.append((f"training, {name}, x {words}", measured, goal))
         peaks = [row[f"{side}_peak_mib"] for side in ("ours", "plain")]
         if all(peaks):
-            measured = f"**{peaks[0] / peaks[1]:.2f}** x the plain loop: {peaks[0]:,.0f} MiB"
-            found.append((f"peak memory, {name}", measured, "<= 1", "1", "training"))
+            measured = f"**{peaks[0] / peaks[1]:.2f}**: {peaks[0]:,.0f} MiB"
+            found.append((f"peak memory, {name}, x the plain loop", measured, "<= 1"))
     return found
 
 
-def _augment() -> list[Row]:
-    log = _log("augment")
+def _augment(log: Log) -> list[Made]:
     found = []
     for name, row in log.get("cases", {}).items():
         if "ratio" in row:
@@ -95,40 +104,46 @@ def _augment() -> list[Row]:
             )
             goal = f">= {log['goal']['ratio']:g}; <= {log['goal']['share_of_training']:.0%}"
             goal = goal if name.startswith("CIFAR") else ""
-            found.append((f"augmentation, {name}", measured, goal, f"{row['ours']['n']} rounds", "augment"))
+            found.append((f"augmentation, {name}", measured, goal))
     return found
 
 
-def _numpy() -> list[Row]:
-    log = _log("ops")
-    found = []
-    if log:
-        each = ", ".join(f"{name} {case['ratio']:.1f}" for name, case in log["cases"].items())
-        measured = (
-            f"**{log['geometric_mean']:.2f}** x PyTorch's time (geometric mean), at most {log['worst']:.1f}: {each}"
-        )
-        goals = f"<= {log['goal']['geometric_mean']}, none above {log['goal']['worst']:g}"
-        found.append(("NumPy convolutions, forward and backward", measured, goals, "30 rounds", "ops"))
-    log = _log("scratch")
-    if log:
-        step, text, lenet = log["step"], log["training"]["text"], log["training"]["lenet5"]
-        measured = f"**{step['ratio']:.2f}** x PyTorch's time: {step['ours']['median_ms']:.1f} ms"
-        found.append(("a LeNet training step in NumPy, batch 128", measured, f"<= {step['goal']:g}", "50", "scratch"))
-        measured = f"{100 * text['test_accuracy']:.2f} % in **{text['seconds']:.1f}** s"
-        goal = f">= 90.5 %; < {text['goal_seconds']:g} s"
-        found.append(("32 kernels of 5x5 in NumPy, one epoch of MNIST", measured, goal, "1", "scratch"))
-        measured = f"**{100 * lenet['test_accuracy']:.2f}** % in {lenet['seconds']:.0f} s"
-        found.append(("LeNet-5 in NumPy, three epochs of MNIST", measured, ">= 98.5 %", "1", "scratch"))
-    return found
+def _streaming(log: Log) -> list[Made]:
+    measured = f"**{log['ratio']:.2f}**: {log['sides']['ours']['images_per_second']:,.0f} images/s"
+    return [("photographs decoded as they are needed, x `DataLoader` with its best number of workers", measured, "")]
 
 
-def _startup() -> list[Row]:
-    rows = _log("startup").get("rows", {})
+def _ops(log: Log) -> list[Made]:
+    each = ", ".join(f"{name} {case['ratio']:.1f}" for name, case in log["cases"].items())
+    measured = f"**{log['geometric_mean']:.2f}**, at most {log['worst']:.1f}: {each}"
+    goals = f"<= {log['goal']['geometric_mean']}, none above {log['goal']['worst']:g}"
+    return [("NumPy convolutions, forward and backward, x PyTorch's time (geometric mean)", measured, goals)]
+
+
+def _scratch(log: Log) -> list[Made]:
+    step, text, lenet = log["step"], log["training"]["text"], log["training"]["lenet5"]
     return [
-        (name, f"**{row['ratio']:.2f}**", "<= 1.5", f"{row['n']} rounds", "startup")
-        for name, row in rows.items()
-        if "help" in name
+        (
+            "a LeNet training step in NumPy, batch 128, x PyTorch's time",
+            f"**{step['ratio']:.2f}**: {step['ours']['median_ms']:.1f} ms",
+            f"<= {step['goal']:g}",
+        ),
+        (
+            "32 kernels of 5x5 in NumPy, one epoch of MNIST",
+            f"{100 * text['test_accuracy']:.2f} % in **{text['seconds']:.1f}** s",
+            f">= 90.5 %; < {text['goal_seconds']:g} s",
+        ),
+        (
+            "LeNet-5 in NumPy, three epochs of MNIST",
+            f"**{100 * lenet['test_accuracy']:.2f}** % in {lenet['seconds']:.0f} s",
+            ">= 98.5 %",
+        ),
     ]
+
+
+def _startup(log: Log) -> list[Made]:
+    rows = log["rows"].items()
+    return [(name, f"**{row['ratio']:.2f}**", "<= 1.5") for name, row in rows if "help" in name]
 
 
 def _mean(values: list[float]) -> float:
