@@ -1,8 +1,11 @@
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from convlens import data
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +79,30 @@ def test_data_check_of_good_data_says_so(cli, pets):
 def test_data_check_of_nothing_is_one_line(cli, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no images in it" in cli("data", "check", tmp_path / "empty").refused()
+
+
+def test_data_cache_decodes_ahead_at_the_size_of_training(cli, pets):
+    (pets / "cat" / "bad.png").write_bytes(b"x")
+    answer = cli("data", "cache", pets, "--model", "lenet5", "--json", "--quiet").json
+    assert (answer["name"], answer["size"], answer["n"]) == ("pets", [3, 28, 28], 6)
+    assert [problem["path"] for problem in answer["skipped"]] == ["cat/bad.png"]
+    assert sum(file.stat().st_size for file in Path(answer["path"]).iterdir()) == answer["bytes"] > 6 * 28 * 28 * 3
+    again = cli("data", "cache", pets, "--json", "--quiet").json
+    assert again == answer
+    source = data.find(pets)
+    source.container = None  # nothing but the cache is left to read from
+    source._key = lambda _: Path(answer["path"]).name
+    assert len(source.read(data.Preprocess((28, 28), 3))["train"]) == 6
+    shown = cli("data", "cache", pets, "--size", "16", "-q").out
+    assert "6 images of pets at 16 x 16 pixels" in shown
+    assert "cat/bad.png" in shown
+
+
+def test_data_cache_where_nothing_can_be_kept_is_one_line(cli, pets, monkeypatch, tmp_path):
+    assert "nothing to decode" in cli("data", "cache", "digits").refused()
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CONVLENS_CACHE", str(tmp_path / "file"))
+    assert "CONVLENS_CACHE" in cli("data", "cache", pets).refused()
+    monkeypatch.setattr("convlens.data.cache.LARGE", 1)
+    monkeypatch.setattr("convlens.data.cache.room", lambda: 0)
+    assert "GB free" in cli("data", "cache", pets).refused()

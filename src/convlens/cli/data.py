@@ -1,4 +1,4 @@
-"""`convlens data`: which data sets there are, download one, examine one."""
+"""`convlens data`: which data sets there are, download one, examine one, decode one ahead."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ from convlens.cli.common import Json, Quiet, console, emit
 if TYPE_CHECKING:
     from convlens.data.check import Findings
 
-app = typer.Typer(help="List, download and examine data sets.", no_args_is_help=True)
+app = typer.Typer(help="List, download, examine and decode data sets.", no_args_is_help=True)
 
 _SHOWN = 10  # problems of a kind, on the screen; --json has all
 
@@ -101,6 +101,45 @@ def check(
         emit(_as_json(findings, found.native))
     else:
         _show(findings)
+
+
+@app.command()
+def cache(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A name, folder, zip or tar.", show_default=False)],
+    model: Annotated[str | None, typer.Option(help="The network that will be trained. (default: lenet5)")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the network's input. (default: as in training)")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decode every image now, at the size that training will ask for, so that `convlens train` starts at once."""
+    from convlens import data, models
+    from convlens.base.errors import InputError
+    from convlens.base.progress import bars
+    from convlens.data.folders import FolderSource
+    from convlens.training.prepare import input_for
+    from convlens.training.request import DEFAULT_MODEL
+
+    with bars(quiet, unit="B") as progress:
+        found = data.find(source, on_download=progress)
+    if not isinstance(found, FolderSource):
+        raise InputError(f"{found.name} is no set of image files: there is nothing to decode")
+    preprocess = input_for(found, models.get(model or DEFAULT_MODEL), size)
+    with bars(quiet, unit="images") as progress:
+        place = found.decode_ahead(preprocess, lambda done, total: progress(f"decoding {found.name}", done, total))
+    height, width = preprocess.size
+    images, stored = sum(map(len, found.layout.parts.values())), sum(file.stat().st_size for file in place.iterdir())
+    if as_json:
+        emit({
+            "name": found.name, "path": str(place), "bytes": stored, "size": [preprocess.channels, height, width],
+            "n": images - len(found.skipped), "skipped": [{"path": path, "error": why} for path, why in found.skipped],
+        })  # fmt: skip
+        return
+    out = console()
+    out.print(
+        f"{images - len(found.skipped):,} images of {found.name} at {width} x {height} pixels are in {place} "
+        f"({stored / 1e6:,.1f} MB)", soft_wrap=True, markup=False,
+    )  # fmt: skip
+    _list(out, "[red]cannot be decoded and were left out[/]", [f"{path}: {why}" for path, why in found.skipped])
 
 
 def _as_json(findings: "Findings", native: tuple[int, int, int] | None) -> dict[str, Any]:

@@ -67,14 +67,24 @@ class FolderSource:
             return self._parts(found[0])
         if why := "as asked" if self.stream else self._no_room(preprocess):
             return self._parts(self._look(preprocess, on_progress, why))
-        started = time.monotonic()
-        try:
-            arrays = self._decode(preprocess, entry, on_progress)
-            if time.monotonic() - started >= CACHE_FROM_SECONDS:
-                arrays = entry.keep(arrays, self.skipped)
-        finally:
-            entry.discard()
-        return self._parts(arrays)
+        return self._parts(self._decode(preprocess, entry, on_progress, worth_keeping=CACHE_FROM_SECONDS))
+
+    def decode_ahead(self, preprocess: Preprocess, on_progress: Progress | None = None) -> Path:
+        """Decodes the set into the cache, unless it is there, however little time that saves. Returns the folder.
+
+        Raises `InputError` if the cache has no room for it or cannot be written.
+        """
+        entry = cache.Decoded(self._key(preprocess))
+        found = entry.load()
+        if found is not None:
+            self.skipped = [(path, why) for path, why in found[1]]
+            return entry.folder
+        if why := self._no_room(preprocess):
+            raise InputError(f"{self.path}: {why}; choose another disk with $CONVLENS_CACHE")
+        self._parts(self._decode(preprocess, entry, on_progress, worth_keeping=0))
+        if entry.load() is None:
+            raise InputError(f"{entry.folder}: cannot be written; choose another place with $CONVLENS_CACHE")
+        return entry.folder
 
     def _key(self, preprocess: Preprocess) -> str:
         """Names the decoded pictures: by the files and everything that decoding depends on."""
@@ -93,17 +103,21 @@ class FolderSource:
         )
 
     def _decode(
-        self, preprocess: Preprocess, entry: cache.Decoded, on_progress: Progress | None
+        self, preprocess: Preprocess, entry: cache.Decoded, on_progress: Progress | None, *, worth_keeping: float
     ) -> dict[str, np.ndarray]:
+        """worth_keeping: seconds of decoding from which the result is kept in the cache."""
         shape = (*preprocess.size, preprocess.channels)
-        arrays: dict[str, np.ndarray] = {
-            part: entry.empty(part, (len(items), *shape)) for part, items in self.layout.parts.items()
-        }
+        started = time.monotonic()
+        try:
+            arrays = {part: entry.empty(part, (len(items), *shape)) for part, items in self.layout.parts.items()}
 
-        def keep(part: str, row: int, picture: np.ndarray) -> None:
-            arrays[part][row] = picture
+            def fill(part: str, row: int, picture: np.ndarray) -> None:
+                arrays[part][row] = picture
 
-        return self._without(self._each(preprocess, keep, on_progress), arrays)
+            good = self._without(self._each(preprocess, fill, on_progress), arrays)
+            return entry.keep(good, self.skipped) if time.monotonic() - started >= worth_keeping else good
+        finally:
+            entry.discard()
 
     def _look(self, preprocess: Preprocess, on_progress: Progress | None, why: str) -> dict[str, Pixels]:
         """The pictures as files. Each is decoded once before: names the damaged ones, gives fingerprint and mean."""

@@ -128,14 +128,22 @@ def _numeric(request: Request, recipe: Recipe, stored: RunRecord | None) -> tupl
 def _preprocess(
     request: Request, source: data.Source, own: models.ModelEntry | None, stored: RunRecord | None
 ) -> data.Preprocess:
-    """Input size and channels: what was asked for, else the images' own where they are small and of one size."""
     if request.size is None and stored is not None:
         before = data.Preprocess.from_dict(stored.preprocess)
         return data.Preprocess(before.size, before.channels, interpolation=before.interpolation)
+    return input_for(source, own, request.size)
+
+
+def input_for(
+    source: data.Source, own: models.ModelEntry | None, size: int | tuple[int, int] | None = None
+) -> data.Preprocess:
+    """Input size and channels: what was asked for, else the images' own where they are small and of one size.
+
+    own: the network's entry in the zoo, if it has one.
+    """
     channels = source.native[0] if source.native else 3
-    if request.size is not None:
-        height, width = (request.size, request.size) if isinstance(request.size, int) else request.size
-        return data.Preprocess((height, width), channels)
+    if size is not None:
+        return data.Preprocess((size, size) if isinstance(size, int) else size, channels)
     _, height, width = own.input if own is not None and len(own.input) == 3 else (0, 28, 28)
     if source.native is None or min(source.native[1:]) > 64:  # photographs: at least 64 pixels a side
         return data.Preprocess((max(64, height), max(64, width)), channels)
