@@ -20,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 Result = TypeVar("Result")
 WORTH_A_PART = 2_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
 SMALL_PRODUCT = 32_000_000  # multiply-accumulates, about a millisecond of one thread
+ELEMENTS_A_PART = 150_000  # of an elementwise formula
 MOST_PARTS = 8
 KEPT = 4 << 20  # bytes of one array that a thread keeps for the next operation
 
@@ -109,6 +110,24 @@ def _shared_out(work: Callable[[slice], Result], parts: list[slice]) -> list[Res
     for helper in started:
         helper.result()  # raises what went wrong there
     return [results[number] for number in range(len(parts))]
+
+
+def in_parts(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+    """`formula(*arrays)`, elementwise and in the first array's type, for arrays of one shape.
+
+    Of large arrays a part at a time, side by side: the steps of a formula then meet a part while it is in the cache.
+    """
+    first = arrays[0]
+    parts = split(len(first), first.size, ELEMENTS_A_PART) if first.ndim else []
+    if len(parts) < 2:
+        return formula(*arrays)
+    result = np.empty(first.shape, first.dtype)
+
+    def work(part: slice, _: Workspace) -> None:
+        result[part] = formula(*(array[part] for array in arrays))
+
+    run(work, parts, first.dtype)
+    return result
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.ops._parallel import in_parts
 from convlens.ops.arrays import as_float, as_floats, check_same_shape
 from convlens.ops.erf import erf
 
@@ -30,26 +31,22 @@ def _checked(grad: ArrayLike, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 def relu(x: ArrayLike) -> np.ndarray:
     """max(x, 0). Source: Nair and Hinton, 2010."""
-    x = as_float("x", x)
-    return np.maximum(x, x.dtype.type(0))
+    return in_parts(lambda x: np.maximum(x, x.dtype.type(0)), as_float("x", x))
 
 
 def relu_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
     """Passes the gradient where x > 0; 0 at x = 0, as PyTorch and TensorFlow do."""
-    grad, x = _checked(grad, x)
-    return ActivationGradients(grad * (x > 0))
+    return ActivationGradients(in_parts(lambda grad, x: grad * (x > 0), *_checked(grad, x)))
 
 
 def leaky_relu(x: ArrayLike, *, slope: float = 0.01) -> np.ndarray:
     """x where x > 0, else slope * x. Source: Maas, Hannun and Ng, 2013."""
-    x = as_float("x", x)
-    return np.where(x > 0, x, slope * x)
+    return in_parts(lambda x: np.where(x > 0, x, slope * x), as_float("x", x))
 
 
 def leaky_relu_backward(grad: ArrayLike, x: ArrayLike, *, slope: float = 0.01) -> ActivationGradients:
     """grad where x > 0, else slope * grad (also at x = 0)."""
-    grad, x = _checked(grad, x)
-    return ActivationGradients(np.where(x > 0, grad, slope * grad))
+    return ActivationGradients(in_parts(lambda grad, x: np.where(x > 0, grad, slope * grad), *_checked(grad, x)))
 
 
 def clamp(x: ArrayLike, *, low: float | None = None, high: float | None = None) -> np.ndarray:
@@ -78,7 +75,10 @@ def clamp_backward(
 
 def sigmoid(x: ArrayLike) -> np.ndarray:
     """1 / (1 + exp(-x)), written as (1 + tanh(x / 2)) / 2, which never overflows."""
-    x = as_float("x", x)
+    return in_parts(_sigmoid, as_float("x", x))
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
     y = np.tanh(x * 0.5)
     y += 1
     y *= 0.5
@@ -94,34 +94,34 @@ def sigmoid_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = No
     """grad * y * (1 - y)."""
     grad, x = _checked(grad, x)
     y = sigmoid(x) if y is None else y
-    return ActivationGradients(grad * y * (1 - y))
+    return ActivationGradients(in_parts(lambda grad, y: grad * y * (1 - y), grad, y))
 
 
 def tanh(x: ArrayLike) -> np.ndarray:
     """(exp(x) - exp(-x)) / (exp(x) + exp(-x))."""
-    return np.tanh(as_float("x", x))
+    return in_parts(np.tanh, as_float("x", x))
 
 
 def tanh_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None) -> ActivationGradients:
     """grad * (1 - y^2)."""
     grad, x = _checked(grad, x)
     y = tanh(x) if y is None else y
-    gx = 1 - y * y
-    gx *= grad
-    return ActivationGradients(gx)
+    return ActivationGradients(in_parts(lambda grad, y: grad * (1 - y * y), grad, y))
 
 
 def silu(x: ArrayLike) -> np.ndarray:
     """x * sigmoid(x), also called swish. Source: Elfwing, Uchibe and Doya, 2018."""
-    x = as_float("x", x)
-    return x * sigmoid(x)
+    return in_parts(lambda x: x * _sigmoid(x), as_float("x", x))
 
 
 def silu_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
     """grad * s * (1 + x * (1 - s)) with s = sigmoid(x)."""
-    grad, x = _checked(grad, x)
-    s = sigmoid(x)
-    return ActivationGradients(grad * s * (1 + x * (1 - s)))
+
+    def formula(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
+        s = _sigmoid(x)
+        return grad * s * (1 + x * (1 - s))
+
+    return ActivationGradients(in_parts(formula, *_checked(grad, x)))
 
 
 _TANH_SCALE, _TANH_CUBIC = sqrt(2 / pi), 0.044715
@@ -134,19 +134,23 @@ def gelu(x: ArrayLike, *, approximate: str = "none") -> np.ndarray:
     """
     x = as_float("x", x)
     if _is_tanh(approximate):
-        return 0.5 * x * (1 + np.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x**3)))
-    return 0.5 * x * (1 + erf(x * sqrt(0.5)))
+        return in_parts(lambda x: 0.5 * x * (1 + np.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x**3))), x)
+    return in_parts(lambda x: 0.5 * x * (1 + erf(x * sqrt(0.5))), x)
 
 
 def gelu_backward(grad: ArrayLike, x: ArrayLike, *, approximate: str = "none") -> ActivationGradients:
     """grad * (Phi(x) + x * phi(x)) with the normal density phi, or the derivative of the approximation."""
-    grad, x = _checked(grad, x)
-    if _is_tanh(approximate):
+
+    def exactly(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
+        phi = np.exp(-0.5 * x * x) * (1 / sqrt(2 * pi))
+        return grad * (0.5 * (1 + erf(x * sqrt(0.5))) + x * phi)
+
+    def by_tanh(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
         t = np.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x**3))
         slope = (1 - t * t) * _TANH_SCALE * (1 + 3 * _TANH_CUBIC * x * x)
-        return ActivationGradients(grad * (0.5 * (1 + t) + 0.5 * x * slope))
-    phi = np.exp(-0.5 * x * x) * (1 / sqrt(2 * pi))
-    return ActivationGradients(grad * (0.5 * (1 + erf(x * sqrt(0.5))) + x * phi))
+        return grad * (0.5 * (1 + t) + 0.5 * x * slope)
+
+    return ActivationGradients(in_parts(by_tanh if _is_tanh(approximate) else exactly, *_checked(grad, x)))
 
 
 def _is_tanh(approximate: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.base.seeds import derive
+from convlens.ops._parallel import in_parts
 from convlens.ops.arrays import as_float, as_floats
 
 ArrayLike = Any
@@ -83,9 +84,8 @@ def _check(rate: float) -> None:
 
 
 def _masked(x: np.ndarray, mask: np.ndarray, rate: float) -> np.ndarray:
-    y = x * x.dtype.type(1 / (1 - rate) if rate < 1 else 0)
-    y *= mask
-    return y
+    scale = x.dtype.type(1 / (1 - rate) if rate < 1 else 0)
+    return in_parts(lambda x, mask: x * scale * mask, x, np.broadcast_to(mask, x.shape))
 
 
 def _mask(shape: tuple[int, ...], rate: float, mask: Any, seed: int | None, address: tuple[Any, ...]) -> np.ndarray:
