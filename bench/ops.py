@@ -8,8 +8,7 @@ and kernels are each library's own choice, and the C library keeps freed memory 
 PyTorch's threads keep their cores busy for some milliseconds, waiting for more; so each timed run comes after a pause,
 in which they fall asleep, and untimed runs of the same side: as in training, where one step follows the other. (After
 a pause Linux may run two threads on one core for some 20 ms before it moves one away.) Peak memory is what the
-resident set grew by at most during one forward + backward (Linux only). Writes the log
-`ops`.
+resident set grew by at most during one forward + backward (Linux only). Writes the log `ops`.
 
 A machine busy with other work slows PyTorch's threads, which wait for each other at every step, more than ours. There,
 `--one-thread` compares processor time instead: one thread on each side, waiting not counted; written to the

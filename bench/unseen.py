@@ -4,8 +4,7 @@
 
 Sets: digits at their own 8x8 pixels; 5,000 images of MNIST; photographs at 64x64; a split of our own of the CIFAR-10
 JPEGs (a fifth of its training images, another fifth to test). Looked for in $CONVLENS_DATA. Each run uses a validation
-split and keeps its best epoch; the test accuracy is what counts. Writes the log
-`unseen`.
+split and keeps its best epoch; the test accuracy is what counts. Writes the log `unseen`.
 """
 
 import argparse

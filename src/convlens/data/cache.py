@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from convlens.base import files
+from convlens.base.arrays import pack, unpack
 from convlens.base.errors import InputError
 
 LIMIT = 8 << 30
@@ -55,34 +54,20 @@ def save_json(kind: str, key: str, value: Any) -> None:
         files.write_text(folder / f"{key}.json", json.dumps(value))
 
 
-def load_arrays(kind: str, key: str) -> tuple[dict[str, np.ndarray], Any] | None:
+def load_arrays(kind: str, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """What `save_arrays` kept, or None."""
-    path = cache_folder() / kind / f"{key}.safetensors"
     try:
-        with safe_open(path, "numpy") as file:
-            value = json.loads(file.metadata()["value"])
-            return {name: file.get_tensor(name) for name in file.keys()}, value  # noqa: SIM118 - no mapping
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return unpack(cache_folder() / kind / f"{key}.safetensors")
+    except InputError:
         return None
 
 
-def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray], value: Any) -> None:
-    """Keeps arrays and a JSON value. Failing to is no error."""
+def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    """Keeps arrays and JSON values. Failing to is no error."""
     with contextlib.suppress(OSError, InputError):
         folder = cache_folder() / kind
         files.make_folder(folder)
-        files.write_bytes(folder / f"{key}.safetensors", save(arrays, {"value": json.dumps(value)}))
-
-
-def room() -> int:
-    """Free bytes on the cache's disk."""
-    folder = cache_folder().absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return 0
+        files.write_bytes(folder / f"{key}.safetensors", pack(arrays, meta))
 
 
 class Decoded:

@@ -13,6 +13,7 @@ import numpy as np
 import PIL
 
 from convlens.base.errors import InputError
+from convlens.base.hardware import disk_free
 from convlens.data import cache
 from convlens.data.containers import Blob, Container, MemberError, open_container
 from convlens.data.decode import open_image, orientation
@@ -61,10 +62,9 @@ class FolderSource:
         Raises `InputError` if a class is left without images, or a tar would have to be decoded on the way.
         """
         entry = cache.Decoded(self._key(preprocess))
-        found = None if self.stream else entry.load()
-        if found is not None:
-            self.skipped = [(path, why) for path, why in found[1]]
-            return self._parts(found[0])
+        kept = None if self.stream else self._load(entry)
+        if kept is not None:
+            return self._parts(kept)
         if why := "as asked" if self.stream else self._no_room(preprocess):
             return self._parts(self._look(preprocess, on_progress, why))
         return self._parts(self._decode(preprocess, entry, on_progress, worth_keeping=CACHE_FROM_SECONDS))
@@ -75,9 +75,7 @@ class FolderSource:
         Raises `InputError` if the cache has no room for it or cannot be written.
         """
         entry = cache.Decoded(self._key(preprocess))
-        found = entry.load()
-        if found is not None:
-            self.skipped = [(path, why) for path, why in found[1]]
+        if self._load(entry) is not None:
             return entry.folder
         if why := self._no_room(preprocess):
             raise InputError(f"{self.path}: {why}; choose another disk with $CONVLENS_CACHE")
@@ -85,6 +83,13 @@ class FolderSource:
         if entry.load() is None:
             raise InputError(f"{entry.folder}: cannot be written; choose another place with $CONVLENS_CACHE")
         return entry.folder
+
+    def _load(self, entry: cache.Decoded) -> dict[str, np.ndarray] | None:
+        found = entry.load()
+        if found is None:
+            return None
+        self.skipped = [(path, why) for path, why in found[1]]
+        return found[0]
 
     def _key(self, preprocess: Preprocess) -> str:
         """Names the decoded pictures: by the files and everything that decoding depends on."""
@@ -95,7 +100,7 @@ class FolderSource:
         """Why the decoded pictures do not fit on the disk, if they do not."""
         picture = preprocess.size[0] * preprocess.size[1] * preprocess.channels
         sizes = (picture * len(items) for items in self.layout.parts.values())
-        needed, free = sum(size for size in sizes if size >= cache.LARGE), cache.room()
+        needed, free = sum(size for size in sizes if size >= cache.LARGE), disk_free(cache.cache_folder()) or 0
         if needed == 0 or needed + cache.RESERVE <= free:
             return None
         return (
@@ -130,12 +135,12 @@ class FolderSource:
         kept = cache.load_arrays("examined", key)
         if kept is not None:
             seen = {part: Examined(kept[0][f"{part}.digests"], kept[0][f"{part}.sums"]) for part in parts}
-            self.skipped = [(path, why) for path, why in kept[1]]
+            self.skipped = [(path, why) for path, why in kept[1]["skipped"]]
         else:
             seen = {part: Examined.empty(len(items), preprocess.channels) for part, items in parts.items()}
             self._name_skipped(self._each(preprocess, lambda part, *what: seen[part].fill(*what), on_progress))
             arrays = {f"{part}.{field}": array for part in seen for field, array in seen[part]._asdict().items()}
-            cache.save_arrays("examined", key, arrays, self.skipped)
+            cache.save_arrays("examined", key, arrays, {"skipped": self.skipped})
         gone = {path for path, _ in self.skipped}
         rows: dict[str, Pixels] = {}
         for part, items in parts.items():

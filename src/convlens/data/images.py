@@ -115,8 +115,7 @@ class Images:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.pixels.shape, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
-        of_each = self.pixels.digests() if isinstance(self.pixels, Rows) else digests(self.pixels)
-        digest.update(b"".join(of_each))
+        digest.update(b"".join(digests(self.pixels)))
         return digest.hexdigest()
 
 

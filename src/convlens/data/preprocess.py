@@ -14,7 +14,7 @@ from convlens.base.errors import InputError, nearest
 from convlens.data.decode import ImageLike, open_image, upright
 from convlens.data.images import as_uint8
 from convlens.data.naming import printable
-from convlens.data.rows import Pixels, Rows, moments
+from convlens.data.rows import Pixels, moments
 
 INTERPOLATIONS = {
     "box": Image.Resampling.BOX,
@@ -142,7 +142,7 @@ class Preprocess:
         channels = pixels.shape[3]
         if channels != self.channels or len(pixels) == 0:
             raise InputError(f"preprocess: cannot fit {self.channels} channels to pixels {list(pixels.shape)}")
-        n, totals, squares = pixels.moments() if isinstance(pixels, Rows) else moments(pixels)
+        n, totals, squares = moments(pixels)
         mean, std = [], []
         for total, square in zip(totals, squares, strict=True):
             variance = (n * square - total * total) / (n * n)  # of exact integers: no cancellation

@@ -29,14 +29,15 @@ class Rows(ABC):
         return self.shape[0]
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[row] for row in range(len(self)))
+        for chunk in _chunks(self):  # not one by one: files of a chunk are decoded side by side
+            yield from chunk
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         rows, *inside = key if isinstance(key, tuple) else (key,)
-        chosen = np.arange(len(self))[rows]
+        chosen = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.arange(len(self))[rows]
         out = np.empty((chosen.size, *self.shape[1:]), self.dtype)
         self.read(chosen.reshape(-1), out)
         return out.reshape(*chosen.shape, *self.shape[1:])[(slice(None), *inside) if chosen.ndim else (*inside,)]
@@ -49,13 +50,13 @@ class Rows(ABC):
     def select(self, indices: Any) -> "Rows":
         """The rows at `indices` (integers, a mask or a slice), in that order; nothing is read."""
 
-    def digests(self) -> Iterator[bytes]:
-        """Of each row, see `digest`."""
-        return digests(self)
+    def digests(self) -> Iterator[bytes] | None:
+        """What the function `digests` gives, where it is known without reading."""
+        return None
 
-    def moments(self) -> tuple[int, list[int], list[int]]:
-        """See the function `moments`."""
-        return moments(self)
+    def moments(self) -> tuple[int, list[int], list[int]] | None:
+        """What the function `moments` gives, where it is known without reading."""
+        return None
 
 
 class MappedRows(Rows):
@@ -68,10 +69,6 @@ class MappedRows(Rows):
     def __init__(self, stored: np.ndarray, rows: np.ndarray):
         self.stored, self.rows = stored, rows
         self.shape = (len(rows), *stored.shape[1:])
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        rows, *inside = key if isinstance(key, tuple) else (key,)
-        return self.stored[(self.rows[rows], *inside)]
 
     def read(self, indices: np.ndarray, out: np.ndarray) -> None:
         """See `Rows.read`."""
@@ -86,14 +83,14 @@ class MappedRows(Rows):
 Pixels = np.ndarray | Rows
 
 
-def is_mapped(pixels: Pixels) -> bool:
-    """Whether the values lie in a file rather than in memory."""
+def is_mapped(pixels: np.ndarray) -> bool:
+    """Whether the values of an array lie in a file rather than in memory."""
     base: object = pixels
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):
             return True
         base = base.base
-    return isinstance(base, Rows)
+    return False
 
 
 def digest(picture: np.ndarray) -> bytes:
@@ -103,6 +100,11 @@ def digest(picture: np.ndarray) -> bytes:
 
 def digests(pixels: Pixels) -> Iterator[bytes]:
     """`digest` of each of uint8 [N, H, W, C]."""
+    known = pixels.digests() if isinstance(pixels, Rows) else None
+    return _digests(pixels) if known is None else known
+
+
+def _digests(pixels: Pixels) -> Iterator[bytes]:
     size = math.prod(pixels.shape[1:])
     for chunk in _chunks(pixels):
         values = np.ascontiguousarray(chunk).reshape(-1).data
@@ -111,6 +113,9 @@ def digests(pixels: Pixels) -> Iterator[bytes]:
 
 def moments(pixels: Pixels) -> tuple[int, list[int], list[int]]:
     """Per channel of uint8 [N, H, W, C]: how many values there are, their sum, the sum of their squares. Exact."""
+    known = pixels.moments() if isinstance(pixels, Rows) else None
+    if known is not None:
+        return known
     channels = pixels.shape[3]
     counts = np.zeros((channels, 256), np.int64)
     for chunk in _chunks(pixels):

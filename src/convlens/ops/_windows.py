@@ -259,33 +259,25 @@ class Planes:
         return as_strided(start, shape, strides if self.images > 1 else (*strides[:3], self.memory.itemsize))
 
     def patch_room(self, rows: slice, workspace: Workspace) -> Array:
-        """Memory for P of a tile, (C, taps, *tile_shape)."""
-        shape = self.tile_shape(rows)
+        """Memory for P of a tile, (C, K_h, K_w, *tile_shape)."""
+        kernel, shape = (self.windows.rows.kernel, self.windows.columns.kernel), self.tile_shape(rows)
         matrix = workspace.matrices("patches", (self.channels, self.windows.kernel_cells, prod(shape)))
-        return matrix.reshape(*matrix.shape[:2], *shape)
+        return matrix.reshape(self.channels, *kernel, *shape)
 
     def patches(self, rows: slice, workspace: Workspace) -> Array:
-        """P of a tile, (C, taps, *tile_shape)."""
+        """P of a tile, (C, K_h, K_w, *tile_shape)."""
         patches = self.patch_room(rows, workspace)
         if self.windows.unit_stride:
-            seen = self.all_seen(rows)
-            patches.reshape(seen.shape)[...] = seen
+            patches[...] = self.all_seen(rows)
             return patches
-        cells = self._by_cell(patches)
         for (i, j), seen in self.seen(rows):
-            cells[:, i, j] = seen
+            patches[:, i, j] = seen
         return patches
-
-    def _by_cell(self, patches: Array) -> Array:
-        """(C, taps, *tile_shape) as (C, K_h, K_w, *tile_shape), a view."""
-        kernel = self.windows.rows.kernel, self.windows.columns.kernel
-        return patches.reshape(len(patches), *kernel, *patches.shape[2:])
 
     def add_patches(self, patches: Array, rows: slice) -> None:
         """The adjoint of `patches` ("col2im"): what each kernel cell saw is added where it saw it."""
-        cells = self._by_cell(patches)
         for (i, j), seen in self.seen(rows):
-            seen += cells[:, i, j]
+            seen += patches[:, i, j]
 
     def outputs(self, y: Array, rows: slice) -> Array:
         """View (images, C_out, rows, columns) of a matrix (C_out, columns of P), junk left out."""

@@ -1,6 +1,6 @@
 """The run folder: what a run leaves on disk, and how it is read back. Imports no PyTorch."""
 
-from convlens.runs.checkpoint import pack, unpack
+from convlens.base.arrays import pack, unpack
 from convlens.runs.folder import RunFolder
 from convlens.runs.record import DataRecord, ModelRecord, RunRecord
 

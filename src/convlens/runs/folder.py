@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from convlens.base import files
+from convlens.base.arrays import pack, unpack
 from convlens.base.errors import InputError
-from convlens.runs.checkpoint import pack, unpack
 from convlens.runs.record import RunRecord
 
 

@@ -1,4 +1,4 @@
-"""One checkpoint, one file: named arrays and a JSON value in the safetensors format, equal bytes for equal content."""
+"""Named arrays and a JSON value in one file, in the safetensors format: equal bytes for equal content."""
 
 import json
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ _KEY = "convlens"  # one metadata entry only: the format does not keep the order
 
 
 def pack(arrays: Mapping[str, np.ndarray], meta: dict[str, Any]) -> bytes:
-    """The bytes of a checkpoint file."""
+    """The bytes of such a file."""
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return save(contiguous, {_KEY: json.dumps(meta, sort_keys=True, allow_nan=False)})
 
 
 def unpack(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the JSON value of a checkpoint file. Runs no code, whatever the file holds.
+    """The arrays and the JSON value of such a file. Runs no code, whatever the file holds.
 
     Raises:
         InputError: no such file, not a safetensors file, or cut short.
