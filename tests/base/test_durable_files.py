@@ -11,7 +11,7 @@ import textwrap
 import pytest
 
 from convlens.base import files
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, InUseError
 
 
 def test_a_write_replaces_the_file_and_leaves_nothing_else(tmp_path):
@@ -124,7 +124,7 @@ def test_a_lock_is_for_one_process_and_ends_with_it_however_it_ends(tmp_path):
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="is in use"), files.FolderLock(tmp_path):
+        with pytest.raises(InUseError, match="is in use"), files.FolderLock(tmp_path):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
@@ -132,3 +132,98 @@ def test_a_lock_is_for_one_process_and_ends_with_it_however_it_ends(tmp_path):
         pass
     with files.FolderLock(tmp_path):  # the file of an earlier lock is no lock
         pass
+
+
+# ---- folders and files of strangers
+
+
+def other_kind(path, kind: str) -> None:
+    """Puts something at `path` that is no plain file."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "circle":
+        path.symlink_to(path)
+    elif kind == "dead link":
+        path.symlink_to(path.with_name("nothing"))
+
+
+@pytest.mark.parametrize("kind", ["absent", "folder", "pipe", "device", "circle", "dead link"])
+def test_only_plain_files_are_read_and_nothing_is_waited_for(tmp_path, kind):
+    path = tmp_path / "a"
+    other_kind(path, kind)
+    for read in (files.sha256, lambda p: files.read_bytes(p, 10), lambda p: files.read_text(p, 10)):
+        with pytest.raises(InputError) as refused:
+            read(path)
+        assert str(path) in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+def test_a_file_above_its_limit_or_not_utf8_is_refused(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    assert files.read_bytes(path, 5) == b"12345"
+    with pytest.raises(InputError, match="larger than 4 bytes"):
+        files.read_bytes(path, 4)
+    path.write_bytes("ä".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        files.read_text(path, 5)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 5000])
+def test_a_name_that_no_file_can_have_is_refused(name):
+    with pytest.raises(InputError):
+        files.read_bytes(name, 5)
+
+
+def test_a_write_goes_through_no_link(tmp_path, monkeypatch):
+    treasure = tmp_path / "treasure"
+    treasure.write_text("mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "a.bin").symlink_to(treasure)  # the file itself: replaced
+    files.write_bytes(folder / "a.bin", b"new")
+    assert not (folder / "a.bin").is_symlink()
+    monkeypatch.setattr(files.secrets, "token_hex", lambda _: "0")  # even if the random name were known
+    (folder / ".b.bin.0.tmp").symlink_to(treasure)
+    with pytest.raises(FileExistsError):
+        files.write_bytes(folder / "b.bin", b"new")
+    assert treasure.read_text() == "mine"
+
+
+def test_temporary_names_are_random_and_their_debris_is_known(tmp_path, monkeypatch):
+    names = set()
+
+    def fail(source, _):
+        names.add(source.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr(type(tmp_path), "unlink", lambda *_, **__: None)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            files.write_bytes(tmp_path / "last.safetensors", b"")
+    monkeypatch.undo()
+    assert len(names) == 3
+    files.remove_debris(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "circle", "dead link"])
+def test_a_lock_that_is_no_plain_file_is_refused_and_no_link_is_followed(tmp_path, kind):
+    other_kind(tmp_path / ".lock", kind)
+    with pytest.raises(InputError) as refused, files.FolderLock(tmp_path):
+        pass
+    assert not isinstance(refused.value, InUseError)
+    assert os.listdir(tmp_path) == [".lock"]
+
+
+def test_a_folder_inside_a_run_may_not_be_a_link(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "events").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match="is a link"):
+        files.make_inner_folder(tmp_path / "events")
+    assert files.make_inner_folder(tmp_path / "others").is_dir()

@@ -16,6 +16,10 @@ class InputError(ConvlensError, ValueError):
     exit_code = 2
 
 
+class InUseError(InputError):
+    """Another process works in the folder: waiting may help, unlike with any other `InputError`."""
+
+
 class DivergedError(ConvlensError):
     """Training produced a loss or a weight that is not finite. Exit code 3."""
 

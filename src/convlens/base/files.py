@@ -1,24 +1,30 @@
-"""Durable, atomic writes and a folder lock.
+"""Durable, atomic writes, reads that cannot hang, and a folder lock.
 
 A file is either the old one or the new one, never half of it: the bytes go to a temporary file in the same
 folder, which is synced, renamed over the target, and the folder is synced. Failures that a user can mend
 (no space, no permission) become an `InputError` that names the file and says what to do.
+
+A folder may come from a stranger: temporary files get names that nobody can foresee and never exist before, a link
+is replaced by the file and not followed when something is written, and only plain files are read, up to a limit.
 """
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, InUseError
 
 _CHUNK = 1 << 24
 
 _MENDABLE = {
-    errno.ENOSPC: "the disk is full; free some space and try again",
+    errno.ENOSPC: "the disk is full (of bytes or of files); free some space and try again",
     errno.EDQUOT: "the disk quota is used up; free some space and try again",
     errno.EFBIG: "the file would be larger than the limit of this process or file system (ulimit -f)",
     errno.EACCES: "permission denied; choose a folder that you may write to",
@@ -26,7 +32,18 @@ _MENDABLE = {
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EISDIR: "it is a folder; choose another path",
+    errno.ENOENT: "there is no such file or folder",
+    errno.ELOOP: "it is a link, or links lead in a circle; remove it",
+    errno.ENXIO: "it is no plain file",
+    errno.EMFILE: "too many files are open in this process (ulimit -n)",
+    errno.ENOLCK: "the file system has no locks; choose another folder",
+    errno.EOPNOTSUPP: "the file system cannot do this; choose another folder",
 }
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # a pipe without a writer would be waited for
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 @contextlib.contextmanager
@@ -40,6 +57,63 @@ def explained(action: str, path: Path | str) -> Iterator[None]:
         raise InputError(f"cannot {action} {path}: {_MENDABLE[error.errno]}") from error
 
 
+# ---- reading
+
+
+def open_plain(path: Path | str) -> BinaryIO:
+    """A plain file, opened for reading. Never waits: pipes, devices and folders are refused.
+
+    Raises:
+        InputError: no such file, no permission, or not a plain file.
+    """
+    try:
+        with explained("read", path):
+            if not stat.S_ISREG(os.stat(path).st_mode):  # looked at first: opening a device may already do something
+                raise InputError(f"cannot read {path}: it is {_kind(os.stat(path).st_mode)}, not a plain file")
+            handle = os.open(path, os.O_RDONLY | _AT_ONCE | _BINARY)
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                os.close(handle)
+                raise InputError(f"cannot read {path}: it is not a plain file")
+            return os.fdopen(handle, "rb")
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InputError(f"there is no file {path}") from None
+        raise
+    except (ValueError, OSError) as error:  # ValueError: a name that no file can have, such as one with a NUL
+        raise InputError(f"cannot read {path!r}: {error}") from None
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in kinds if test(mode)), "a device")
+
+
+def read_bytes(path: Path | str, limit: int) -> bytes:
+    """The content of a plain file of at most `limit` bytes. Raises `InputError` for any other, see `open_plain`."""
+    with open_plain(path) as file, explained("read", path):
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise InputError(f"cannot read {path}: it is larger than {limit:,} bytes, more than such a file has")
+    return content
+
+
+def read_text(path: Path | str, limit: int) -> str:
+    """`read_bytes` of UTF-8 text, with or without a byte order mark."""
+    try:
+        return read_bytes(path, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start:,}); save it as UTF-8") from None
+
+
+def sha256(path: Path | str) -> str:
+    """The SHA-256 of a plain file, in hexadecimal digits."""
+    with open_plain(path) as file, explained("read", path):
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---- writing
+
+
 def make_folder(path: Path) -> Path:
     """Makes a folder and its parents. Raises `InputError` where that is not allowed."""
     with explained("create the folder", path):
@@ -48,6 +122,13 @@ def make_folder(path: Path) -> Path:
         except FileExistsError:
             raise InputError(f"cannot create the folder {path}: a file of that name exists") from None
     return path
+
+
+def make_inner_folder(path: Path) -> Path:
+    """`make_folder` for a folder inside a run folder. A link there, which could lead anywhere, is an `InputError`."""
+    if path.is_symlink():
+        raise InputError(f"{path} is a link, and what is written there would land elsewhere: remove it")
+    return make_folder(path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -69,10 +150,10 @@ def _write_all(handle: int, data: bytes | memoryview) -> None:
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Replaces `path` by `data`, atomically and durably. On failure the old file stays and no debris is left."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
     with explained("write", path):
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY, 0o666)
         try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
             try:
                 _write_all(handle, data)
                 os.fsync(handle)
@@ -115,17 +196,21 @@ class FolderLock:
         self._handle: int | None = None
 
     def __enter__(self) -> "FolderLock":
-        with explained("lock", self.path.parent):
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            _lock(handle)
-        except OSError as error:
-            os.close(handle)
-            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+        """Raises `InUseError` where another process holds the lock, any other `InputError` where there can be none."""
+        with explained("lock", self.path):
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | _NO_LINK | _AT_ONCE, 0o666)
+            try:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise InputError(f"{self.path} is not a plain file: remove it")
+                _lock(handle)
+            except BaseException as error:
+                os.close(handle)
+                if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                    raise InUseError(
+                        f"the run folder {self.path.parent} is in use: {self.purpose}; "
+                        "wait for it or choose another --out"
+                    ) from None
                 raise
-            raise InputError(
-                f"the run folder {self.path.parent} is in use: {self.purpose}; wait for it or choose another --out"
-            ) from None
         self._handle = handle
         return self
 

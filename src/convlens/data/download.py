@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from convlens.base import files
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, InUseError
 
 Progress = Callable[[str, int, int], None]
 """Called now and then with (file name, bytes so far, bytes in all or 0 if not known)."""
@@ -189,9 +189,7 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             lock.__enter__()
             break
-        except InputError:
-            if not os.access(folder, os.W_OK):
-                raise
+        except InUseError:
             time.sleep(0.2)
     try:
         yield

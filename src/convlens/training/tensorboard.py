@@ -52,6 +52,7 @@ class TensorBoard:
     def __init__(
         self, folder: Path, *, first_epoch: int = 0, recipe: str | None = None, images: np.ndarray | None = None
     ):
+        files.make_inner_folder(folder)
         if first_epoch == 0:
             for void in folder.glob("events.out.tfevents.*"):
                 void.unlink()
@@ -95,7 +96,7 @@ class EventWriter:
         self._event: Any = event_pb2
         self._summary: Any = summary_pb2
         self._tensor: Any = tensor_pb2
-        files.make_folder(folder)
+        files.make_inner_folder(folder)
         # TensorBoard reads the files of a folder in the order of their names: a time in ns sorts resumed runs
         self.path = folder / f"events.out.tfevents.{time.time_ns():020d}.{os.getpid()}"
         with files.explained("write", self.path):
