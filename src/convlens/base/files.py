@@ -11,13 +11,14 @@ is replaced by the file and not followed when something is written, and only pla
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from convlens.base.errors import InputError, InUseError
 
@@ -60,7 +61,7 @@ def explained(action: str, path: Path | str) -> Iterator[None]:
 # ---- reading
 
 
-def open_plain(path: Path | str) -> BinaryIO:
+def open_plain(path: Path | str) -> io.BufferedReader:
     """A plain file, opened for reading. Never waits: pipes, devices and folders are refused.
 
     Raises:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
+from convlens.base.screen import Forgiving, console, printable
+
 _REDRAW = 0.1  # seconds between two drawings of the live display
 _REPORT = 60.0  # seconds between two lines of a long epoch where there is no terminal
 
@@ -65,8 +67,8 @@ class Progress:
     def __init__(
         self, title: str, *, epochs: int, steps_per_epoch: int, quiet: bool = False, stream: TextIO | None = None
     ):
-        self.title, self.epochs, self.steps_per_epoch = title, epochs, steps_per_epoch
-        self._stream = stream or sys.stderr
+        self.title, self.epochs, self.steps_per_epoch = printable(title), epochs, steps_per_epoch
+        self._stream: Any = Forgiving(stream or sys.stderr)  # a screen that fails must not end a training
         self._quiet = quiet
         self._live = not quiet and is_terminal(self._stream)
         self._display: Any = None
@@ -117,6 +119,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Prints a line above the bar."""
+        text = printable(text)
         if self._display is not None:
             self._draw()  # first, as printing also draws the bar
             self._display.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -151,7 +154,8 @@ def bar(
 
     `unit="B"` shows sizes in bytes. Without a terminal: one line at the start, one every ten seconds, one at the end.
     """
-    out = stream or sys.stderr
+    out: Any = Forgiving(stream or sys.stderr)
+    title = printable(title)
     if quiet:
         yield lambda n=1: None
     else:
@@ -239,7 +243,6 @@ def _live_bar(title: str, total: int | None, unit: str, stream: TextIO) -> Itera
 
 def _display(stream: TextIO) -> Any:
     """A live display of one bar that vanishes at its end."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
 
@@ -247,7 +250,7 @@ def _display(stream: TextIO) -> Any:
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=20),
         TextColumn("{task.fields[status]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
-        console=Console(file=stream, highlight=False),
+        console=console(file=stream),
         auto_refresh=False,  # no thread of its own: we draw
         transient=True,
         redirect_stdout=sys.stdout.isatty(),  # a stdout that a script reads stays untouched

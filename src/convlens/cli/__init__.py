@@ -3,12 +3,14 @@
 import contextlib
 import os
 import sys
-from typing import Annotated, NoReturn
+import traceback
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from convlens import __version__
 from convlens.base.errors import ConvlensError
+from convlens.base.screen import forgiving_streams, printable
 from convlens.base.threads import wait_calmly
 from convlens.cli import data, doctor, evaluate, export, models, predict, report, summary, train, verify
 
@@ -34,7 +36,7 @@ app.add_typer(data.app, name="data")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"convlens {__version__}")
+        print(f"convlens {__version__}")
         raise typer.Exit
 
 
@@ -47,20 +49,38 @@ def _options(
     pass
 
 
+# Typer exports the leaves of Click's exceptions, not their root, and newer ones bring a Click of their own
+_WrongUse: Any = typer.BadParameter.__mro__[2]
+
+
 def main() -> None:
-    """Runs the command line. Exit codes: 0 done, 1 our fault, 2 bad input or environment, 3 diverged, 128 + signal."""
+    """Runs the command line. Exit codes: 0 done, 1 our fault, 2 bad input or environment, 3 diverged, 128 + signal.
+
+    A stdout or stderr that is closed, full or not listened to changes none of them, but that `--json` without a
+    stdout is 2.
+    """
     wait_calmly()
-    try:
-        app()
-    except ConvlensError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
-        sys.stderr.close()
-        sys.exit(0)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    with forgiving_streams():
+        try:
+            code = app(standalone_mode=False)
+        except ConvlensError as error:
+            _leave(str(error), error.exit_code)
+        except _WrongUse as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # the help has been shown
+                sys.exit(2)
+            _leave(error.format_message(), 2)
+        except OSError as error:  # of the system, and nothing of ours knew more about it
+            _leave(str(error), 2)
+        except (KeyboardInterrupt, typer.Abort):
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
+        if code:
+            sys.exit(code)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
+    sys.exit(code)
 
 
 def run() -> NoReturn:
@@ -72,7 +92,10 @@ def run() -> NoReturn:
         if left.code is not None and not isinstance(left.code, int):
             raise
         code = left.code or 0
-    with contextlib.suppress(OSError, ValueError):  # a reader that has gone, a stream that is closed
-        sys.stdout.flush()
-        sys.stderr.flush()
+    except Exception:  # a fault of ours: its traceback, as far as there is somewhere to write it
+        traceback.print_exc()
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, full, or None
+            stream.flush()
     os._exit(code)

@@ -1,6 +1,7 @@
 """What the commands share: options, output, and the one JSON object on the last line of stdout."""
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,8 +21,22 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")
 
 
 def emit(result: dict[str, Any]) -> None:
-    """Prints the JSON object that scripts read. Call once, at the end. NaN becomes null, as JSON has none."""
-    typer.echo(json.dumps(_finite(result), ensure_ascii=False, allow_nan=False))
+    """Prints the JSON object that scripts read. Call once, at the end. NaN becomes null, as JSON has none.
+
+    Raises:
+        InputError: stdout is closed or full, or its reader has gone: whoever asked for the object will not get it.
+    """
+    from convlens.base.errors import InputError
+
+    text = json.dumps(_finite(result), ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(_finite(result), allow_nan=False)
+    print(text, flush=True)
+    lost = getattr(sys.stdout, "lost", None)
+    if lost is not None:
+        raise InputError(f"the JSON object could not be written to stdout: {lost}")
 
 
 def _finite(value: Any) -> Any:
@@ -36,9 +51,9 @@ def _finite(value: Any) -> Any:
 
 def console(as_json: bool = False) -> "Console":
     """Where a command writes for people: stdout, or stderr when stdout belongs to the JSON object."""
-    from rich.console import Console
+    from convlens.base import screen
 
-    return Console(stderr=as_json, highlight=False)
+    return screen.console(stderr=as_json)
 
 
 UserInput = Annotated[

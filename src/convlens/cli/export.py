@@ -29,4 +29,5 @@ def export(
     if as_json:
         emit({"path": str(path), "max_error": worst, "bytes": path.stat().st_size})
     else:
-        console().print(f"wrote {path} ({path.stat().st_size:,} bytes, read back with difference {worst:g})")
+        text = f"wrote {path} ({path.stat().st_size:,} bytes, read back with difference {worst:g})"
+        console().print(text, markup=False, soft_wrap=True)

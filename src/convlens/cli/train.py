@@ -101,11 +101,11 @@ def _show(result: dict[str, Any]) -> None:
             f"[bold green]test accuracy {100 * test['mean']:.2f} % ± {100 * test['std']:.2f}[/] "
             f"over {len(result['runs'])} seeds (lowest {100 * test['min']:.2f} %)"
         )
-        out.print(f"runs    {result['run']}")
+        out.print(f"runs    {result['run']}", markup=False, soft_wrap=True)
         return
     out.print(
         f"[bold green]test accuracy {100 * test['accuracy']:.2f} %[/] on {test['n']:,} images, "
         f"in {result['seconds']['total']:.1f} s"
     )
-    out.print(f"report  {result['report']}", soft_wrap=True)
-    out.print(f"next    convlens predict {result['run']} IMAGE...", soft_wrap=True)
+    out.print(f"report  {result['report']}", markup=False, soft_wrap=True)
+    out.print(f"next    convlens predict {result['run']} IMAGE...", markup=False, soft_wrap=True)

@@ -38,8 +38,8 @@ def verify(
     else:
         out = console()
         out.print(f"{found.nodes} operations in NumPy against PyTorch, float64, a batch of {found.batch}")
-        out.print(f"  forward    {found.forward_max_error:.1e}  largest at {found.forward_worst}")
-        out.print(f"  gradients  {found.gradient_max_error:.1e}  largest at {found.gradient_worst}")
+        out.print(f"  forward    {found.forward_max_error:.1e}  largest at {found.forward_worst}", markup=False)
+        out.print(f"  gradients  {found.gradient_max_error:.1e}  largest at {found.gradient_worst}", markup=False)
         out.print("[green]the engines agree[/green]" if found.agrees(TOLERANCE) else "[red]the engines differ[/red]")
     if not found.agrees(TOLERANCE):
         raise typer.Exit(1)
