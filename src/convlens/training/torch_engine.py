@@ -15,7 +15,6 @@ from convlens.base.seeds import derive
 from convlens.data.loader import Loader
 from convlens.inspection.evaluation import Evaluation, evaluate
 from convlens.training import optimizers
-from convlens.training.arrangement import arranged
 from convlens.training.averaging import ExponentialMovingAverage, Lookahead
 from convlens.training.recipe import Recipe
 from convlens.training.settings import Numeric
@@ -44,7 +43,7 @@ class TorchEngine:
         if class_weights is not None:
             self.class_weights = torch.tensor(class_weights, dtype=torch.float32, device=numeric.device)
         self.optimizers = optimizers.build(module, recipe.optimizer)
-        self._network: Any = arranged(module, numeric)
+        self._network: Any = module
         if numeric.compile:  # on a GPU as CUDA graphs: a small network's time goes into starting kernels one by one
             self._network = torch.compile(self._network, mode="reduce-overhead" if numeric.device != "cpu" else None)
         keep_freed_memory()
