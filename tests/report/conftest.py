@@ -50,7 +50,7 @@ def pretend(
             preprocess=Preprocess(size, channels).to_dict(),
             recipe=recipes.load("lenet", settings=settings).model_dump(mode="json"),
             seed=3,
-            numeric={"device": "cpu", "dtype": "bfloat16", "threads": 2},
+            numeric={"device": "cpu", "dtype": "bfloat16", "channels_last": True, "threads": 2},
             data=DataRecord(
                 source="digits",
                 name="digits",

@@ -95,7 +95,7 @@ def test_names_from_a_stranger_are_text_and_nothing_else(tmp_path, pretend_run):
     record["model"]["name"] = evil
     record["data"].update(name=evil, source=evil, split=evil, fingerprint=evil)
     record["versions"][evil] = record["created"] = evil
-    record["numeric"][evil] = {"x": [evil]}
+    record["recipe"][evil] = {"x": [evil]}
     run.run_json.write_text(json.dumps(record))
     page = _page(run)
     assert not [tag for tag, _ in page.tags if tag == "script"]
@@ -153,12 +153,14 @@ def test_a_run_without_epochs_weights_or_evaluation_makes_a_report(tmp_path, pre
     assert "Settings" in _page(run).text
 
 
-def test_senseless_metrics_are_left_out(tmp_path, pretend_run):
-    run, _ = pretend_run(tmp_path / "run")
-    odd = [{"epoch": 1, "train_loss": "<b>", "val_loss": None, "lr": 0.1}, {"epoch": 2, "train_loss": 1e400}, 7, [], {}]
-    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in odd))
-    page = _page(run)
-    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 1
+@pytest.mark.parametrize(
+    "line", ['{"epoch": 1, "lr": "<b>"}', '{"epoch": 2, "lr": 1e400}', "7", "[]", "{}", '{"epoch": 1, "lr": NaN}']
+)
+def test_senseless_metrics_are_refused_by_their_line(tmp_path, pretend_run, line):
+    run, _ = pretend_run(tmp_path / "run", epochs=2)
+    run.metrics.write_text(run.metrics.read_text() + line + "\n")
+    with pytest.raises(InputError, match=r"line 3 of .*metrics\.jsonl"):
+        write(run.path)
 
 
 def test_the_command_in_the_report_asks_for_the_same_recipe(tmp_path, pretend_run):

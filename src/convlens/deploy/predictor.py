@@ -1,5 +1,6 @@
 """Predictions of a finished run, with exactly the preprocessing of its training."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.inspection.evaluation import Evaluation, evaluate
 from convlens.models.build import build, is_file_reference
+from convlens.models.network import shapes_only
 from convlens.runs import RunFolder, RunRecord
 
 _BATCH = 256
@@ -73,24 +75,44 @@ def load_module(folder: RunFolder, model: str | nn.Module | None = None) -> tupl
         InputError: no run, no weights yet, weights that do not fit the network or are not finite.
     """
     record = folder.read_record()
+    shapes = folder.weight_shapes()
+    if record.model.source == "zoo" and model is None:
+        _refuse_other_shapes(folder, record, _without_memory(record, shapes), shapes)
     module = rebuild(record, model)
-    arrays, _ = folder.read_weights()
-    expected = module.state_dict()
-    for name, tensor in expected.items():
-        if name not in arrays:
-            raise InputError(f"{folder.weights} lacks {name!r}, which the network {record.model.name} has")
-        if arrays[name].shape != tuple(tensor.shape):
-            raise InputError(
-                f"{folder.weights}: {name!r} has shape {list(arrays[name].shape)}, "
-                f"the network {record.model.name} needs {list(tensor.shape)}"
-            )
-        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+    _refuse_other_shapes(folder, record, module, shapes)
+    arrays, _ = folder.read_weights(record)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"{folder.weights}: {name!r} holds values that are not finite")
-    extra = sorted(set(arrays) - set(expected))
-    if extra:
-        raise InputError(f"{folder.weights} has {extra[0]!r}, which the network {record.model.name} does not know")
     module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return module.eval(), record
+
+
+def _without_memory(record: RunRecord, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
+    """The network as `run.json` has it, of shapes alone: a stranger's sizes could ask for more than the memory."""
+    most = max(1000, sum(math.prod(shape) for shape in shapes.values()))
+    for key, value in record.model.arguments.items():
+        if isinstance(value, int) and abs(value) > most:
+            raise InputError(f"run.json: model.arguments: {key} = {value} is larger than the network's weights")
+    with shapes_only():
+        return rebuild(record)
+
+
+def _refuse_other_shapes(
+    folder: RunFolder, record: RunRecord, module: nn.Module, shapes: dict[str, tuple[int, ...]]
+) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise InputError(f"{folder.weights} lacks {name!r}, which the network {record.model.name} has")
+        if shapes[name] != shape:
+            raise InputError(
+                f"{folder.weights}: {name!r} has shape {list(shapes[name])}, "
+                f"the network {record.model.name} needs {list(shape)}"
+            )
+    extra = sorted(set(shapes) - set(expected))
+    if extra:
+        raise InputError(f"{folder.weights} has {extra[0]!r}, which the network {record.model.name} does not know")
 
 
 class Predictor:

@@ -15,7 +15,7 @@ def export_text(folder: RunFolder, path: Path) -> float:
     Reading the numbers back gives the same float32 bits. Returns the largest difference found when the text
     was read back (0.0 where the promise holds).
     """
-    arrays, _ = folder.read_weights()
+    arrays, _ = folder.read_weights(folder.read_record())
     out = io.StringIO()
     worst = 0.0
     for name, array in arrays.items():

@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from convlens.base import files
+from convlens.base.arrays import header
 from convlens.base.errors import InputError
 from convlens.base.progress import duration
 from convlens.data.preprocess import Preprocess
@@ -36,6 +37,8 @@ def write(run_folder: Path | str) -> Path:
     folder = RunFolder(run_folder)
     record = folder.read_record()
     preprocess = Preprocess.from_dict(record.preprocess)
+    if folder.weights.exists():
+        folder.compare_weights(record)
     stored = load_evaluation(folder.path) if (folder.path / FILE).exists() else None
     page = _template().render(
         record=record,
@@ -336,11 +339,11 @@ def first_layer(path: Path, preprocess: Preprocess) -> tuple[str, np.ndarray] | 
     """
     from safetensors import SafetensorError, safe_open
 
+    shapes = header(path)
     height, width = preprocess.size
     pixels = preprocess.channels * height * width
     try:
         with safe_open(path, framework="numpy") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
             filters = [n for n, s in shapes.items() if len(s) == 4 and s[1] == preprocess.channels and 0 not in s]
             if filters:
                 name = min(filters, key=lambda n: (shapes[n][0], -shapes[n][2] * shapes[n][3], _natural(n)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from convlens.base import files
 from convlens.base.errors import InputError
@@ -15,6 +16,15 @@ from convlens.runs import pack, unpack
 FILE = "evaluation.safetensors"
 _KEPT = 36  # mistakes kept as pictures
 _LARGEST = 128  # pixels: the longer side of a kept picture
+
+
+class _Meta(BaseModel):
+    """The JSON value of the file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    classes: list[str] = Field(min_length=1)
+    loss: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +62,21 @@ def load_evaluation(folder: Path) -> StoredEvaluation:
     path = folder / FILE
     arrays, meta = unpack(path)
     try:
-        classes = tuple(str(name) for name in meta["classes"])
-        loss = math.nan if meta["loss"] is None else float(meta["loss"])
+        said = _Meta.model_validate(meta)
+        classes, loss = tuple(said.classes), math.nan if said.loss is None else said.loss
         labels = _checked(arrays, "labels", np.int64, 1)
         index = _checked(arrays, "mistakes.index", np.int64, 1)
         pixels = _checked(arrays, "mistakes.pixels", np.uint8, 4)
         evaluation = Evaluation(classes, labels, _checked(arrays, "probabilities", np.float32, 2), loss)
         if len(index) != len(pixels) or pixels.shape[3] not in (1, 3) or 0 in pixels.shape[1:]:
             raise InputError("the pictures of the mistakes do not fit")
+        if not np.isfinite(evaluation.probabilities).all():
+            raise InputError("a probability is not finite")
         if len(index) and not 0 <= index.min() <= index.max() < evaluation.n:
             raise InputError("a mistake is none of the images")
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not an evaluation of Convlens: {error}") from None
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path} is not an evaluation of Convlens: {reason}") from None
     return StoredEvaluation(evaluation, index, pixels)
 
 

@@ -2,6 +2,8 @@
 
 from convlens.base.arrays import pack, unpack
 from convlens.runs.folder import RunFolder
-from convlens.runs.record import DataRecord, ModelRecord, RunRecord
+from convlens.runs.record import Best, Checkpoint, DataRecord, ModelRecord, PlateauState, RunRecord
 
-__all__ = ["DataRecord", "ModelRecord", "RunFolder", "RunRecord", "pack", "unpack"]
+__all__ = [
+    "Best", "Checkpoint", "DataRecord", "ModelRecord", "PlateauState", "RunFolder", "RunRecord", "pack", "unpack",
+]  # fmt: skip

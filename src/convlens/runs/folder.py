@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from convlens.base import files
-from convlens.base.arrays import pack, unpack
+from convlens.base import files, strict_json
+from convlens.base.arrays import header, pack, unpack
 from convlens.base.errors import InputError
-from convlens.runs.record import RunRecord
+from convlens.runs.record import Checkpoint, Metrics, RunRecord, checked
+
+_LARGEST = 256 << 20  # bytes of run.json and metrics.jsonl
 
 
 class RunFolder:
@@ -40,19 +42,50 @@ class RunFolder:
 
     def read_record(self) -> RunRecord:
         self.require()
-        try:
-            text = self.run_json.read_text("utf-8")
-        except UnicodeDecodeError:
-            raise InputError(f"{self.run_json} is not UTF-8 text") from None
-        return RunRecord.parse(text, str(self.run_json))
+        return RunRecord.parse(files.read_text(self.run_json, _LARGEST), str(self.run_json))
 
     def write_record(self, record: RunRecord) -> None:
         files.write_json(self.run_json, record.model_dump(mode="json"))
 
-    def read_weights(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each array of the weights, by name; the arrays themselves are not read."""
+        self._require_weights()
+        return header(self.weights)
+
+    def read_weights(self, record: RunRecord | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The weights, and the JSON value beside them. With a `record`, they must be those that it was written for."""
+        self._require_weights()
+        if record is not None:
+            self.compare_weights(record)
+        return unpack(self.weights)
+
+    def compare_weights(self, record: RunRecord) -> None:
+        """Raises `InputError` where the weights file is not the one that the run ended with."""
+        if record.weights_sha256 is not None and files.sha256(self.weights) != record.weights_sha256:
+            raise InputError(
+                f"{self.weights} is damaged or was replaced: its SHA-256 is not the one in run.json; restore it, or "
+                "remove weights_sha256 from run.json if you changed it yourself"
+            )
+
+    def _require_weights(self) -> None:
         if not self.weights.exists():
             raise InputError(f"the run {self.path} has no weights yet: continue it with `convlens train --resume`")
-        return unpack(self.weights)
+
+    def write_checkpoint(self, arrays: dict[str, np.ndarray], state: Checkpoint) -> None:
+        self.write_arrays(self.last, arrays, state.model_dump(mode="json"))
+
+    def read_checkpoint(self) -> tuple[dict[str, np.ndarray], Checkpoint]:
+        """What `write_checkpoint` wrote. Raises `InputError`, which says how to go on without it."""
+        try:
+            arrays, meta = unpack(self.last)
+            return arrays, checked(Checkpoint, meta, f"{self.last} is no checkpoint of ours")
+        except InputError as error:
+            raise InputError(f"{error}; {self.without_checkpoint}") from None
+
+    @property
+    def without_checkpoint(self) -> str:
+        """What to do where the checkpoint is of no use."""
+        return f"remove {self.last.name} and resume again: the run then starts from its beginning"
 
     def write_arrays(self, path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         files.write_bytes(path, pack(arrays, meta))
@@ -62,11 +95,14 @@ class RunFolder:
         if not self.metrics.exists():
             return []
         records = []
-        for line in self.metrics.read_text("utf-8", errors="replace").splitlines():
+        lines = files.read_bytes(self.metrics, _LARGEST).decode("utf-8", errors="replace").split("\n")
+        for number, line in enumerate(lines, 1):
+            where = f"line {number} of {self.metrics}"
             try:
-                record = json.loads(line)
-            except ValueError:
+                json.loads(line)
+            except (ValueError, RecursionError):  # cut short, by a kill of an earlier version or by a full disk
                 break
+            record = checked(Metrics, strict_json.loads(line, where), f"{where} is no line of metrics").model_dump()
             if last_epoch is not None and record["epoch"] > last_epoch:
                 break
             records.append(record)

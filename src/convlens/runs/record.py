@@ -1,16 +1,44 @@
-"""The schema of `run.json`. It only holds data: nothing in it names code that reading it would run."""
+"""The schemas of what lies in a run folder. They only hold data: nothing in them names code that reading would run.
 
-from typing import Any, Literal
+A run folder may come from a stranger. Whatever is read of it passes one of these, so that the rest of the program
+meets only values that make sense; `parse` is the one place that turns a value that does not into an `InputError`.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import Annotated, Any, Literal, Self, TypeVar
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from convlens.base import strict_json
 from convlens.base.errors import InputError
+from convlens.base.screen import printable
 
 FORMAT_VERSION = 1
+_LARGEST_SIDE = 8192  # pixels
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class _Open(_Record):
+    """For objects whose further keys are shown to people and never computed with."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _fits(schema: type[_Record]) -> AfterValidator:
+    """For a field that stays a dictionary: it must fit a schema."""
+
+    def fits(value: dict[str, Any]) -> dict[str, Any]:
+        schema.model_validate(value)
+        return value
+
+    return AfterValidator(fits)
 
 
 class ModelRecord(_Record):
@@ -19,9 +47,9 @@ class ModelRecord(_Record):
     source: Literal["zoo", "file", "live"]
     name: str = Field(max_length=4096)
     arguments: dict[str, str | int | float | bool | None] = {}
-    whitening: int = 0
-    input: list[int] = Field(min_length=3, max_length=3)
-    parameters: int
+    whitening: Literal[0, 3, 5] = 0
+    input: list[Annotated[int, Field(ge=1, le=_LARGEST_SIDE)]] = Field(min_length=3, max_length=3)
+    parameters: Count
 
 
 class DataRecord(_Record):
@@ -30,26 +58,71 @@ class DataRecord(_Record):
     source: str
     name: str
     fingerprint: str
-    counts: dict[str, int]
+    counts: dict[str, Count]
     split: str
     streamed: bool = False
 
 
+class _Numeric(_Record):
+    """See `training.settings.Numeric`."""
+
+    device: str = Field(pattern=r"^(cpu|cuda|mps)(:\d{1,3})?$")
+    dtype: Literal["float32", "bfloat16"]
+    channels_last: bool
+    threads: int = Field(ge=1, le=4096)
+    compile: bool = False
+    deterministic: bool = False
+
+
+class _Fractions(_Open):
+    """What is needed of a recipe to divide the images again; `training.recipe` knows the rest."""
+
+    val_fraction: float = Field(ge=0, lt=1)
+    test_fraction: float = Field(gt=0, lt=1)
+
+
+class _Score(_Open):
+    accuracy: Fraction
+    loss: float
+
+
+class _Tested(_Score):
+    n: Count
+
+
+class _Seconds(_Open):
+    total: float
+    train: float
+
+
+class _Results(_Open):
+    epochs: Count
+    best_epoch: Count
+    val: _Score | None
+    test: _Tested
+    seconds: _Seconds
+    images_per_second: float | None = None
+
+
 class RunRecord(_Record):
-    """Everything about a run but its weights."""
+    """Everything about a run but its weights.
+
+    weights_sha256: of the whole file weights.safetensors, once the run is finished; None in runs of earlier versions.
+    """
 
     format_version: int = FORMAT_VERSION
-    created: str
+    created: str = Field(max_length=100)
     model: ModelRecord
     classes: list[str] = Field(min_length=1)
     preprocess: dict[str, Any]
-    recipe: dict[str, Any]
+    recipe: Annotated[dict[str, Any], _fits(_Fractions)]
     seed: int
-    numeric: dict[str, Any]
+    numeric: Annotated[dict[str, Any], _fits(_Numeric)]
     engine: Literal["torch", "numpy"] = "torch"
     data: DataRecord
     versions: dict[str, str]
-    results: dict[str, Any] | None = None
+    results: Annotated[dict[str, Any], _fits(_Results)] | None = None
+    weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="before")
     @classmethod
@@ -59,12 +132,65 @@ class RunRecord(_Record):
             raise ValueError(f"format_version {version} is newer than this Convlens knows ({FORMAT_VERSION}); upgrade")
         return value
 
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        size = [self.preprocess.get("channels"), *_sides(self.preprocess.get("size"))]
+        if size != self.model.input:
+            raise ValueError(f"preprocess makes pictures of {size}, model.input says {self.model.input}")
+        return self
+
     @classmethod
     def parse(cls, text: str, where: str) -> "RunRecord":
         """Reads the text of a `run.json`. Raises `InputError` naming the first field that is wrong."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "file"
-            raise InputError(f"{where} is not a valid run.json: {field}: {first['msg']}") from None
+        return checked(cls, strict_json.loads(text, where), f"{where} is not a valid run.json")
+
+
+def _sides(size: Any) -> list[Any]:
+    return list(size) if isinstance(size, (list, tuple)) else [size]
+
+
+class Best(_Record):
+    """The best epoch so far (counted from 1), by the validation images."""
+
+    epoch: Positive
+    accuracy: Fraction
+    loss: float
+
+
+class PlateauState(_Record):
+    """See `training.schedules.Plateau`."""
+
+    factor: float = Field(gt=0)
+    best: float | None
+    waited: Count
+
+
+class Checkpoint(_Record):
+    """The JSON value of `last.safetensors`: where the run stands. See `training.trainer.Trainer.save`.
+
+    engine: what the engine keeps besides arrays: numbers by name, or dictionaries of them.
+    """
+
+    epoch: Count
+    step: Count
+    best: Best | None
+    epochs_since_best: Count
+    plateau: PlateauState
+    engine: dict[str, float | int | bool | str | dict[str, float | int] | None]
+
+
+class Metrics(_Open):
+    """A line of `metrics.jsonl`."""
+
+    __pydantic_extra__: dict[str, float | int | None]
+    epoch: Positive
+
+
+def checked(schema: type[Schema], value: Any, wrong: str) -> Schema:
+    """The value as the schema has it. Raises `InputError`, which begins with `wrong`, where it does not fit."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = printable(".".join(map(str, first["loc"])))[:200] or "file"
+        raise InputError(f"{wrong}: {field}: {printable(first['msg'])[:300]}") from None

@@ -150,7 +150,8 @@ def _judge(
         "seconds": {"total": round(time.perf_counter() - request.started, 3), "train": round(seconds_train, 3)},
         "images_per_second": round(float(np.median(rates)), 1) if rates else None,
     }
-    record = job.record.model_copy(update={"results": results})
+    digest = files.sha256(job.folder.weights)  # the weights are on the disk and change no more
+    record = job.record.model_copy(update={"results": results, "weights_sha256": digest})
     job.folder.write_record(record)
     return Finished(job.folder, record, job.module, judged, job.splits.test)
 

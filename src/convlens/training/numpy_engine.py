@@ -83,6 +83,8 @@ class NumpyEngine:
     def load_state(self, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
         self.load_weights(_part(arrays, "model"))
         self.optimizer.load_state(_part(arrays, "optimizer"))
+        if not isinstance(plain["totals"], dict) or set(plain["totals"]) != set(self._totals):
+            raise InputError("the sums over the epoch are not those that are counted")
         self._totals = dict(plain["totals"])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convlens.base.errors import InputError
 from convlens.training.muon import Muon
 from convlens.training.recipe import Optimizer as Settings
 from convlens.training.updates import SGD, Adam, Optimizer
@@ -76,6 +77,8 @@ def import_state(optimizers: list[Optimizer], tensors: dict[str, Tensor], plain:
         optimizer = optimizers[int(i)]
         parameter = _parameters(optimizer)[int(number)]
         if isinstance(value, Tensor):
+            if value.ndim > 0 and value.shape != parameter.shape:
+                raise InputError(f"{name} is of another shape than its parameter")
             same = value.shape == parameter.shape and value.ndim > 0
             made = torch.empty_like(parameter, dtype=value.dtype) if same else torch.empty_like(value)
             value = made.copy_(value)  # never a view of what the file was read into: its alignment is unknown

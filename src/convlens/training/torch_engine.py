@@ -170,7 +170,12 @@ class TorchEngine:
             if average is not None:
                 average.load_state_dict(_part(tensors, kind))
         optimizers.import_state(self.optimizers, tensors, plain)
-        self._totals = {name: t.clone().to(self.numeric.device) for name, t in _part(tensors, "totals").items()}
+        totals = _part(tensors, "totals")
+        if {name: (t.shape, t.dtype) for name, t in totals.items()} != {
+            name: (t.shape, t.dtype) for name, t in self._totals.items()
+        }:
+            raise InputError("the sums over the epoch are not those that are counted")
+        self._totals = {name: t.clone().to(self.numeric.device) for name, t in totals.items()}
 
 
 def _array(tensor: Tensor) -> np.ndarray:

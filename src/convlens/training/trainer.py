@@ -11,10 +11,10 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from convlens.base.errors import DivergedError, Interrupted
+from convlens.base.errors import DivergedError, InputError, Interrupted
 from convlens.base.progress import Progress
 from convlens.inspection.evaluation import Evaluation
-from convlens.runs import RunFolder, unpack
+from convlens.runs import Best, Checkpoint, PlateauState, RunFolder
 from convlens.training.recipe import Recipe
 from convlens.training.schedules import Plateau, make_schedule
 from convlens.training.stop import Stop
@@ -210,15 +210,15 @@ class Trainer:
             self._write_best()
         self.folder.write_metrics(self.records)
         arrays, plain = self.engine.state()
-        meta = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "best": self.best,
-            "epochs_since_best": self.epochs_since_best,
-            "plateau": self.plateau.state_dict(),
-            "engine": plain,
-        }
-        self.folder.write_arrays(self.folder.last, arrays, meta)
+        state = Checkpoint(
+            epoch=self.epoch,
+            step=self.step,
+            best=None if self.best is None else Best(**self.best),
+            epochs_since_best=self.epochs_since_best,
+            plateau=PlateauState(**self.plateau.state_dict()),
+            engine=plain,
+        )
+        self.folder.write_checkpoint(arrays, state)
         self._saved_at = time.perf_counter()
 
     def _write_best(self) -> None:
@@ -228,9 +228,18 @@ class Trainer:
 
     def restore(self) -> None:
         """Goes back to where `last.safetensors` was written. Raises `InputError` for a file that does not fit."""
-        arrays, meta = unpack(self.folder.last)
-        self.engine.load_state(arrays, meta["engine"])
-        self.plateau.load_state_dict(meta["plateau"])
-        self.epoch, self.step, self.best = meta["epoch"], meta["step"], meta["best"]
-        self.epochs_since_best = meta["epochs_since_best"]
+        arrays, state = self.folder.read_checkpoint()
+        try:
+            self.engine.load_state(arrays, state.engine)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = str(error) if isinstance(error, InputError) else "its arrays are not those of this network"
+            raise InputError(f"{self.folder.last} does not fit: {reason}; {self.folder.without_checkpoint}") from error
+        if state.epoch > self.epochs or state.step > self.engine.steps_per_epoch:
+            raise InputError(
+                f"{self.folder.last} does not fit: it stands beyond the end of the run; "
+                f"{self.folder.without_checkpoint}"
+            )
+        self.plateau.load_state_dict(state.plateau.model_dump())
+        self.epoch, self.step, self.epochs_since_best = state.epoch, state.step, state.epochs_since_best
+        self.best = None if state.best is None else state.best.model_dump()
         self.records = self.folder.read_metrics(last_epoch=self.epoch)
