@@ -76,3 +76,13 @@ def test_automatic_augmentation_never_mirrors_grey_images():
     assert augment.resolve(1, 28, 28)["flip"] is False
     assert augment.resolve(3, 32, 32)["flip"] is True
     assert augment.resolve(1, 28, 28)["shift"] == 2
+
+
+def test_a_recipe_that_is_no_utf8_or_far_too_large_is_refused(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_bytes("# Größe\n".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        recipes.load(str(path))
+    path.write_bytes(b"#" * (2 << 20))
+    with pytest.raises(InputError, match="larger"):
+        recipes.load(str(path))

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ def _call(reference: str, offered: dict[str, Any], arguments: dict[str, Any]) ->
         module = function(**accepted, **arguments)
     except ConvlensError:
         raise
-    except Exception as error:
-        raise InputError(f"{reference} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{reference} failed: {_in_words(error, reference.rpartition(':')[0])}") from error
     if not isinstance(module, nn.Module):
         raise InputError(f"{reference} must return a torch.nn.Module, it returned a {type(module).__name__}")
     return module
@@ -89,9 +90,8 @@ def _load(reference: str) -> Any:
     sys.modules[spec.name] = module  # dataclasses and pickling look it up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise InputError(f"{file} cannot be loaded: {type(error).__name__}: {error}{line}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{file} cannot be loaded: {_in_words(error, file)}") from error
     function = getattr(module, name, None)
     if function is None:
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -99,3 +99,15 @@ def _load(reference: str) -> Any:
     if not callable(function):
         raise InputError(f"{name!r} in {file} is not a function or class")
     return function
+
+
+def _in_words(error: BaseException, file: str) -> str:
+    """An exception out of a user's file on one line, with the last line of that file that it passed through."""
+    path = Path(file).resolve()
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path:
+        message, lines = error.msg, [error.lineno]
+    else:
+        message = " ".join(str(error).split())
+    where = f" (line {lines[-1]} of {file})" if lines else ""
+    return f"{type(error).__name__}{': ' if message else ''}{message}{where}"

@@ -7,7 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from convlens.base import files
 from convlens.base.errors import InputError, nearest
+
+_LARGEST = 1 << 20  # bytes of a recipe file
 
 
 class _Section(BaseModel):
@@ -163,7 +166,7 @@ def _read(name: str) -> dict[str, Any]:
         path = Path(name)
         if not path.is_file():
             raise InputError(f"there is no recipe file {name}")
-        text = path.read_text("utf-8")
+        text = files.read_text(path, _LARGEST)
     elif name in shipped():
         text = (resources.files("convlens.training") / "recipes" / f"{name}.toml").read_text("utf-8")
     else:
