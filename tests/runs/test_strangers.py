@@ -161,6 +161,16 @@ def test_json_of_ours_is_read_as_it_was_written(value):
     assert strict_json.loads(json.dumps(value), "here") == value
 
 
+def test_numbers_of_any_finite_size_with_a_point_are_read():
+    assert strict_json.loads("[1e38, -1e300, 1e-300, 9223372036854775807]", "here") == [1e38, -1e300, 1e-300, 2**63 - 1]
+
+
+def test_a_seed_that_run_json_could_not_hold_is_refused_before_the_run(tmp_path):
+    with pytest.raises(InputError, match="seed"):
+        cl.train(data="digits", seed=10**30, out=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 # ---- checkpoint and metrics
 
 

@@ -1,20 +1,21 @@
 """JSON from files that a stranger may have written: what JSON is, and nothing that would trip a reader later."""
 
 import json
+import math
 from typing import Any
 
 from convlens.base.errors import InputError
 from convlens.base.screen import printable
 
 _DEPTH = 50  # lists and objects within each other
-_LARGEST = 1 << 63  # numbers, above or below zero: what other readers of JSON can hold
+_LARGEST = 1 << 63  # whole numbers, above or below zero: what other readers of JSON can hold
 
 
 def loads(text: str, where: str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        InputError: no JSON, a key that occurs twice, NaN or infinity, numbers of 2^63 and more, text that is no
+        InputError: no JSON, a key that occurs twice, NaN or infinity, whole numbers of 2^63 and more, text that is no
             Unicode, or more than 50 levels. The message names `where` in one line.
     """
     try:
@@ -50,7 +51,7 @@ def _check(value: Any) -> None:
                 below += item
             elif isinstance(item, str):
                 item.encode()  # half a character is a UnicodeEncodeError, which is a ValueError
-            elif isinstance(item, (int, float)) and not -_LARGEST < item < _LARGEST:
+            elif item is not None and not abs(item) < (_LARGEST if isinstance(item, int) else math.inf):
                 raise ValueError("a number is too large")
         if not below:
             return

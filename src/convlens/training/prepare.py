@@ -34,6 +34,8 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
         raise InputError(f"unknown engine {request.engine!r}{nearest(request.engine, ENGINES)}; {' or '.join(ENGINES)}")
     reference = _model_reference(request, stored)
     seed = request.seed if request.seed is not None else stored.seed if stored else DEFAULT_SEED
+    if not abs(seed) < 1 << 63:
+        raise InputError(f"seed {seed}: must lie within 63 bits, so that every reader of run.json can hold it")
     own = models.get(reference) if isinstance(reference, str) and not is_file_reference(reference) else None
     recipe = _recipe(request, stored, own)
     numeric, notes = _numeric(request, recipe, stored)
