@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from convlens.base.errors import InputError
 from convlens.data.containers import MemberError
-from convlens.data.decode import open_image, upright
+from convlens.data.decode import open_image, orientation, upright
 from convlens.data.folders import FolderSource
 from convlens.data.naming import printable
 from convlens.data.sources import ArraySource, Progress, Source
+from convlens.data.suffixes import why_unreadable
 from convlens.data.tree import PARTS
 
 
@@ -69,6 +70,9 @@ def _files(source: FolderSource, findings: Findings, on_progress: Progress | Non
         if path not in where:
             continue
         name = printable(path)
+        if why := why_unreadable(path):
+            findings.problems.append((name, why))
+            continue
         try:
             blob = content()
             data = blob if isinstance(blob, bytes) else blob.read_bytes()
@@ -77,12 +81,12 @@ def _files(source: FolderSource, findings: Findings, on_progress: Progress | Non
             continue
         try:
             with open_image(io.BytesIO(data), name) as image:
-                size, mode = image.size, image.mode
-                turned = upright(image, 3, name)
+                size, mode, turned_by_tag = image.size, image.mode, orientation(image) != 1
+                upright(image, 3, name)
         except InputError as error:
             findings.problems.append((name, str(error).removeprefix(f"{name}: ")))
         else:
-            findings.rotated += turned.size != size
+            findings.rotated += turned_by_tag
             findings.sizes[size] += 1
             findings.modes[mode] += 1
             yield hashlib.sha256(data).digest(), (*where[path], name)

@@ -11,18 +11,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from convlens.base.errors import InputError
 from convlens.data.naming import printable
+from convlens.data.suffixes import PICTURES, has_heif
 
 MAX_PIXELS = 89_478_485
 """The largest image that is decoded: Pillow's own warning level, 1/4 GiB of RGB. Checked on the header."""
 
 # Formats that are decoded in this process by a codec. Left out on purpose: EPS and its like start a program.
 _COMMON = ("JPEG", "PNG", "BMP", "GIF", "PPM")
-_OTHERS = ("WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "DIB", "MPO")
+_OTHERS = ("WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "DIB", "MPO", "QOI", "PCX")
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"}) | {
-    *(".webp", ".tif", ".tiff", ".avif", ".jp2", ".tga")
-}
-"""File names that count as images in a folder. What a file really is, is read from its content."""
+EXTENSIONS = PICTURES
+"""File names that count as images in a folder, those that cannot be read (see `suffixes.UNREADABLE`) among them."""
 
 ImageLike = Image.Image | np.ndarray | str | os.PathLike | bytes | io.IOBase
 
@@ -59,7 +58,13 @@ def _open(file: Any) -> Image.Image:
         Image.init()
         if hasattr(file, "seek"):
             file.seek(0)
-        return Image.open(file, formats=[f for f in _OTHERS if f in Image.OPEN])
+        formats = [f for f in _OTHERS if f in Image.OPEN]
+        if has_heif():
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+            formats.append("HEIF")
+        return Image.open(file, formats=formats)
 
 
 def upright(image: Image.Image, channels: int, name: str = "the image") -> Image.Image:

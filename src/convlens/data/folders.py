@@ -23,6 +23,7 @@ from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
 from convlens.data.rows import Pixels
 from convlens.data.sources import Progress
+from convlens.data.suffixes import has_heif, why_unreadable
 from convlens.data.tree import Layout, lay_out
 
 CACHE_FROM_SECONDS = 1.0
@@ -31,14 +32,14 @@ CACHE_FROM_SECONDS = 1.0
 _BATCH, _BATCH_BYTES = 64, 1 << 23
 _THREADS_FROM_BYTES = 8192  # an image; decoding smaller ones is mostly Python, which threads do not speed up
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
-_FORMAT = 1  # of the cache entries: raise it whenever decoding or layout changes its result
+_FORMAT = 2  # of the cache entries: raise it whenever decoding or layout changes its result
 
 
 class FolderSource:
     """See `Source`. Made from a container or the path of one.
 
     stream: whether pictures are decoded each time they are needed rather than ahead; set it before `read`.
-    native is judged from a sample: the first 64 files and every 64th, by their headers.
+    native is judged from the headers of all files.
     Raises `InputError` if the tree's layout cannot be used (see `tree.lay_out`).
     """
 
@@ -93,7 +94,7 @@ class FolderSource:
 
     def _key(self, preprocess: Preprocess) -> str:
         """Names the decoded pictures: by the files and everything that decoding depends on."""
-        how = (_FORMAT, preprocess.size, preprocess.channels, preprocess.interpolation, PIL.__version__)
+        how = (_FORMAT, preprocess.size, preprocess.channels, preprocess.interpolation, PIL.__version__, has_heif())
         return hashlib.blake2b(f"{self.container.identity()} {how}".encode(), digest_size=16).hexdigest()
 
     def _no_room(self, preprocess: Preprocess) -> str | None:
@@ -209,15 +210,22 @@ class FolderSource:
         gone = {path for path, _ in self.skipped}
         parts = {}
         for part, items in self.layout.parts.items():
-            labels = np.array([label for path, label in items if printable(path) not in gone], np.int64)
-            parts[part] = Images(arrays[part], labels, self.classes, self.name)
-            for name, count in zip(self.classes, parts[part].counts().tolist(), strict=True):
+            good = [(path, label) for path, label in items if printable(path) not in gone]
+            labels, paths = (
+                np.array([label for _, label in good], np.int64),
+                np.array([path for path, _ in good], object),
+            )
+            parts[part] = Images(arrays[part], labels, self.classes, self.name, paths)
+            for label, count in enumerate(parts[part].counts().tolist()):
                 if count == 0:
-                    path, why = self.skipped[0]
+                    name = self.classes[label]
+                    own = {printable(path) for path, number in items if number == label}
+                    path, why = next(item for item in self.skipped if item[0] in own)
                     raise InputError(
                         f"{self.path}: none of the {part} images of class '{name}' can be decoded "
                         f"(such as {path}: {why}); replace them or remove the class"
                     )
+        self.skipped = [*self.skipped, *self.layout.left_out]
         return parts
 
 
@@ -232,6 +240,9 @@ def _batches(
         if path not in where:
             continue
         missing.pop(path, None)
+        if why := why_unreadable(path):
+            failed[path] = why
+            continue
         try:
             blob = content()
             size += len(blob) if isinstance(blob, bytes) else blob.stat().st_size
@@ -267,9 +278,9 @@ def _list(container: Container) -> tuple[list[str], tuple[int, int, int] | None]
     paths: list[str] = []
     sizes: set[tuple[int, int]] = set()
     colour = False
-    for number, (path, content) in enumerate(container.files()):
+    for path, content in container.files():
         paths.append(path)
-        if (number < 64 or number % 64 == 0) and len(sizes) < 2:
+        if len(sizes) < 2 or not colour:
             try:
                 blob = content()
             except MemberError:

@@ -20,6 +20,7 @@ class Images:
     labels: int64 [N], each in 0 .. len(classes) - 1.
     classes: the name of each label.
     name: what the set is called in messages and reports.
+    paths: object [N] of str, the names of the pictures inside the set, where they have some.
 
     Raises `InputError` where these do not fit together. `from_arrays` is the lenient way in.
     """
@@ -28,6 +29,7 @@ class Images:
     labels: np.ndarray
     classes: tuple[str, ...]
     name: str = "images"
+    paths: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(str(c) for c in self.classes))
@@ -44,6 +46,8 @@ class Images:
             raise InputError(f"{self.name}: labels must be an integer array of shape [N], not {_kind(labels)}")
         if len(labels) != len(pixels):
             raise InputError(f"{self.name}: {len(pixels)} images but {len(labels)} labels; give one label an image")
+        if self.paths is not None and len(self.paths) != len(labels):
+            raise InputError(f"{self.name}: {len(labels)} images but {len(self.paths)} paths; give one path an image")
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"{self.name}: two classes have the same name; give each its own")
         if len(labels) and (labels.min() < 0 or labels.max() >= len(self.classes)):
@@ -104,14 +108,15 @@ class Images:
             chosen = MappedRows(pixels, np.arange(len(pixels))[indices])
         else:
             chosen = pixels[indices]
-        return Images(chosen, self.labels[indices], self.classes, self.name)
+        paths = None if self.paths is None else self.paths[indices]
+        return Images(chosen, self.labels[indices], self.classes, self.name, paths)
 
     def counts(self) -> np.ndarray:
         """int64 [K]: how many images each class has."""
         return np.bincount(self.labels, minlength=len(self.classes))
 
     def fingerprint(self) -> str:
-        """32 hexadecimal digits (BLAKE2b) over shape, pixels, labels and class names. The set's name is left out."""
+        """32 hexadecimal digits (BLAKE2b) over shape, pixels, labels and class names. Names and paths are left out."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.pixels.shape, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())

@@ -18,7 +18,7 @@ class Source(Protocol):
     name: short, for messages and folder names.
     classes: names, in the order of the labels.
     native: (C, H, W) of its images, or None if they differ.
-    skipped: after `read`, (path, reason) of each file that could not be decoded.
+    skipped: after `read`, (path, reason) of each picture file that is not used.
     notes: what a person should know about this copy or this way of splitting, one line each.
     """
 
@@ -69,7 +69,7 @@ class ArraySource:
             before = sum(map(len, prepared.values()))
             report = (lambda done, _, before=before: on_progress(before + done, total)) if on_progress else None
             pixels = preprocess.prepare_all(images.pixels, report)
-            prepared[part] = Images(pixels, images.labels, images.classes, self.name)
+            prepared[part] = Images(pixels, images.labels, images.classes, self.name, images.paths)
         return prepared
 
     def raw(self) -> Mapping[str, Images]:

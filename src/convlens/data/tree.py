@@ -25,11 +25,13 @@ class Layout:
     classes: in natural order, so that folders "2" and "10" are in the order of the numbers.
     parts: for each part ("train", "val", "test"), (path, label) in order of class, then of path.
     notes: what a person should know, one line each.
+    left_out: (path, reason) of the files that belong to no class.
     """
 
     classes: tuple[str, ...]
     parts: dict[str, list[tuple[str, int]]]
     notes: list[str] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
 def lay_out(paths: list[str], title: str) -> Layout:
@@ -53,7 +55,8 @@ def lay_out(paths: list[str], title: str) -> Layout:
     if loose:
         notes.append(f"{_images(len(loose))} outside the class folders left out, such as {printable(loose[0])}")
     assigned = _by_folder(split, title) or _by_prefix(split, notes)
-    return _number(assigned or [("train", parts[0], path) for path, parts in split], title, notes)
+    left_out = [(path, "outside the class folders") for path in loose]
+    return _number(assigned or [("train", parts[0], path) for path, parts in split], title, notes, left_out)
 
 
 def _images(count: int) -> str:
@@ -94,7 +97,7 @@ def _by_prefix(split: list[tuple[str, list[str]]], notes: list[str]) -> _Assigne
     return assigned
 
 
-def _number(assigned: _Assigned, title: str, notes: list[str]) -> Layout:
+def _number(assigned: _Assigned, title: str, notes: list[str], left_out: list[tuple[str, str]]) -> Layout:
     by_part = {part: {name for p, name, _ in assigned if p == part} for part in PARTS}
     by_part = {part: names for part, names in by_part.items() if names}
     names = sorted(by_part["train"], key=natural)
@@ -116,4 +119,4 @@ def _number(assigned: _Assigned, title: str, notes: list[str]) -> Layout:
     clashes = [name for name, count in Counter(printable(name) for name in names).items() if count > 1]
     if clashes:
         raise InputError(f"{title}: two class folders both read as '{clashes[0]}'; rename one")
-    return Layout(tuple(printable(name) for name in names), parts, notes)
+    return Layout(tuple(printable(name) for name in names), parts, notes, left_out)

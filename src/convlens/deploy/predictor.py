@@ -13,13 +13,13 @@ from torch import nn
 from convlens import models
 from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
+from convlens.data.suffixes import PICTURES, is_hidden, suffix
 from convlens.inspection.evaluation import Evaluation, evaluate
 from convlens.models.build import build, is_file_reference
 from convlens.models.network import shapes_only
 from convlens.runs import RunFolder, RunRecord
 
 _BATCH = 256
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 
 
 @dataclass(frozen=True)
@@ -193,12 +193,16 @@ def _expand(images: Any) -> Iterable[Any]:
         images = [images]
     for item in images:
         if isinstance(item, (str, Path)) and Path(item).is_dir():
-            files = sorted(p for p in Path(item).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            files = sorted(p for p in Path(item).rglob("*") if _is_picture(p.relative_to(item)) and p.is_file())
             if not files:
                 raise InputError(f"there are no image files in the folder {item}")
             yield from files
         else:
             yield item
+
+
+def _is_picture(path: Path) -> bool:
+    return suffix(path.name) in PICTURES and not is_hidden(path.parts)
 
 
 def _some(classes: Sequence[str]) -> str:

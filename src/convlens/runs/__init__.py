@@ -2,8 +2,9 @@
 
 from convlens.base.arrays import pack, unpack
 from convlens.runs.folder import RunFolder
-from convlens.runs.record import Best, Checkpoint, DataRecord, ModelRecord, PlateauState, RunRecord
+from convlens.runs.record import Best, Checkpoint, DataRecord, LeftOut, ModelRecord, PlateauState, RunRecord
 
 __all__ = [
-    "Best", "Checkpoint", "DataRecord", "ModelRecord", "PlateauState", "RunFolder", "RunRecord", "pack", "unpack",
+    "Best", "Checkpoint", "DataRecord", "LeftOut", "ModelRecord", "PlateauState", "RunFolder", "RunRecord", "pack",
+    "unpack",
 ]  # fmt: skip

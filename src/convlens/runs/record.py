@@ -52,8 +52,16 @@ class ModelRecord(_Record):
     parameters: Count
 
 
+class LeftOut(_Record):
+    """Picture files that were not used: how many, how many for each reason, and the first 20 as [path, reason]."""
+
+    count: Count = 0
+    reasons: dict[str, Count] = {}
+    files: list[list[str]] = []
+
+
 class DataRecord(_Record):
-    """Which images, how they were divided, and whether they were to be decoded when they are needed."""
+    """Which images, how they were divided, what was left out, and whether they are decoded when they are needed."""
 
     source: str
     name: str
@@ -61,6 +69,7 @@ class DataRecord(_Record):
     counts: dict[str, Count]
     split: str
     streamed: bool = False
+    left_out: LeftOut = LeftOut()
 
 
 class _Numeric(_Record):

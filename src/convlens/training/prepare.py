@@ -2,6 +2,7 @@
 
 import datetime
 import platform
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from convlens.models.build import build, is_file_reference
 from convlens.models.network import count_parameters
 from convlens.models.weights import load_weights
 from convlens.nn import WhiteningConv2d
-from convlens.runs import DataRecord, ModelRecord, RunFolder, RunRecord
+from convlens.runs import DataRecord, LeftOut, ModelRecord, RunFolder, RunRecord
 from convlens.training import recipe as recipes
 from convlens.training import settings
 from convlens.training.initialisation import begin_as_identity, whiten_first_layer
@@ -232,9 +233,17 @@ def _record(
         data=DataRecord(
             source=where or "arrays", name=source.name, fingerprint=fingerprint, counts=counts,
             split=_describe_split(recipe), streamed=request.stream,
+            left_out=_left_out(source.skipped),
         ),
         versions=_versions(),
     )  # fmt: skip
+
+
+def _left_out(skipped: list[tuple[str, str]]) -> LeftOut:
+    reasons = Counter(why for _, why in skipped)
+    return LeftOut(
+        count=len(skipped), reasons=dict(reasons.most_common(20)), files=[[path, why] for path, why in skipped[:20]]
+    )
 
 
 def _describe_split(recipe: Recipe) -> str:
