@@ -100,14 +100,6 @@ def test_free_space_is_that_of_the_first_parent_that_exists(tmp_path):
     assert hardware.disk_free(tmp_path / "not" / "yet") == pytest.approx(stat.f_bavail * stat.f_frsize, rel=0.05)
 
 
-@pytest.mark.parametrize(
-    ("n", "words"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (3 << 40, "3.0 TiB")]
-)
-def test_sizes_are_written_in_powers_of_1024(n, words):
-    assert hardware.size(n) == words
-    assert hardware.size(None) == "unknown"
-
-
 def test_the_ground_floor_imports_no_pytorch():
     rooms = "errors, files, hardware, progress, seeds"
     code = f"import sys; from convlens.base import {rooms}; sys.exit('torch' in sys.modules or 'rich' in sys.modules)"

@@ -10,7 +10,7 @@ from torch import nn
 
 from convlens import models
 from convlens.inspection.summary import Summary, summarize
-from convlens.inspection.summary_table import SummaryTable, bytes_text, macs_text
+from convlens.inspection.summary_table import SummaryTable, macs_text
 
 
 def printed(summary: Summary, width: int, depth: int | None = None) -> list[str]:
@@ -100,7 +100,6 @@ def test_measured_fields_get_a_table_of_their_own():
 
 
 def test_amounts_for_people():
-    assert [bytes_text(n) for n in (0, 1023, 1536, 5 * 2**20, None)] == ["0 B", "1023 B", "1.5 KiB", "5.0 MiB", "–"]
     assert [macs_text(n) for n in (999, 1_500_000, 4_089_184_256, 2 * 10**12)] == [
         "999",
         "1.500 M",

@@ -127,17 +127,6 @@ def disk_free(folder: Path) -> int | None:
     return None
 
 
-def size(n: float | None) -> str:
-    """Bytes for people, in powers of 1024: '512 B', '3.8 GiB'."""
-    if n is None:
-        return "unknown"
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if n < 1024:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1024
-    return f"{n:.1f} TiB"
-
-
 # ---- reading /proc, /sys and sysctl
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 from convlens.base.screen import Forgiving, console, printable
+from convlens.base.words import bytes_text
 
 _REDRAW = 0.1  # seconds between two drawings of the live display
 _REPORT = 60.0  # seconds between two lines of a long epoch where there is no terminal
@@ -197,10 +198,7 @@ def _number(value: Any, otherwise: float) -> float:
 def _amount(n: int, unit: str) -> str:
     if unit != "B":
         return f"{n:,}{' ' + unit if unit else ''}"
-    for prefix, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n >= size:
-            return f"{n / size:.1f} {prefix}"
-    return f"{n} B"
+    return bytes_text(n)
 
 
 @contextlib.contextmanager

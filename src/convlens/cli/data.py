@@ -115,6 +115,7 @@ def cache(
     from convlens import data, models
     from convlens.base.errors import InputError
     from convlens.base.progress import bars
+    from convlens.base.words import bytes_text
     from convlens.data.folders import FolderSource
     from convlens.training.prepare import input_for
     from convlens.training.request import DEFAULT_MODEL
@@ -137,7 +138,7 @@ def cache(
     out = console()
     out.print(
         f"{images - len(found.skipped):,} images of {found.name} at {width} x {height} pixels are in {place} "
-        f"({stored / 1e6:,.1f} MB)", soft_wrap=True, markup=False,
+        f"({bytes_text(stored)})", soft_wrap=True, markup=False,
     )  # fmt: skip
     _list(out, "[red]cannot be decoded and were left out[/]", [f"{path}: {why}" for path, why in found.skipped])
 

@@ -149,16 +149,16 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _sections(found: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
-    from convlens.base.hardware import size
+    from convlens.base.words import bytes_text
 
     machine, settings = found["machine"], found["settings"]
     cores = f"{machine['physical'] or '?'} physical, {machine['logical']} logical, {machine['allowed']} allowed"
     if machine["quota"] is not None:
         cores += f", quota {machine['quota']:g}"
-    memory = f"{size(machine['memory'])}, {size(machine['memory_available'])} available"
+    memory = f"{bytes_text(machine['memory'])}, {bytes_text(machine['memory_available'])} available"
     if machine["memory_limit"] is not None:
-        memory += f", limit {size(machine['memory_limit'])}"
-    gpus = [f"{gpu['name']} ({size(gpu['memory'])}, {gpu['capability']})" for gpu in machine["gpus"]]
+        memory += f", limit {bytes_text(machine['memory_limit'])}"
+    gpus = [f"{gpu['name']} ({bytes_text(gpu['memory'])}, {gpu['capability']})" for gpu in machine["gpus"]]
     words = {True: "yes", False: "no"}
     used = {
         key: words.get(value, str(value)) if isinstance(value, bool) else str(value) for key, value in settings.items()
@@ -174,7 +174,7 @@ def _sections(found: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
             ("memory", memory),
             ("GPU", "; ".join(gpus) or "none"),
             ("C++ compiler", machine["compiler"] or "none"),
-            *((f"disk, {what}", f"{size(folder['free'])} free, {folder['path']}")
+            *((f"disk, {what}", f"{bytes_text(folder['free'])} free, {folder['path']}")
               for what, folder in found["folders"].items() if folder["path"]),
         ]),
         ("Software", [(name, version or "not installed") for name, version in found["versions"].items()]),

@@ -14,6 +14,7 @@ import PIL
 
 from convlens.base.errors import InputError
 from convlens.base.hardware import disk_free
+from convlens.base.words import bytes_text
 from convlens.data import cache
 from convlens.data.containers import Blob, Container, MemberError, open_container
 from convlens.data.decode import open_image, orientation
@@ -104,9 +105,7 @@ class FolderSource:
         needed, free = sum(size for size in sizes if size >= cache.LARGE), disk_free(cache.cache_folder()) or 0
         if needed == 0 or needed + cache.RESERVE <= free:
             return None
-        return (
-            f"decoded ahead they take {needed / 1e9:,.1f} GB, and {cache.cache_folder()} has {free / 1e9:,.1f} GB free"
-        )
+        return f"decoded ahead they take {bytes_text(needed)}, and {cache.cache_folder()} has {bytes_text(free)} free"
 
     def _decode(
         self, preprocess: Preprocess, entry: cache.Decoded, on_progress: Progress | None, *, worth_keeping: float

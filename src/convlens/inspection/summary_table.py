@@ -8,6 +8,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from convlens.base.words import bytes_text
 from convlens.geometry import FieldMap
 from convlens.inspection.costs import MAC_CONVENTION
 from convlens.inspection.summary import Layer, Summary
@@ -66,18 +67,6 @@ def _last(path: str, around: list[str]) -> str:
 def shape_text(shape: tuple[int, ...] | None) -> str:
     """A shape for people: 64×112×112."""
     return "–" if shape is None else "×".join(map(str, shape)) or "1"
-
-
-def bytes_text(count: int | None) -> str:
-    """A number of bytes in 1024s for people: 3.1 MiB."""
-    if count is None:
-        return "–"
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def macs_text(count: int) -> str:
