@@ -28,8 +28,10 @@ def line_chart(
     form: Callable[[float], str],
     log: bool = False,
     mark: float | None = None,
+    top: float | None = None,
 ) -> Markup:
     """The lines over epochs. `form` writes a value; `log` draws the values on a logarithmic scale; `mark` is an epoch.
+    `top` is the largest value there can be: no tick lies above it.
 
     Names and labels are escaped. Series without a finite value are left out; with none left the result is empty.
     """
@@ -40,6 +42,8 @@ def line_chart(
     ys = [y for one in series for y in one.values]
     x_ticks = [t for t in ticks(min(xs), max(xs), 7) if t == round(t) and min(xs) <= t <= max(xs)] or [min(xs)]
     y_ticks = log_ticks(min(ys), max(ys)) if log else ticks(min(ys), max(ys), 5)
+    if top is not None and max(ys) <= top:
+        y_ticks = [t for t in y_ticks if t <= top]
     to_x = _scale(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT)
     low, high = (math.log(v) if log else v for v in (min(*ys, *y_ticks), max(*ys, *y_ticks)))
     linear = _scale(low, high, _HEIGHT - _BOTTOM, _TOP)

@@ -3,7 +3,6 @@
 import base64
 import json
 import math
-import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,13 @@ from convlens.base import files
 from convlens.base.arrays import header
 from convlens.base.errors import InputError
 from convlens.base.progress import duration
+from convlens.data.naming import natural
 from convlens.data.preprocess import Preprocess
 from convlens.inspection import pictures
 from convlens.inspection.evaluation import Evaluation, wilson_interval
 from convlens.report.charts import Series, line_chart
 from convlens.report.store import FILE, StoredEvaluation, load_evaluation
+from convlens.report.words import disagreement, majority, number, percent
 from convlens.runs import RunFolder, RunRecord
 
 _MATRIX = 30  # classes: larger confusion matrices are drawn as a picture
@@ -43,6 +44,8 @@ def write(run_folder: Path | str) -> Path:
     page = _template().render(
         record=record,
         headline=_headline(record, stored.evaluation if stored else None),
+        baseline=majority(stored.evaluation) if stored else None,
+        remark=disagreement(record),
         facts=_facts(record, preprocess),
         counts=", ".join(f"{n:,} {_PARTS.get(part, part)}" for part, n in record.data.counts.items() if n),
         started=record.created.replace("T", " ").replace("+00:00", " UTC"),
@@ -83,20 +86,6 @@ def _template() -> Any:
 
 
 # ---- figures and words
-
-
-def number(values: Any, *path: str) -> float | None:
-    """The finite number at a path of nested dictionaries, or None. A stranger's file may hold anything there."""
-    for key in path:
-        values = values.get(key) if isinstance(values, dict) else None
-    if isinstance(values, bool) or not isinstance(values, (int, float)) or not math.isfinite(values):
-        return None
-    return values
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    """A fraction as per cent; a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -198,7 +187,7 @@ def _charts(records: list[Any], best: float | None) -> list[dict[str, Any]]:
         log = title == "Loss" and bool(finite) and min(finite) > 0 and max(finite) > _LOG_RANGE * min(finite)
         return {
             "title": title + (" (logarithmic)" if log else ""),
-            "svg": line_chart(lines, title, form=form, log=log, mark=best),
+            "svg": line_chart(lines, title, form=form, log=log, mark=best, top=1.0 if title == "Accuracy" else None),
             "legend": [
                 {"name": line.name, "kind": line.kind, "value": form((better or _last)(kept))}
                 for line in lines
@@ -346,17 +335,13 @@ def first_layer(path: Path, preprocess: Preprocess) -> tuple[str, np.ndarray] | 
         with safe_open(path, framework="numpy") as file:
             filters = [n for n, s in shapes.items() if len(s) == 4 and s[1] == preprocess.channels and 0 not in s]
             if filters:
-                name = min(filters, key=lambda n: (shapes[n][0], -shapes[n][2] * shapes[n][3], _natural(n)))
+                name = min(filters, key=lambda n: (shapes[n][0], -shapes[n][2] * shapes[n][3], natural(n)))
                 return name, file.get_tensor(name).astype(np.float32)
             matrices = [n for n, s in shapes.items() if len(s) == 2 and s[1] == pixels and s[0]]
             if not matrices:
                 return None
-            name = min(matrices, key=_natural)
+            name = min(matrices, key=natural)
             matrix = file.get_tensor(name).astype(np.float32)
             return name, matrix.reshape(-1, preprocess.channels, height, width)
     except (SafetensorError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file: {error}") from None
-
-
-def _natural(name: str) -> list[Any]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,51 @@
+"""Figures of a run in words, and what must be said beside its accuracy."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from convlens.inspection.evaluation import Evaluation
+from convlens.runs import RunRecord
+
+
+def number(values: Any, *path: str) -> float | None:
+    """The finite number at a path of nested dictionaries, or None. A stranger's file may hold anything there."""
+    for key in path:
+        values = values.get(key) if isinstance(values, dict) else None
+    if isinstance(values, bool) or not isinstance(values, (int, float)) or not math.isfinite(values):
+        return None
+    return values
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A fraction as per cent; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
+
+
+def majority(evaluation: Evaluation) -> dict[str, Any] | None:
+    """The largest class of the test set and its share: the accuracy of always answering it."""
+    if not evaluation.n:
+        return None
+    counts = np.bincount(evaluation.labels, minlength=len(evaluation.classes))
+    return {"class": evaluation.classes[int(counts.argmax())], "share": float(counts.max() / evaluation.n)}
+
+
+def disagreement(record: RunRecord) -> str:
+    """A remark where validation and test accuracy differ by more than chance explains, else ''.
+
+    Two-proportion z-test with pooled variance, at 5 %.
+    """
+    val, test = number(record.results, "val", "accuracy"), number(record.results, "test", "accuracy")
+    n_val, n_test = record.data.counts.get("val", 0), record.data.counts.get("test", 0)
+    if val is None or test is None or n_val <= 0 or n_test <= 0:
+        return ""
+    pooled = (val * n_val + test * n_test) / (n_val + n_test)
+    deviation = math.sqrt(max(0.0, pooled * (1 - pooled) * (1 / n_val + 1 / n_test)))
+    if abs(val - test) <= 1.96 * deviation:
+        return ""
+    than = "lower" if test < val else "higher"
+    return (
+        f"The test accuracy ({percent(test)}) is {than} than the validation accuracy ({percent(val)}) by more than "
+        "chance explains: the two sets may hold images of different kinds, or share images with the training set."
+    )
