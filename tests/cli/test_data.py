@@ -105,4 +105,4 @@ def test_data_cache_where_nothing_can_be_kept_is_one_line(cli, pets, monkeypatch
     assert "CONVLENS_CACHE" in cli("data", "cache", pets).refused()
     monkeypatch.setattr("convlens.data.cache.LARGE", 1)
     monkeypatch.setattr("convlens.data.folders.disk_free", lambda _: 0)
-    assert "GB free" in cli("data", "cache", pets).refused()
+    assert " B free" in cli("data", "cache", pets).refused()
