@@ -1,5 +1,6 @@
 """The Python face: `cl.train`, `cl.load` and the `Run` that both give."""
 
+import inspect
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from torch import nn
 
 from convlens import data as sources
 from convlens import report
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, nearest
 from convlens.data import Images, Preprocess
 from convlens.deploy.predictor import Failure, Prediction, Predictor
 from convlens.inspection.evaluation import Evaluation
@@ -157,6 +158,12 @@ def train(
         DivergedError: the loss became infinite or not a number; the last good weights are kept.
         Interrupted: SIGINT or SIGTERM; the state was saved and `resume` goes on.
     """
+    known = {name for name in inspect.signature(train).parameters if name != "more"} | {"tensorboard", "started"}
+    for name in more.keys() - known:
+        hint = nearest(name, known) or nearest(name, ("settings",))
+        raise InputError(
+            f"cl.train: unknown argument {name!r}{hint}; recipe settings go into settings=['optimizer.lr=0.1']"
+        )
     request = Request(
         model=model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, seed=seed, size=size,
         stream=stream, settings=tuple(settings), out=out, resume=resume, weights=weights, engine=engine,

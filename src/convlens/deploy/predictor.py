@@ -14,6 +14,7 @@ from convlens import models
 from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.data.suffixes import PICTURES, is_hidden, suffix
+from convlens.inspection.caller import undisturbed
 from convlens.inspection.evaluation import Evaluation, evaluate
 from convlens.models.build import build, is_file_reference
 from convlens.models.network import shapes_only
@@ -78,7 +79,8 @@ def load_module(folder: RunFolder, model: str | nn.Module | None = None) -> tupl
     shapes = folder.weight_shapes()
     if record.model.source == "zoo" and model is None:
         _refuse_other_shapes(folder, record, _without_memory(record, shapes), shapes)
-    module = rebuild(record, model)
+    with undisturbed():  # the first weights are drawn
+        module = rebuild(record, model)
     _refuse_other_shapes(folder, record, module, shapes)
     arrays, _ = folder.read_weights(record)
     for name, array in arrays.items():
@@ -132,7 +134,7 @@ class Predictor:
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """float32 [N, K] for prepared pixels uint8 [N, H, W, C]."""
         found = []
-        with torch.inference_mode():
+        with undisturbed(), torch.inference_mode():
             for start in range(0, len(pixels), _BATCH):
                 x = torch.from_numpy(self.preprocess.normalise(pixels[start : start + _BATCH])).to(self.device)
                 found.append(self.module(x).float().softmax(1).cpu().numpy())
@@ -179,7 +181,8 @@ class Predictor:
             raise InputError(
                 f"{images.name} has the classes {_some(images.classes)}; the run was trained on {_some(self.classes)}"
             )
-        return evaluate(self.module, self._batches(images), self.classes)
+        with undisturbed():
+            return evaluate(self.module, self._batches(images), self.classes)
 
     def _batches(self, images: Images) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
         for start in range(0, len(images), _BATCH):

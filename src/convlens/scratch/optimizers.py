@@ -47,20 +47,27 @@ class SGD:
         momentum: how much of the last step is kept; 0 for none. Source: Polyak, 1964.
         nesterov: look ahead, p = p - lr * (g + momentum * v). Source: Nesterov, 1983; Sutskever et al., 2013.
         weight_decay: adds weight_decay * p to the gradient (an L2 penalty of half that strength).
+        bias_lr: factor on lr for arrays of one dimension: biases, scales of normalisation.
+        decay_biases: whether those decay as well.
     """
 
-    def __init__(self, lr: float = 0.01, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
+    def __init__(self, lr: float = 0.01, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
+        bias_lr: float = 1.0, decay_biases: bool = True,
+    ):  # fmt: skip
         _not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
         if nesterov and not momentum:
             raise InputError("nesterov: True with momentum 0, expected a momentum to look ahead along")
+        self.bias_lr, self.decay_biases = bias_lr, decay_biases
         self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
         self._velocity: dict[str, Array] = {}
 
     def step(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
         for name, p in parameters.items():
             g = gradients[name]
-            if self.weight_decay:
-                g = g + self.weight_decay * p
+            lr = self.lr if p.ndim >= 2 else self.lr * self.bias_lr
+            decay = self.weight_decay if p.ndim >= 2 or self.decay_biases else 0.0
+            if decay:
+                g = g + decay * p
             if self.momentum:
                 if name not in self._velocity:
                     self._velocity[name] = v = np.array(g)
@@ -69,7 +76,7 @@ class SGD:
                     v *= self.momentum
                     v += g
                 g = g + self.momentum * v if self.nesterov else v
-            p -= self.lr * g
+            p -= lr * g
 
     def state(self) -> dict[str, Array]:
         return {f"velocity.{name}": v for name, v in self._velocity.items()}
@@ -96,10 +103,13 @@ class Adam:
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decoupled: bool = False,
+        bias_lr: float = 1.0,
+        decay_biases: bool = True,
     ):
         _not_negative(lr=lr, eps=eps, weight_decay=weight_decay)
         if not all(0 <= beta < 1 for beta in betas):
             raise InputError(f"betas: {betas}, expected two numbers from 0 to below 1")
+        self.bias_lr, self.decay_biases = bias_lr, decay_biases
         self.lr, self.betas, self.eps = lr, betas, eps
         self.weight_decay, self.decoupled = weight_decay, decoupled
         self._steps = 0
@@ -111,16 +121,18 @@ class Adam:
         correct1, correct2 = 1 - b1**self._steps, 1 - b2**self._steps
         for name, p in parameters.items():
             g = gradients[name]
-            if self.weight_decay and self.decoupled:
-                p *= 1 - self.lr * self.weight_decay
-            elif self.weight_decay:
-                g = g + self.weight_decay * p
+            lr = self.lr if p.ndim >= 2 else self.lr * self.bias_lr
+            decay = self.weight_decay if p.ndim >= 2 or self.decay_biases else 0.0
+            if decay and self.decoupled:
+                p *= 1 - lr * decay
+            elif decay:
+                g = g + decay * p
             m, v = self._moments.setdefault(name, (np.zeros_like(p), np.zeros_like(p)))
             m *= b1
             m += (1 - b1) * g
             v *= b2
             v += (1 - b2) * (g * g)
-            p -= (self.lr / correct1) * m / (np.sqrt(v / correct2) + self.eps)
+            p -= (lr / correct1) * m / (np.sqrt(v / correct2) + self.eps)
 
     def state(self) -> dict[str, Array]:
         arrays = {"steps": np.array(self._steps)}

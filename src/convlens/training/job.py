@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import shlex
 import time
 from collections.abc import Iterator
@@ -12,10 +13,11 @@ import torch
 
 from convlens import data
 from convlens.base import files
-from convlens.base.errors import InputError
+from convlens.base.errors import DivergedError, InputError
 from convlens.base.progress import Progress
 from convlens.data.augment import Augmentation, Augmenter
 from convlens.data.loader import Loader
+from convlens.inspection.caller import undisturbed
 from convlens.inspection.evaluation import evaluate
 from convlens.inspection.views import Views
 from convlens.runs import RunFolder
@@ -38,6 +40,11 @@ def run(request: Request) -> Finished | RunFolder:
         InputError: anything about the request, the data or the disk that the user can mend.
         DivergedError, Interrupted: see `Trainer.fit`.
     """
+    with undisturbed():
+        return _run(request)
+
+
+def _run(request: Request) -> Finished | RunFolder:
     folder, stored = open_folder(request)
     if stored is not None and stored.results is not None and folder.report.exists():  # the report comes last
         refuse_other_words(request, stored)
@@ -139,6 +146,11 @@ def _judge(
         if job.recipe.views != "none":
             by_views = evaluate(Views(job.module, job.recipe.views), test.epoch(0), job.splits.test.classes)
             views = {"accuracy": by_views.accuracy, "loss": by_views.loss, "views": job.recipe.views}
+    if not math.isfinite(judged.loss):  # finite weights may be so large that nothing else is
+        raise DivergedError(
+            f"training diverged: the test loss is not finite with the weights in {job.folder.path}; try a lower "
+            f"learning rate, as in --set optimizer.lr={job.recipe.optimizer.lr / 10:g}"
+        )
     rates = [record["images_per_second"] for record in trainer.records if record.get("images_per_second")]
     best = trainer.best
     results = {

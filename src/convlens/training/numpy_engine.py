@@ -30,7 +30,7 @@ class NumpyEngine:
     ):
         self.splits, self.preprocess, self.recipe, self.seed = splits, preprocess, recipe, seed
         self.batch_size = recipe.batch_size_for(len(splits.train))
-        self.steps_per_epoch = -(-len(splits.train) // self.batch_size)
+        self.steps_per_epoch = len(splits.train) // self.batch_size  # the other engine drops a short last batch, too
         self.trained, self.evaluator = training_pair(module, splits.train.shape)
         self.optimizer = _optimizer(recipe)
         self.reset_totals()
@@ -38,7 +38,7 @@ class NumpyEngine:
     def batches(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         images = self.splits.train
         order = generator(self.seed, "order", epoch).permutation(len(images))
-        for first in range(start * self.batch_size, len(images), self.batch_size):
+        for first in range(start * self.batch_size, self.steps_per_epoch * self.batch_size, self.batch_size):
             chosen = np.sort(order[first : first + self.batch_size])  # ascending: kind to memory maps
             yield self.preprocess.normalise(images.pixels[chosen]), images.labels[chosen]
 
@@ -88,10 +88,30 @@ class NumpyEngine:
         self._totals = dict(plain["totals"])
 
 
+SUPPORTED = {
+    "epochs", "budget", "max_epochs", "batch_size", "eval_batch_size", "val_fraction", "test_fraction",
+    "label_smoothing", "identity_start", "whitening", "early_stopping", "checkpoint_seconds", "model", "schedule",
+    "optimizer.name", "optimizer.lr", "optimizer.momentum", "optimizer.nesterov", "optimizer.betas", "optimizer.eps",
+    "optimizer.weight_decay", "optimizer.bias_lr", "optimizer.muon_lr", "optimizer.muon_normalise",
+}  # fmt: skip
+"""Recipe keys that this engine honours; `muon`, to which two of them belong, is refused. All others are named."""
+
+
 def unsupported(recipe: Recipe, shape: tuple[int, int, int]) -> list[str]:
     """What a recipe asks for that this engine leaves out, as names of its keys."""
     off = type(recipe)()
-    keys = [key for key in ("l1", "class_weights", "gradient_clip", "ema") if getattr(recipe, key) != getattr(off, key)]
+    keys = [
+        key
+        for key in type(recipe).model_fields
+        if key not in SUPPORTED | {"optimizer", "augment"} and getattr(recipe, key) != getattr(off, key)
+    ]
+    if recipe.precision == "float32":  # what everything is here
+        keys = [key for key in keys if key != "precision"]
+    keys += [
+        f"optimizer.{key}"
+        for key in type(recipe.optimizer).model_fields
+        if f"optimizer.{key}" not in SUPPORTED and getattr(recipe.optimizer, key) != getattr(off.optimizer, key)
+    ]
     settings = recipe.augment.resolve(*shape)
     neutral = ("crop_ratio", "padding")
     return keys + [f"augment.{key}" for key, value in settings.items() if value and key not in neutral]
@@ -101,10 +121,19 @@ def _optimizer(recipe: Recipe) -> scratch_optimizers.SGD | scratch_optimizers.Ad
     o = recipe.optimizer
     if o.name == "sgd":
         nesterov = o.nesterov and o.momentum > 0
-        return scratch_optimizers.SGD(o.lr, momentum=o.momentum, nesterov=nesterov, weight_decay=o.weight_decay)
+        return scratch_optimizers.SGD(
+            o.lr, momentum=o.momentum, nesterov=nesterov, weight_decay=o.weight_decay,
+            bias_lr=o.bias_lr, decay_biases=False,
+        )  # fmt: skip
     if o.name in ("adam", "adamw"):
         return scratch_optimizers.Adam(
-            o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, decoupled=o.name == "adamw"
+            o.lr,
+            betas=o.betas,
+            eps=o.eps,
+            weight_decay=o.weight_decay,
+            decoupled=o.name == "adamw",
+            bias_lr=o.bias_lr,
+            decay_biases=False,
         )
     raise InputError(f"the NumPy engine has no optimizer {o.name!r}; choose sgd, adam or adamw")
 

@@ -3,7 +3,7 @@
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,11 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
 class Optimizer(_Section):
     """`lr` is the peak learning rate. Decoupled weight decay spares biases and normalisation layers."""
 
@@ -24,7 +29,7 @@ class Optimizer(_Section):
     lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
     bias_lr: float = Field(default=1.0, gt=0)  # factor on the learning rate of biases and normalisation parameters
@@ -38,7 +43,7 @@ class Schedule(_Section):
     name: Literal["constant", "cosine", "one-cycle", "triangular", "step", "plateau"] = "one-cycle"
     warmup: float = Field(default=0.2, ge=0, lt=1)
     final: float = Field(default=0.0, ge=0, le=1)
-    milestones: tuple[float, ...] = (0.5, 0.75)
+    milestones: tuple[Fraction, ...] = (0.5, 0.75)
     gamma: float = Field(default=0.1, gt=0, le=1)
     patience: int = Field(default=3, ge=1)
 
@@ -88,7 +93,7 @@ class Recipe(_Section):
     val_fraction: float = Field(default=0.1, ge=0, lt=1)
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    class_weights: Literal["none", "balanced"] | tuple[Weight, ...] = "none"
     l1: float = Field(default=0.0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
     ema: float | None = Field(default=None, gt=0, lt=1)
@@ -132,7 +137,16 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
         if first["type"] == "extra_forbidden":
             raise _unknown_key(path, where) from None
         known = [part for part in path if part.isidentifier() and part in _all_keys()]
-        raise InputError(f"{where}: {'.'.join(known)}: {first['msg']} (got {first['input']!r})") from None
+        raise InputError(f"{where}: {'.'.join(known)}: {first['msg']} (got {_short(first['input'])})") from None
+
+
+def _short(value: Any) -> str:
+    """A value for one line of an error."""
+    try:
+        words = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        words = f"a {type(value).__name__}"
+    return words if len(words) <= 80 else f"{words[:77]}..."
 
 
 def _all_keys() -> set[str]:
@@ -161,22 +175,37 @@ def shipped() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
-def _read(name: str) -> dict[str, Any]:
-    if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise InputError(f"there is no recipe file {name}")
-        text = files.read_text(path, _LARGEST)
-    elif name in shipped():
-        text = (resources.files("convlens.training") / "recipes" / f"{name}.toml").read_text("utf-8")
-    else:
-        raise InputError(f"unknown recipe {name!r}{nearest(name, shipped())}; shipped: {', '.join(shipped())}")
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"recipe {name} is not valid TOML: {error}") from None
+def _read(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A recipe with all that it builds on. above: the recipes that build on this one."""
+    if name in above:
+        raise InputError(f"recipe {name} builds on itself: {' -> '.join([*above, name])}; change one `base`")
+    values = _parsed(_text(name), f"recipe {name}")
     base = values.pop("base", None)
-    return merged(_read(base), values) if base else values
+    if base is None:
+        return values
+    if not isinstance(base, str) or not base:
+        raise InputError(f"recipe {name}: base: must be the name of a recipe or a TOML file (got {base!r})")
+    return merged(_read(base, (*above, name)), values)
+
+
+def _text(name: str) -> str:
+    if name in shipped():
+        return (resources.files("convlens.training") / "recipes" / f"{name}.toml").read_text("utf-8")
+    if not name.endswith(".toml"):
+        raise InputError(f"unknown recipe {name!r}{nearest(name, shipped())}; shipped: {', '.join(shipped())}")
+    if not Path(name).is_file():
+        raise InputError(f"there is no recipe file {name}")
+    return files.read_text(Path(name), _LARGEST)
+
+
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    """TOML as a nested dictionary; one `InputError` for whatever the parser cannot take."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise InputError(f"{where} is not valid TOML: brackets are nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, and a number of more digits than Python reads
+        raise InputError(f"{where} is not valid TOML: {str(error).splitlines()[0]}") from None
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -193,9 +222,13 @@ def assignment(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set {text!r}: expected key=value, such as optimizer.lr=0.1")
+    if len(key.split(".")) > 8:
+        raise InputError(f"--set {_short(text)}: the key has too many parts; expected one such as optimizer.lr")
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except RecursionError:
+        raise InputError(f"--set {_short(text)}: brackets are nested too deeply") from None
+    except ValueError:
         parsed = None if value.strip().lower() in ("none", "null") else value.strip()
     for part in reversed(key.strip().split(".")):
         parsed = {part: parsed}

@@ -155,9 +155,10 @@ class Trainer:
             self._diverged("the validation loss")
         score = (judged.accuracy, -judged.loss)
         if self.best is None or score > (self.best["accuracy"], -self.best["loss"]):
+            kept = self._weights()
             self.best = {"epoch": self.epoch + 1, "accuracy": judged.accuracy, "loss": judged.loss}
             self.epochs_since_best = 0
-            self._unsaved_best = self.engine.weights()
+            self._unsaved_best = kept
         else:
             self.epochs_since_best += 1
         if self.recipe.schedule.name == "plateau":
@@ -172,6 +173,17 @@ class Trainer:
     def _require_finite(self, totals: dict[str, float]) -> None:
         if not math.isfinite(totals["loss"]):
             self._diverged("the loss")
+
+    def _weights(self) -> Arrays:
+        weights = self.engine.weights()
+        self._require_finite_weights(weights)
+        return weights
+
+    def _require_finite_weights(self, arrays: Arrays) -> None:
+        """The last update may have diverged, and no loss was computed after it."""
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                self._diverged(f"the array {name.removeprefix('model.')}")
 
     def _diverged(self, what: str) -> NoReturn:
         if self._unsaved_best is not None:
@@ -204,12 +216,13 @@ class Trainer:
         of the moment count as the best.
         """
         self._require_finite(self.engine.totals())
+        arrays, plain = self.engine.state()
+        self._require_finite_weights({name: a for name, a in arrays.items() if name.startswith("model.")})
         if self.recipe.val_fraction == 0 and self.best is None:
-            self._unsaved_best = self.engine.weights()
+            self._unsaved_best = self._weights()
         if self._unsaved_best is not None:
             self._write_best()
         self.folder.write_metrics(self.records)
-        arrays, plain = self.engine.state()
         state = Checkpoint(
             epoch=self.epoch,
             step=self.step,
