@@ -136,15 +136,3 @@ def shapes_only() -> Iterator[None]:
     """Inside, networks are built without memory and without drawing a weight (on the device `meta`)."""
     with torch.device("meta"), _NoDraws():
         yield
-
-
-def materialise(network: nn.Module, device: torch.device) -> None:
-    """Gives a network built by `shapes_only` memory, not yet filled. (`Module.to_empty` loads half of PyTorch.)"""
-    for module in network.modules():
-        for name, value in module._parameters.items():
-            if value is not None:
-                memory = torch.empty(value.shape, dtype=value.dtype, device=device)
-                module._parameters[name] = nn.Parameter(memory, value.requires_grad)
-        for name, value in module._buffers.items():
-            if value is not None:
-                module._buffers[name] = torch.empty(value.shape, dtype=value.dtype, device=device)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from convlens.base.errors import InputError, nearest
-from convlens.models.network import materialise, shapes_only
+from convlens.models.network import shapes_only
 
 Size = int | tuple[int, int]
 
@@ -137,27 +137,35 @@ def create(
             raise InputError(f"network {name!r}: {what} must be at least 1, not {value}")
 
     def build(size: tuple[int, ...]) -> nn.Module:
-        # Shapes first, without memory: no weight is drawn twice, and a size that does not fit costs nothing.
+        try:
+            return entry.build(
+                num_classes=classes, in_channels=channels, image_size=size, **{**entry.arguments, **arguments}
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            if not arguments:
+                raise
+            given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+            raise InputError(f"network {name!r} cannot be built with {given}: {error}") from error
+
+    def shapes(size: tuple[int, ...]) -> nn.Module:
         with shapes_only():
-            try:
-                return entry.build(
-                    num_classes=classes, in_channels=channels, image_size=size, **{**entry.arguments, **arguments}
-                )
-            except (KeyError, TypeError, AttributeError) as error:
-                if not arguments:
-                    raise
-                given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-                raise InputError(f"network {name!r} cannot be built with {given}: {error}") from error
+            return build(size)
 
     image = len(entry.input) == 3  # otherwise the input is a vector, and the size that of an image which is made
     probe = (lambda size: (channels, *size)) if image else (lambda size: (channels,))
     smaller = any(side < default for side, default in zip(size, entry.input[1:], strict=False))
-    network = _fitting(name, build, probe, size, check=smaller)
-    device = torch.get_default_device()
-    if device.type != "meta":
-        materialise(network, device)
-        network.initialise()
-    return network
+    on_meta = torch.get_default_device().type == "meta"
+    if smaller or on_meta:
+        network = _fitting(name, shapes, probe, size, check=smaller)
+        if on_meta:
+            return network
+    try:
+        return build(size)
+    except (ValueError, RuntimeError) as error:
+        if "alloc" in str(error):
+            raise InputError(f"network {name!r} of this size does not fit into memory") from error
+        _fitting(name, shapes, probe, size, check=smaller)  # says which size it works on
+        raise
 
 
 def _fitting(name: str, build: Callable[..., Any], probe: Callable[..., Any], size: tuple[int, ...], *, check: bool):
