@@ -17,8 +17,9 @@ from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
 from convlens.inspection.evaluation import from_logits
 from convlens.report import load_evaluation, save_evaluation, write
-from convlens.report.page import command, confused_pairs, first_layer
-from convlens.runs import RunFolder
+from convlens.report.drawings import confused_pairs, first_layer
+from convlens.report.page import command
+from convlens.runs import LeftOut, RunFolder
 from convlens.training import recipe as recipes
 
 _VOID = {"meta", "img"}
@@ -298,3 +299,36 @@ def test_the_command_line_writes_the_report_again(tmp_path, pretend_run):
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout.splitlines()[-1]) == {"report": str(run.report)}
     assert run.report.exists()
+
+
+def test_mistakes_carry_the_names_of_their_files(tmp_path, pretend_run):
+    run, judged = pretend_run(tmp_path / "run", sharpness=2)
+    names = np.array([f"test/{k}/<b>{i}.png" for i, k in enumerate(judged.labels)], object)
+    images = Images(np.zeros((judged.n, 8, 8, 1), np.uint8), judged.labels, judged.classes, paths=names)
+    save_evaluation(run.path, judged, images)
+    assert load_evaluation(run.path).paths == tuple(names[judged.mistakes(36)])
+    page = _page(run)
+    for i in judged.mistakes(36):
+        assert f"<b>{i}.png" in page.text
+        assert ("span", {"class": "file", "title": names[i]}) in page.tags
+
+
+def test_what_was_left_out_of_the_data_is_counted_and_named(tmp_path, pretend_run):
+    run, _ = pretend_run(tmp_path / "run")
+    assert "left out" not in _page(run).text
+    record = run.read_record()
+    files = [[f"cat/{i}.heic", "HEIC cannot be read"] for i in range(20)]
+    left_out = LeftOut(count=25, reasons={"HEIC cannot be read": 25}, files=files)
+    run.write_record(record.model_copy(update={"data": record.data.model_copy(update={"left_out": left_out})}))
+    text = _page(run).text
+    assert "25 picture files were left out: HEIC cannot be read." in text
+    assert "cat/19.heic: HEIC cannot be read" in text
+    assert "and 5 more" in text
+
+
+def test_a_file_name_that_is_no_text_does_not_stop_the_report(tmp_path, pretend_run):
+    run, judged = pretend_run(tmp_path / "run", sharpness=2)
+    names = np.array(["a\udcff.png"] * judged.n, object)
+    images = Images(np.zeros((judged.n, 8, 8, 1), np.uint8), judged.labels, judged.classes, paths=names)
+    save_evaluation(run.path, judged, images)
+    assert "a?.png" in _page(run).text

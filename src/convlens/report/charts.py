@@ -40,7 +40,9 @@ def line_chart(
         return Markup()
     xs = [x for one in series for x in one.epochs]
     ys = [y for one in series for y in one.values]
-    x_ticks = [t for t in ticks(min(xs), max(xs), 7) if t == round(t) and min(xs) <= t <= max(xs)] or [min(xs)]
+    whole = max(xs) - min(xs) >= 2 or all(x == round(x) for x in xs)  # epochs: a short run has ticks within them
+    x_ticks = [t for t in ticks(min(xs), max(xs), 7) if min(xs) <= t <= max(xs) and (t == round(t) or not whole)]
+    x_ticks = x_ticks or [min(xs)]
     y_ticks = log_ticks(min(ys), max(ys)) if log else ticks(min(ys), max(ys), 5)
     if top is not None and max(ys) <= top:
         y_ticks = [t for t in y_ticks if t <= top]
@@ -119,7 +121,7 @@ def _line(one: Series, to_x: Callable[[float], float], to_y: Callable[[float], f
         return drawn
     return drawn + Markup().join(
         Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}</title></circle>').format(
-            one.kind, x, y, 3, f"{one.name}, epoch {epoch:g}: {form(value)}"
+            one.kind, x, y, 3, f"{one.name}, epoch {epoch:.4g}: {form(value)}"
         )
         for (x, y), epoch, value in zip(points, one.epochs, one.values, strict=True)
     )

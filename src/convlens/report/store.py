@@ -25,6 +25,7 @@ class _Meta(BaseModel):
 
     classes: list[str] = Field(min_length=1)
     loss: float | None
+    paths: list[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +34,13 @@ class StoredEvaluation:
 
     index: int64 [M], which images of the evaluation were mistaken, the surest mistake first.
     pixels: uint8 [M, H, W, C], those images, made smaller where a side exceeded 128 pixels.
+    paths: the names [M] of their files inside the set; None where images have no names.
     """
 
     evaluation: Evaluation
     index: np.ndarray
     pixels: np.ndarray
+    paths: tuple[str, ...] | None = None
 
 
 def save_evaluation(folder: Path, evaluation: Evaluation, images: Images) -> Path:
@@ -52,8 +55,13 @@ def save_evaluation(folder: Path, evaluation: Evaluation, images: Images) -> Pat
         "mistakes.pixels": _smaller(np.asarray(images.pixels[index])),
     }
     loss = evaluation.loss if math.isfinite(evaluation.loss) else None
+    paths = (
+        None
+        if images.paths is None
+        else [str(path).encode("utf-8", "replace").decode() for path in images.paths[index]]
+    )
     path = folder / FILE
-    files.write_bytes(path, pack(arrays, {"classes": list(evaluation.classes), "loss": loss}))
+    files.write_bytes(path, pack(arrays, {"classes": list(evaluation.classes), "loss": loss, "paths": paths}))
     return path
 
 
@@ -74,10 +82,12 @@ def load_evaluation(folder: Path) -> StoredEvaluation:
             raise InputError("a probability is not finite")
         if len(index) and not 0 <= index.min() <= index.max() < evaluation.n:
             raise InputError("a mistake is none of the images")
+        if said.paths is not None and len(said.paths) != len(index):
+            raise InputError("the names of the mistakes do not fit")
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path} is not an evaluation of Convlens: {reason}") from None
-    return StoredEvaluation(evaluation, index, pixels)
+    return StoredEvaluation(evaluation, index, pixels, None if said.paths is None else tuple(said.paths))
 
 
 def _checked(arrays: dict[str, np.ndarray], name: str, dtype: type, ndim: int) -> np.ndarray:

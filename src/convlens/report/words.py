@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from convlens.inspection.evaluation import Evaluation
-from convlens.runs import RunRecord
+from convlens.runs import LeftOut, RunRecord
 
 
 def number(values: Any, *path: str) -> float | None:
@@ -49,3 +49,17 @@ def disagreement(record: RunRecord) -> str:
         f"The test accuracy ({percent(test)}) is {than} than the validation accuracy ({percent(val)}) by more than "
         "chance explains: the two sets may hold images of different kinds, or share images with the training set."
     )
+
+
+def left_out(files: LeftOut) -> dict[str, Any] | None:
+    """What was not used of the data: a sentence, the first files with their reasons, how many more there are."""
+    if not files.count:
+        return None
+    several = len(files.reasons) > 1
+    reasons = "; ".join(f"{n:,} × {reason}" if several else reason for reason, n in files.reasons.items())
+    picture = "picture file was" if files.count == 1 else "picture files were"
+    return {
+        "said": f"{files.count:,} {picture} left out" + (f": {reasons}." if reasons else "."),
+        "files": files.files,
+        "more": files.count - len(files.files),
+    }

@@ -177,6 +177,7 @@ class PlateauState(_Record):
 class Checkpoint(_Record):
     """The JSON value of `last.safetensors`: where the run stands. See `training.trainer.Trainer.save`.
 
+    parts: [loss, correct, seen], summed over the epoch, at the end of each part of it, in runs of few epochs.
     engine: what the engine keeps besides arrays: numbers by name, or dictionaries of them.
     """
 
@@ -185,13 +186,14 @@ class Checkpoint(_Record):
     best: Best | None
     epochs_since_best: Count
     plateau: PlateauState
+    parts: list[list[float]] = []
     engine: dict[str, float | int | bool | str | dict[str, float | int] | None]
 
 
 class Metrics(_Open):
     """A line of `metrics.jsonl`."""
 
-    __pydantic_extra__: dict[str, float | int | None]
+    __pydantic_extra__: dict[str, float | int | Annotated[list[float], Field(max_length=1000)] | None]
     epoch: Positive
 
 

@@ -20,6 +20,7 @@ from convlens.training.schedules import Plateau, make_schedule
 from convlens.training.stop import Stop
 
 _CHECK_EVERY = 100  # steps between two looks at the loss where looking makes a device wait
+_FEW, _PARTS = 3, 40  # of a run of so few epochs, each is recorded in so many parts: else there were no curve
 
 Arrays = dict[str, np.ndarray]
 
@@ -92,6 +93,9 @@ class Trainer:
         self.epoch = self.step = self.epochs_since_best = 0
         self.best: dict[str, Any] | None = None
         self.records: list[dict[str, Any]] = []
+        self._parts: list[list[float]] = []  # see `runs.Checkpoint.parts`
+        parts = min(_PARTS, engine.steps_per_epoch) if epochs <= _FEW else 0
+        self._part_ends = {round((k + 1) * engine.steps_per_epoch / parts) for k in range(parts)}
         self._unsaved_best: Arrays | None = None
         self._saved_at = time.perf_counter()
 
@@ -114,6 +118,9 @@ class Trainer:
             loss = engine.step(x, y, epoch=self.epoch, step=self.step, factor=self._factor(self.step))
             self.step += 1
             images += len(y)
+            if self.step in self._part_ends:
+                totals = engine.totals()
+                self._parts.append([float(totals[name]) for name in ("loss", "correct", "seen")])
             shown = float(loss) if engine.loss_is_at_hand or self.step % _CHECK_EVERY == 0 else None
             if shown is not None and not math.isfinite(shown):
                 self._diverged("the loss")
@@ -136,6 +143,10 @@ class Trainer:
             "train_loss": totals["loss"] / totals["seen"],
             "train_accuracy": totals["correct"] / totals["seen"],
         }
+        if self._part_ends:
+            loss, correct, seen = np.diff(np.array(self._parts), axis=0, prepend=0).T
+            record["train_loss_parts"] = (loss / seen).tolist()
+            record["train_accuracy_parts"] = (correct / seen).tolist()
         learning_rate = self.recipe.optimizer.lr * self._factor(self.step - 1)  # before a plateau lowers it
         judged = self.engine.validate()
         if judged is not None:
@@ -147,7 +158,7 @@ class Trainer:
         self.progress.epoch_done(self.epoch, record)
         if self.on_epoch is not None:
             self.on_epoch(record)
-        self.epoch, self.step = self.epoch + 1, 0
+        self.epoch, self.step, self._parts = self.epoch + 1, 0, []
         self.engine.reset_totals()
 
     def _take_validation(self, judged: Evaluation) -> dict[str, float]:
@@ -229,6 +240,7 @@ class Trainer:
             best=None if self.best is None else Best(**self.best),
             epochs_since_best=self.epochs_since_best,
             plateau=PlateauState(**self.plateau.state_dict()),
+            parts=self._parts,
             engine=plain,
         )
         self.folder.write_checkpoint(arrays, state)
@@ -255,4 +267,5 @@ class Trainer:
         self.plateau.load_state_dict(state.plateau.model_dump())
         self.epoch, self.step, self.epochs_since_best = state.epoch, state.step, state.epochs_since_best
         self.best = None if state.best is None else state.best.model_dump()
+        self._parts = state.parts
         self.records = self.folder.read_metrics(last_epoch=self.epoch)
