@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """`train`, `load` and `Run` are imported when they are first used: a bare `import convlens` stays light."""
     if name in __all__:
-        from convlens.base.threads import wait_calmly
+        from convlens.base.threads import waiting_calmly
 
-        wait_calmly()
-        from convlens import api
+        with waiting_calmly():
+            from convlens import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'convlens' has no attribute {name!r}")

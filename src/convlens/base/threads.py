@@ -1,15 +1,30 @@
 """How the threads of numerical libraries wait for each other."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 
-def wait_calmly() -> None:
+def wait_calmly() -> bool:
     """Lets idle OpenMP threads sleep after a tenth of a millisecond instead of spinning for many.
 
     Spinning wins nothing measurable on an idle machine, but where another program shares the cores a spinning thread
     keeps the one that it waits for from running: training becomes ten times slower. Only takes effect before PyTorch
-    is imported; a user's own OMP_WAIT_POLICY or GOMP_SPINCOUNT is respected.
+    is imported; a user's own OMP_WAIT_POLICY or GOMP_SPINCOUNT is respected. Returns whether a variable was set.
     """
-    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if "torch" in sys.modules or {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        return False
+    os.environ["GOMP_SPINCOUNT"] = "10000"
+    return True
+
+
+@contextlib.contextmanager
+def waiting_calmly() -> Iterator[None]:
+    """`wait_calmly` for a PyTorch that is imported inside; afterwards the environment is the caller's again."""
+    ours = wait_calmly()
+    try:
+        yield
+    finally:
+        if ours:
+            os.environ.pop("GOMP_SPINCOUNT", None)

@@ -11,7 +11,7 @@ import typer
 from convlens import __version__
 from convlens.base.errors import ConvlensError
 from convlens.base.screen import forgiving_streams, printable
-from convlens.base.threads import wait_calmly
+from convlens.base.threads import waiting_calmly
 from convlens.cli import data, doctor, evaluate, export, models, predict, report, summary, train, verify
 
 app = typer.Typer(
@@ -59,8 +59,7 @@ def main() -> None:
     A stdout or stderr that is closed, full or not listened to changes none of them, but that `--json` without a
     stdout is 2.
     """
-    wait_calmly()
-    with forgiving_streams():
+    with waiting_calmly(), forgiving_streams():
         try:
             code = app(standalone_mode=False)
         except ConvlensError as error:

@@ -22,6 +22,7 @@ from convlens.nn import WhiteningConv2d
 from convlens.runs import DataRecord, LeftOut, ModelRecord, RunFolder, RunRecord
 from convlens.training import recipe as recipes
 from convlens.training import settings
+from convlens.training.handed_over import require_trainable_values
 from convlens.training.initialisation import begin_as_identity, whiten_first_layer
 from convlens.training.recipe import Recipe
 from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED, ENGINES, Job, Request
@@ -56,6 +57,7 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     splits = data.split(parts, seed=seed, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction)
     preprocess = preprocess.fitted(splits.train.pixels)
     module = _module(reference, recipe, splits.train, seed)
+    require_trainable_values(module)
     if any(isinstance(layer, WhiteningConv2d) for layer in module.modules()):
         whiten_first_layer(module, torch.from_numpy(preprocess.normalise(splits.train.pixels[:_WHITENED])))
     if request.weights is not None:
