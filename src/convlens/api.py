@@ -10,6 +10,7 @@ from torch import nn
 
 from convlens import data as sources
 from convlens import report
+from convlens.base import screen
 from convlens.base.errors import InputError, nearest
 from convlens.data import Images, Preprocess
 from convlens.deploy.predictor import Failure, Prediction, Predictor
@@ -27,11 +28,11 @@ class Run:
         record: what `run.json` says: network, classes, preprocessing, recipe, seed, data, results.
     """
 
-    def __init__(self, path: Path | str, *, model: str | nn.Module | None = None):
+    def __init__(self, path: Path | str, *, model: str | nn.Module | None = None, device: str | None = None):
         self.folder = RunFolder(path)
         self.path = self.folder.path
         self.record: RunRecord = self.folder.read_record()
-        self._model = model
+        self._model, self._device = model, device
         self._predictor: Predictor | None = None
 
     def __repr__(self) -> str:
@@ -47,9 +48,11 @@ class Run:
 
     @property
     def predictor(self) -> Predictor:
-        """The network with its best weights, on the CPU."""
+        """The network with its best weights, on the run's device."""
         if self._predictor is None:
-            self._predictor = Predictor(self.path, model=self._model)
+            self._predictor = Predictor(self.path, model=self._model, device=self._device)
+            if self._predictor.note:
+                screen.console(stderr=True).print(self._predictor.note, markup=False, soft_wrap=True)
         return self._predictor
 
     @property
@@ -172,10 +175,10 @@ def train(
     finished = job.run(request)
     handed_over = model if isinstance(model, nn.Module) or (isinstance(model, str) and ".py:" in model) else None
     if isinstance(finished, RunFolder):
-        return Run(finished.path, model=handed_over)
+        return Run(finished.path, model=handed_over, device=device)
     report.save_evaluation(finished.folder.path, finished.evaluation, finished.test)
     report.write(finished.folder.path)
-    return Run(finished.folder.path, model=handed_over)
+    return Run(finished.folder.path, model=handed_over, device=device)
 
 
 def train_seeds(count: int, *, seed: int | None = None, out: Path | str | None = None, **arguments: Any) -> list[Run]:
@@ -194,9 +197,15 @@ def spread(runs: Sequence[Run]) -> dict[str, float]:
     return {"mean": statistics.fmean(found), "std": deviation, "min": min(found), "max": max(found)}
 
 
-def load(run: Path | str, *, model: str | nn.Module | None = None) -> Run:
-    """A run from its folder. `model` only for networks that are not of the zoo: the module, or "file.py:Function"."""
-    return Run(run, model=model)
+def load(run: Path | str, *, model: str | nn.Module | None = None, device: str | None = None) -> Run:
+    """A run from its folder.
+
+    Args:
+        model: only for networks that are not of the zoo: the module, or "file.py:Function".
+        device: what it predicts and is judged on: "auto", "cpu", "cuda" or "mps". By default the device that it was
+            trained on; where that is not here, the best that is, and a line on stderr says so.
+    """
+    return Run(run, model=model, device=device)
 
 
 __all__ = ["Evaluation", "Images", "Prediction", "Preprocess", "Run", "load", "spread", "train", "train_seeds"]

@@ -17,6 +17,9 @@ UserModel = Annotated[
         "--model", metavar="FILE.py:FUNCTION", help="For a run of your own network: the file that defines it."
     ),
 ]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda or mps. (default: what the run was trained on, if it is here)")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 
 

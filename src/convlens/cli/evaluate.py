@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from convlens.cli.common import Json, UserModel, console, emit
+from convlens.cli.common import Device, Json, UserModel, console, emit
 
 
 def evaluate(
@@ -16,12 +16,13 @@ def evaluate(
                      "(default: the test part of the run's own)"),
     ] = None,
     model: UserModel = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Judge a run on its test images, or on others."""
     from convlens import api
 
-    judged = api.load(run, model=model).evaluate(data)
+    judged = api.load(run, model=model, device=device).evaluate(data)
     if as_json:
         emit({
             "accuracy": judged.accuracy, "loss": judged.loss, "per_class": judged.per_class, "n": judged.n,

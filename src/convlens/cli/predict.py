@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from convlens.base.errors import InputError
-from convlens.cli.common import Json, UserModel, console, emit
+from convlens.cli.common import Device, Json, UserModel, console, emit
 
 
 def predict(
@@ -16,13 +16,14 @@ def predict(
     ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to rank.")] = 5,
     model: UserModel = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Say what is in images, with exactly the preprocessing of training."""
     from convlens import api
     from convlens.deploy.predictor import Failure
 
-    found = api.load(run, model=model).predict(list(images), top=top)
+    found = api.load(run, model=model, device=device).predict(list(images), top=top)
     failures = [answer for answer in found if isinstance(answer, Failure)]
     if len(failures) == len(found):
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""

@@ -23,6 +23,7 @@ def verify(
     seed: Annotated[int, typer.Option(help="Of the weights of an untrained network, the images and the masks.")] = 0,
     mode: Annotated[str | None, typer.Option(help="Only training or inference. (default: both)")] = None,
     model: UserModel = None,
+    device: Annotated[str, typer.Option(help="Where PyTorch computes: auto, cpu or cuda.")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Run a network in NumPy, forward and backward, and compare it with PyTorch, both in float64."""
@@ -32,7 +33,7 @@ def verify(
     module, shape = resolve_module(reference, input=input, model=model)
     from convlens.inspection.verify import verify as compare
 
-    found = compare(module, shape, batch=batch, seed=seed, mode=mode)
+    found = compare(module, shape, batch=batch, seed=seed, mode=mode, device=device)
     if as_json:
         emit({**found.to_dict(), "tolerance": TOLERANCE, "agrees": found.agrees(TOLERANCE)})
     else:

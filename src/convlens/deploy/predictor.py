@@ -15,6 +15,7 @@ from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.data.suffixes import PICTURES, is_hidden, suffix
 from convlens.inspection.caller import undisturbed
+from convlens.inspection.device import choose, for_run
 from convlens.inspection.evaluation import Evaluation, evaluate
 from convlens.models.build import build, is_file_reference
 from convlens.models.network import shapes_only
@@ -120,14 +121,20 @@ def _refuse_other_shapes(
 class Predictor:
     """A trained network with its preprocessing and class names.
 
+    device: "auto", "cpu", "cuda", "mps"; by default the one that the run was trained on, where it is here.
+
+    Attributes:
+        note: a line about the device, where it is not the one that was to be expected; else None.
+
     >>> Predictor("runs/lenet5-mnist").predict(["seven.png"])  # doctest: +SKIP
     """
 
-    def __init__(self, run: Path | str, *, model: str | nn.Module | None = None, device: str = "cpu"):
+    def __init__(self, run: Path | str, *, model: str | nn.Module | None = None, device: str | None = None):
         self.folder = RunFolder(run)
+        device = None if device is None else choose(device)[0]  # a wrong name is said before weights are read
         self.module, self.record = load_module(self.folder, model)
-        self.module.to(device)
-        self.device = device
+        self.device, self.note = for_run(device, self.record.numeric["device"])
+        self.module.to(self.device)
         self.classes = tuple(self.record.classes)
         self.preprocess = Preprocess.from_dict(self.record.preprocess)
 

@@ -19,6 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
+from convlens.inspection.caller import undisturbed
+from convlens.inspection.device import available, choose
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.graph import LEAVES, Gradients, Graph, Tape
 from convlens.scratch.operations import Mode
@@ -90,6 +92,7 @@ def verify(
     batch: int = 4,
     seed: int = 0,
     mode: str | None = None,
+    device: str = "cpu",
 ) -> Verification:
     """Runs both engines in float64 on one batch of normal random numbers and compares what comes out.
 
@@ -103,6 +106,7 @@ def verify(
         batch: samples; batch normalisation over fewer than 4 is too ill-conditioned to compare.
         seed: of the input, the gradients and the masks.
         mode: "training", "inference", or None for both.
+        device: where PyTorch's side runs, "cpu", "cuda" or "auto"; NumPy's is the CPU.
 
     Raises:
         InputError: the network cannot be traced, or holds an operation that the NumPy engine lacks.
@@ -111,11 +115,15 @@ def verify(
         raise InputError(f"mode: {mode!r}, expected 'training', 'inference' or None for both")
     if batch < 1:
         raise InputError(f"batch: {batch}, expected at least 1")
-    double = copy.deepcopy(module).to("cpu", torch.float64)
-    compared = {
-        name: _compare(double.train(name == "training"), tuple(input_shape), batch, seed, training=name == "training")
-        for name in (MODES if mode is None else (mode,))
-    }
+    device = "cpu" if device == "auto" and not available("cuda") else choose(device)[0]
+    if device.startswith("mps"):
+        raise InputError("device 'mps': Apple's GPU has no float64, in which networks are compared; choose cpu")
+    compared = {}
+    with undisturbed():
+        double = copy.deepcopy(module).double()
+        for name in MODES if mode is None else (mode,):
+            double.to("cpu").train(name == "training")
+            compared[name] = _compare(double, tuple(input_shape), batch, seed, device, training=name == "training")
     forward = _largest({name: c.forward for name, c in compared.items()})
     gradient = _largest({name: c.gradients for name, c in compared.items()})
     return Verification(*forward, *gradient, max(c.nodes for c in compared.values()), batch, compared)
@@ -132,25 +140,28 @@ def relative_difference(ours: Array, reference: Array, least: float = 0.0) -> fl
     return difference / scale if scale else float(difference > 0)
 
 
-def _compare(module: nn.Module, shape: tuple[int, ...], batch: int, seed: int, *, training: bool) -> Comparison:
+def _compare(
+    module: nn.Module, shape: tuple[int, ...], batch: int, seed: int, device: str, *, training: bool
+) -> Comparison:
     graph = from_torch(module, shape, batch=batch, dynamic=False)
     x = generator(seed, "verify", "input").standard_normal((batch, *shape))
     tape = graph.run(x, training=training, seed=seed)
 
     forward: dict[str, float] = {}
-    inputs = torch.from_numpy(x).requires_grad_()
+    module.to(device)
+    inputs = torch.from_numpy(x).to(device).requires_grad_()
     with _compared_layers(module, graph, tape, forward), SharedDropout(Mode(training, seed)):
         outputs = [t for t in _tensors(module(inputs)) if t.is_floating_point()]
     if len(outputs) != len(tape.outputs):
         raise InputError(f"the network gave {len(outputs)} outputs, its exported form {len(tape.outputs)}")
     for i, (ours, reference) in enumerate(zip(tape.outputs, outputs, strict=True)):
-        forward[f"output {i}"] = relative_difference(ours, reference.detach().numpy())
+        forward[f"output {i}"] = relative_difference(ours, _array(reference))
     if training:
         buffers = dict(module.named_buffers())
-        forward |= {k: relative_difference(a, buffers[k].numpy()) for k, a in graph.buffers.items()}
+        forward |= {k: relative_difference(a, _array(buffers[k])) for k, a in graph.buffers.items()}
 
     grads = [generator(seed, "verify", "gradient", i).standard_normal(y.shape) for i, y in enumerate(tape.outputs)]
-    total = sum((y * torch.from_numpy(g)).sum() for y, g in zip(outputs, grads, strict=True))
+    total = sum((y * torch.from_numpy(g).to(device)).sum() for y, g in zip(outputs, grads, strict=True))
     assert isinstance(total, torch.Tensor)
     if total.requires_grad:
         total.backward()
@@ -178,7 +189,7 @@ def _compare_gradients(
         a = ours.inputs[0] if name == "input" else ours.parameters[name]
         if a is None:
             a = np.zeros(() if tensor is None else tuple(tensor.shape))
-        b = np.zeros(a.shape) if tensor is None else tensor.numpy()
+        b = np.zeros(a.shape) if tensor is None else _array(tensor)
         least = RESIDUE * ours.magnitudes.get(name, 0.0) if name in sums else 0.0
         if float(np.abs(b).max(initial=0)) < least:
             cancelled.append(name)
@@ -200,7 +211,7 @@ def _compared_layers(module: nn.Module, graph: Graph, tape: Tape, errors: dict[s
                 if name in called:  # a layer that is used twice has two outputs and one name: leave it to its users
                     errors.pop(name, None)
                 elif isinstance(output, torch.Tensor):
-                    errors[name] = relative_difference(tape.value(name), output.detach().numpy())
+                    errors[name] = relative_difference(tape.value(name), _array(output))
                 called.add(name)
 
             handles.append(layer.register_forward_hook(hook))
@@ -229,9 +240,9 @@ class SharedDropout(TorchFunctionMode):
         if not bound.arguments["training"] or rate == 0:
             return x
         shape = (*x.shape[:2], *(1,) * (x.ndim - 2)) if channels else tuple(x.shape)
-        mask = torch.from_numpy(self.mode.mask(self.count, shape, rate))
+        mask = torch.from_numpy(self.mode.mask(self.count, shape, rate)).to(x.device)
         self.count += 1
-        return x * (mask.to(x.dtype) / (1 - rate) if rate < 1 else torch.zeros(()))
+        return x * (mask.to(x.dtype) / (1 - rate) if rate < 1 else torch.zeros((), device=x.device))
 
 
 _DROPOUTS = {
@@ -246,6 +257,10 @@ def _tensors(output: Any) -> list[torch.Tensor]:
     from torch.utils import _pytree as pytree
 
     return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    return tensor.detach().cpu().numpy()
 
 
 def _largest(modes: dict[str, dict[str, float]]) -> tuple[float, str]:

@@ -15,6 +15,7 @@ from convlens import data, models
 from convlens.base.errors import InputError, nearest
 from convlens.base.progress import bars
 from convlens.base.seeds import derive
+from convlens.inspection.device import available
 from convlens.models.build import build, is_file_reference
 from convlens.models.network import count_parameters
 from convlens.models.weights import load_weights
@@ -114,7 +115,7 @@ def _numeric(request: Request, recipe: Recipe, stored: RunRecord | None) -> tupl
         notes.append(f"warning: not compiled: {chosen.reasons['compile'].removeprefix('off: ')}")
     if stored is not None:
         before = settings.Numeric(**stored.numeric)
-        possible = request.device in (None, before.device) and settings.available(before.device)
+        possible = request.device in (None, before.device) and available(before.device)
         if possible:
             chosen = before
         else:

@@ -10,6 +10,7 @@ import torch
 
 from convlens.base.errors import InputError
 from convlens.base.hardware import usable_cores
+from convlens.inspection.device import choose
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -47,7 +48,7 @@ def settle(
     Raises:
         InputError: a device or precision that this machine does not have, or an unknown name.
     """
-    device, why_device = _device(device)
+    device, why_device = choose(device)
     dtype, why_dtype = _dtype(precision, device)
     count = threads or min(torch.get_num_threads(), usable_cores())
     lacking = _no_compiler(device) if compile else None
@@ -75,19 +76,6 @@ def settle(
     )
 
 
-def _device(wanted: str) -> tuple[str, str]:
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if wanted == "auto":
-        if cuda:
-            return "cuda", f"the GPU {torch.cuda.get_device_name()} is there"
-        return ("mps", "Apple's GPU is there") if mps else ("cpu", "no GPU that PyTorch can use")
-    if wanted.split(":")[0] not in ("cpu", "cuda", "mps"):
-        raise InputError(f"unknown device {wanted!r}: choose auto, cpu, cuda or mps")
-    if not available(wanted):
-        raise InputError(f"device {wanted!r}: this machine (or this build of PyTorch) has none; choose auto or cpu")
-    return wanted, "asked for"
-
-
 def _dtype(wanted: str, device: str) -> tuple[str, str]:
     if wanted in DTYPES:
         return wanted, "asked for"
@@ -113,16 +101,6 @@ def _no_compiler(device: str) -> str | None:
             return f"compiling needs a C++ compiler and there is none here ({', '.join(wanted)})"
         return None
     return f"PyTorch does not compile for {device}"
-
-
-def available(device: str) -> bool:
-    """Whether PyTorch can use `device` here."""
-    kind = device.split(":")[0]
-    return (
-        kind == "cpu"
-        or (kind == "cuda" and torch.cuda.is_available())
-        or (kind == "mps" and torch.backends.mps.is_available())
-    )
 
 
 def apply(numeric: Numeric) -> list[str]:
