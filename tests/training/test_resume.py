@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from killing import EVERYTHING_ON, Nursery
 
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "images_per_second", "elapsed")
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])

@@ -65,7 +65,7 @@ def train(
         result["runs"] = [_result(each) for each in runs]
         result["run"] = str(run.path.parent)
         result["test"] = {"accuracy": found["mean"], "loss": _mean([r["test"]["loss"] for r in result["runs"]])} | found
-        result["seconds"] = {"total": time.perf_counter() - started, "train": _mean_train(result["runs"])}
+        result["seconds"] = {part: sum(r["seconds"][part] for r in result["runs"]) for part in ("total", "train")}
     if as_json:
         emit(result)
     else:
@@ -89,10 +89,6 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _mean_train(results: list[dict[str, Any]]) -> float:
-    return _mean([result["seconds"]["train"] for result in results])
-
-
 def _show(result: dict[str, Any]) -> None:
     out = console()
     test = result["test"]
@@ -107,5 +103,9 @@ def _show(result: dict[str, Any]) -> None:
         f"[bold green]test accuracy {100 * test['accuracy']:.2f} %[/] on {test['n']:,} images, "
         f"in {result['seconds']['total']:.1f} s"
     )
+    if result.get("stopped"):
+        from convlens.runs import Stopped
+
+        out.print(str(Stopped.model_validate(result["stopped"])), markup=False, soft_wrap=True)
     out.print(f"report  {result['report']}", markup=False, soft_wrap=True)
     out.print(f"next    convlens predict {result['run']} IMAGE...", markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from convlens.data.preprocess import Preprocess
 from convlens.inspection.evaluation import Evaluation, wilson_interval
 from convlens.report import curves, drawings
 from convlens.report.store import FILE, load_evaluation
-from convlens.report.words import disagreement, left_out, majority, number, percent
+from convlens.report.words import course, disagreement, left_out, majority, number, percent
 from convlens.runs import RunFolder, RunRecord
 
 
@@ -38,6 +38,7 @@ def write(run_folder: Path | str) -> Path:
         counts=", ".join(f"{n:,} {_PARTS.get(part, part)}" for part, n in record.data.counts.items() if n),
         left_out=left_out(record.data.left_out),
         started=record.created.replace("T", " ").replace("+00:00", " UTC"),
+        course=course(record),
         command=command(record, preprocess),
         charts=curves.charts(folder.read_metrics(), number(record.results, "best_epoch")),
         confusion=drawings.confusion(stored.evaluation) if stored else None,

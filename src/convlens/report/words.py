@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from convlens.inspection.evaluation import Evaluation
-from convlens.runs import LeftOut, RunRecord
+from convlens.runs import LeftOut, RunRecord, Stopped
 
 
 def number(values: Any, *path: str) -> float | None:
@@ -49,6 +49,18 @@ def disagreement(record: RunRecord) -> str:
         f"The test accuracy ({percent(test)}) is {than} than the validation accuracy ({percent(val)}) by more than "
         "chance explains: the two sets may hold images of different kinds, or share images with the training set."
     )
+
+
+def course(record: RunRecord) -> str:
+    """What was special about the way the run went: that it stopped early, that several processes worked on it."""
+    sentences = []
+    stopped = (record.results or {}).get("stopped")
+    if stopped:
+        said = str(Stopped.model_validate(stopped))
+        sentences.append(f"{said[:1].upper()}{said[1:]}.")
+    if len(record.processes) > 1:
+        sentences.append(f"Trained in {len(record.processes)} processes, whose times are added up.")
+    return " ".join(sentences)
 
 
 def left_out(files: LeftOut) -> dict[str, Any] | None:

@@ -2,9 +2,19 @@
 
 from convlens.base.arrays import pack, unpack
 from convlens.runs.folder import RunFolder
-from convlens.runs.record import Best, Checkpoint, DataRecord, LeftOut, ModelRecord, PlateauState, RunRecord
+from convlens.runs.record import (
+    Best,
+    Checkpoint,
+    DataRecord,
+    LeftOut,
+    ModelRecord,
+    PlateauState,
+    ProcessRecord,
+    RunRecord,
+    Stopped,
+)
 
 __all__ = [
-    "Best", "Checkpoint", "DataRecord", "LeftOut", "ModelRecord", "PlateauState", "RunFolder", "RunRecord", "pack",
-    "unpack",
+    "Best", "Checkpoint", "DataRecord", "LeftOut", "ModelRecord", "PlateauState", "ProcessRecord", "RunFolder",
+    "RunRecord", "Stopped", "pack", "unpack",
 ]  # fmt: skip

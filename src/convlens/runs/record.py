@@ -72,6 +72,34 @@ class DataRecord(_Record):
     left_out: LeftOut = LeftOut()
 
 
+class ProcessRecord(_Record):
+    """One of the processes that worked on a run: seconds in all and of training, up to its last save.
+
+    started: date and time, UTC.
+    """
+
+    started: str = Field(max_length=100)
+    total: float = Field(ge=0)
+    train: float = Field(ge=0)
+
+
+class Stopped(_Record):
+    """Why a run ended before its last epoch. Epochs count from 1; patience: epochs without a better result."""
+
+    reason: Literal["early_stopping"] = "early_stopping"
+    epoch: Count
+    planned: Count
+    best_epoch: Count
+    patience: Count
+
+    def __str__(self) -> str:
+        epochs = "1 epoch" if self.patience == 1 else f"{self.patience} epochs"
+        return (
+            f"stopped early, after epoch {self.epoch} of {self.planned}: no better validation result for {epochs} "
+            f"(the best is that of epoch {self.best_epoch})"
+        )
+
+
 class _Numeric(_Record):
     """See `training.settings.Numeric`."""
 
@@ -111,6 +139,7 @@ class _Results(_Open):
     test: _Tested
     seconds: _Seconds
     images_per_second: float | None = None
+    stopped: Stopped | None = None
 
 
 class RunRecord(_Record):
@@ -130,6 +159,7 @@ class RunRecord(_Record):
     engine: Literal["torch", "numpy"] = "torch"
     data: DataRecord
     versions: dict[str, str]
+    processes: list[ProcessRecord] = []
     results: Annotated[dict[str, Any], _fits(_Results)] | None = None
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 

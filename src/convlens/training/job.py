@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import shlex
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from convlens.inspection.caller import undisturbed
 from convlens.inspection.evaluation import evaluate
 from convlens.inspection.views import Views
 from convlens.runs import RunFolder
+from convlens.training.clock import Clock
 from convlens.training.prepare import prepare, refuse_other_words
 from convlens.training.recipe import Recipe
 from convlens.training.request import Finished, Job, Request, open_folder
@@ -62,7 +62,7 @@ def _train(request: Request, job: Job, going_on: bool) -> Finished:
     name, images = job.record.model.name.rpartition(":")[2], len(job.splits.train)
     device = "NumPy" if job.record.engine == "numpy" else f"{job.numeric.device}, {job.numeric.dtype}"
     title = f"{name} on {job.record.data.name}: {images:,} images, {epochs} epoch{'s'[: epochs != 1]}, {device}"
-    began = time.perf_counter()
+    clock = Clock(job.folder, job.record, started=request.started)
     with (
         Stop() as stop,
         Progress(title, epochs=epochs, steps_per_epoch=engine.steps_per_epoch, quiet=request.quiet) as progress,
@@ -70,17 +70,19 @@ def _train(request: Request, job: Job, going_on: bool) -> Finished:
         for note in job.notes:
             progress.note(note)
         trainer = Trainer(
-            engine, recipe=job.recipe, epochs=epochs, folder=job.folder, progress=progress, stop=stop,
-            resume_command=_resume_command(job),
+            engine, recipe=job.recipe, epochs=epochs, folder=job.folder, clock=clock, progress=progress,
+            stop=stop, resume_command=_resume_command(job),
         )  # fmt: skip
         if going_on:
             trainer.restore()
-            progress.note(f"going on at epoch {trainer.epoch + 1}, step {trainer.step + 1}")
+            if trainer.stopped is None and trainer.epoch < epochs:
+                progress.note(f"going on at epoch {trainer.epoch + 1}, step {trainer.step + 1}")
         elif request.resume:
             progress.note("nothing had been saved yet: starting from the beginning")
-        with _tensorboard(request, job, trainer):
+        clock.keep()
+        with _tensorboard(request, job, trainer), clock.training():
             trainer.fit()
-    return _judge(request, job, trainer, engine, time.perf_counter() - began)
+    return _judge(job, trainer, engine)
 
 
 def _torch_engine(job: Job) -> TorchEngine:
@@ -127,9 +129,7 @@ def _tensorboard(request: Request, job: Job, trainer: Trainer) -> Iterator[None]
         yield
 
 
-def _judge(
-    request: Request, job: Job, trainer: Trainer, engine: "TorchEngine | NumpyEngine", seconds_train: float
-) -> Finished:
+def _judge(job: Job, trainer: Trainer, engine: "TorchEngine | NumpyEngine") -> Finished:
     """The one use of the test set: the kept weights, in float32."""
     views = None
     arrays, _ = job.folder.read_weights()
@@ -153,17 +153,22 @@ def _judge(
         )
     rates = [record["images_per_second"] for record in trainer.records if record.get("images_per_second")]
     best = trainer.best
+    record = trainer.clock.stamped()
     results = {
         "epochs": trainer.epoch,
         "best_epoch": best["epoch"] if best else trainer.epoch,
         "val": {"accuracy": best["accuracy"], "loss": best["loss"]} if best else None,
         "test": {"accuracy": judged.accuracy, "loss": judged.loss, "n": judged.n},
         **({"test_views": views} if views else {}),
-        "seconds": {"total": round(time.perf_counter() - request.started, 3), "train": round(seconds_train, 3)},
+        "seconds": {
+            "total": round(sum(process.total for process in record.processes), 3),
+            "train": round(sum(process.train for process in record.processes), 3),
+        },
         "images_per_second": round(float(np.median(rates)), 1) if rates else None,
+        "stopped": trainer.stopped.model_dump() if trainer.stopped else None,
     }
     digest = files.sha256(job.folder.weights)  # the weights are on the disk and change no more
-    record = job.record.model_copy(update={"results": results, "weights_sha256": digest})
+    record = record.model_copy(update={"results": results, "weights_sha256": digest})
     job.folder.write_record(record)
     return Finished(job.folder, record, job.module, judged, job.splits.test)
 

@@ -14,7 +14,8 @@ import numpy as np
 from convlens.base.errors import DivergedError, InputError, Interrupted
 from convlens.base.progress import Progress
 from convlens.inspection.evaluation import Evaluation
-from convlens.runs import Best, Checkpoint, PlateauState, RunFolder
+from convlens.runs import Best, Checkpoint, PlateauState, RunFolder, Stopped
+from convlens.training.clock import Clock
 from convlens.training.recipe import Recipe
 from convlens.training.schedules import Plateau, make_schedule
 from convlens.training.stop import Stop
@@ -72,6 +73,7 @@ class Trainer:
         epoch, step: the next batch to train on; together with the seed they name every random number.
         best: validation figures of the best epoch so far, or None.
         records: one dictionary an epoch, the lines of `metrics.jsonl`.
+        stopped: why training ended before its last epoch, or None.
     """
 
     def __init__(
@@ -81,18 +83,22 @@ class Trainer:
         recipe: Recipe,
         epochs: int,
         folder: RunFolder,
+        clock: Clock,
         progress: Progress,
         stop: Stop,
         resume_command: str = "",
         on_epoch: Callable[[dict[str, Any]], None] | None = None,
     ):
         self.engine, self.recipe, self.epochs, self.folder = engine, recipe, epochs, folder
+        self.clock = clock
         self.progress, self.stop, self.resume_command, self.on_epoch = progress, stop, resume_command, on_epoch
         self.schedule = make_schedule(recipe.schedule, total_steps=epochs * engine.steps_per_epoch)
         self.plateau = Plateau(recipe.schedule.gamma, recipe.schedule.patience)
         self.epoch = self.step = self.epochs_since_best = 0
         self.best: dict[str, Any] | None = None
         self.records: list[dict[str, Any]] = []
+        self.stopped: Stopped | None = None
+        self._epoch_seconds = 0.0  # that earlier processes spent on the present epoch
         self._parts: list[list[float]] = []  # see `runs.Checkpoint.parts`
         parts = min(_PARTS, engine.steps_per_epoch) if epochs <= _FEW else 0
         self._part_ends = {round((k + 1) * engine.steps_per_epoch / parts) for k in range(parts)}
@@ -108,8 +114,9 @@ class Trainer:
             DivergedError: a loss that is not finite; what was saved before stays.
             Interrupted: SIGINT or SIGTERM; the state was saved first.
         """
-        while self.epoch < self.epochs and not self._out_of_patience():
+        while self.epoch < self.epochs and self.stopped is None:
             self._train_epoch()
+            self._stop_if_out_of_patience()
         self.save()
 
     def _train_epoch(self) -> None:
@@ -153,12 +160,13 @@ class Trainer:
             record |= self._take_validation(judged)
         record["lr"] = learning_rate
         record["images_per_second"] = round(images / seconds, 1) if images else None
-        record["seconds"] = round(seconds, 3)
+        record["seconds"] = round(self._epoch_seconds + seconds, 3)
+        record["elapsed"] = round(self.clock.trained(), 3)
         self.records.append(record)
         self.progress.epoch_done(self.epoch, record)
         if self.on_epoch is not None:
             self.on_epoch(record)
-        self.epoch, self.step, self._parts = self.epoch + 1, 0, []
+        self.epoch, self.step, self._parts, self._epoch_seconds = self.epoch + 1, 0, [], 0.0
         self.engine.reset_totals()
 
     def _take_validation(self, judged: Evaluation) -> dict[str, float]:
@@ -176,8 +184,14 @@ class Trainer:
             self.plateau.observe(judged.loss)
         return {"val_loss": judged.loss, "val_accuracy": judged.accuracy}
 
-    def _out_of_patience(self) -> bool:
-        return self.recipe.early_stopping is not None and self.epochs_since_best >= self.recipe.early_stopping
+    def _stop_if_out_of_patience(self) -> None:
+        patience = self.recipe.early_stopping
+        if patience is None or self.best is None or self.epochs_since_best < patience or self.epoch >= self.epochs:
+            return
+        self.stopped = Stopped(
+            epoch=self.epoch, planned=self.epochs, best_epoch=self.best["epoch"], patience=self.epochs_since_best
+        )
+        self.progress.note(str(self.stopped))
 
     # ---- what can go wrong
 
@@ -220,7 +234,7 @@ class Trainer:
             self.save()
 
     def save(self) -> None:
-        """Writes best weights, metrics and checkpoint, in this order: the checkpoint never knows more than the disk.
+        """Writes best weights, metrics, times, checkpoint, in this order: the checkpoint knows no more than the disk.
 
         A kill between two of the files leaves newer weights or metrics beside an older checkpoint; the resumed
         run computes the same bits again and writes the same files over them. Without validation images the weights
@@ -234,6 +248,7 @@ class Trainer:
         if self._unsaved_best is not None:
             self._write_best()
         self.folder.write_metrics(self.records)
+        self.clock.keep()
         state = Checkpoint(
             epoch=self.epoch,
             step=self.step,
@@ -269,3 +284,7 @@ class Trainer:
         self.best = None if state.best is None else state.best.model_dump()
         self._parts = state.parts
         self.records = self.folder.read_metrics(last_epoch=self.epoch)
+        before = self.records[-1].get("elapsed") if self.records else 0.0
+        if isinstance(before, (int, float)):
+            self._epoch_seconds = max(0.0, self.clock.earlier - before)
+        self._stop_if_out_of_patience()

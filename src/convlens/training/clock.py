@@ -1,0 +1,55 @@
+"""The time that a run takes, over all processes that work on it: kept in `run.json` whenever the run is saved."""
+
+import contextlib
+import datetime
+import time
+from collections.abc import Iterator
+
+from convlens.runs import ProcessRecord, RunFolder, RunRecord
+
+
+class Clock:
+    """Counts the seconds of this process and adds those that earlier processes left in `run.json`.
+
+    Of a killed process the time up to its last save counts: nobody was left to note the rest.
+
+    Attributes:
+        record: the run's record as it was when this process began.
+        earlier: seconds of training by earlier processes.
+    """
+
+    def __init__(self, folder: RunFolder, record: RunRecord, *, started: float):
+        """started: when this process began, as `time.perf_counter` tells it."""
+        self.folder, self.record = folder, record
+        self._started, self._trained = started, 0.0
+        self._training_since: float | None = None
+        self._date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._before = list(record.processes)
+        self.earlier = sum(process.train for process in self._before)
+
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        """Inside, the time counts as training."""
+        self._training_since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._trained, self._training_since = self._here(), None
+
+    def trained(self) -> float:
+        """Seconds of training so far, of all processes."""
+        return self.earlier + self._here()
+
+    def _here(self) -> float:
+        since = self._training_since
+        return self._trained + (0.0 if since is None else time.perf_counter() - since)
+
+    def stamped(self) -> RunRecord:
+        """The record with the time so far."""
+        total = time.perf_counter() - self._started
+        here = ProcessRecord(started=self._date, total=round(total, 3), train=round(self._here(), 3))
+        return self.record.model_copy(update={"processes": [*self._before, here]})
+
+    def keep(self) -> None:
+        """Writes `run.json` with the time so far. Before a checkpoint: no epoch in it is then later than the run."""
+        self.folder.write_record(self.stamped())
