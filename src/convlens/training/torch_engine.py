@@ -43,6 +43,11 @@ class TorchEngine:
         if class_weights is not None:
             self.class_weights = torch.tensor(class_weights, dtype=torch.float32, device=numeric.device)
         self.optimizers = optimizers.build(module, recipe.optimizer)
+        self._trained = [
+            p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]
+        ]
+        for parameter in self._trained:
+            parameter.grad = None  # what the caller computed before is no part of the first step
         self._network: Any = module
         if numeric.compile:  # on a GPU as CUDA graphs: a small network's time goes into starting kernels one by one
             self._network = torch.compile(self._network, mode="reduce-overhead" if numeric.device != "cpu" else None)
@@ -71,7 +76,7 @@ class TorchEngine:
             objective = objective + self.recipe.l1 * self._l1_norm()
         objective.backward()
         if self.recipe.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.gradient_clip)
+            nn.utils.clip_grad_norm_(self._trained, self.recipe.gradient_clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -115,7 +120,8 @@ class TorchEngine:
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.numeric.dtype == "bfloat16")
 
     def _l1_norm(self) -> Tensor:
-        return torch.stack([p.abs().sum() for p in self.module.parameters() if p.ndim >= 2]).sum()
+        norms = [p.abs().sum() for p in self._trained if p.ndim >= 2]
+        return torch.stack(norms).sum() if norms else torch.zeros((), device=self.numeric.device)
 
     def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> Tensor:
         truth = y if y.ndim == 1 else y.argmax(1)  # mixed labels: the larger share
