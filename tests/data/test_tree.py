@@ -37,8 +37,38 @@ def test_files_all_called_train_are_no_split():
     assert set(lay_out(["a/train_1.jpg", "b/train_1.jpg"], "t").parts) == {"train"}
 
 
-def test_a_class_may_be_called_train():
-    assert lay_out(["bus/1.jpg", "train/1.jpg"], "t").classes == ("bus", "train")
+@pytest.mark.parametrize("name", ["train", "Test", "VAL_set", "dev"])
+def test_a_part_is_never_taken_for_a_class(name):
+    with pytest.raises(InputError, match="named like a part of a data set"):
+        lay_out(["bus/1.jpg", "car/1.jpg", f"{name}/1.jpg"], "t")
+
+
+@pytest.mark.parametrize("top", ["", "set/", "set/set/"])
+@pytest.mark.parametrize("test", ["test", "TEST", "test_set", "Testing", "eval"])
+def test_a_part_without_class_folders_is_left_out_and_said(top, test):
+    kept = [f"{top}train/{c}/{k}.jpg" for c in "ab" for k in range(3)]
+    loose = [f"{top}{test}/{k}.jpg" for k in range(3)]
+    layout = lay_out(kept + loose, "t")
+    assert layout.classes == ("a", "b")
+    assert paths_of(layout) == kept
+    assert list(layout.parts) == ["train"]
+    assert f"3 images in {test}/ have no class folder; left out" in layout.notes
+    assert [path for path, _ in layout.left_out] == loose
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Training", "valid", "Eval"), ("train_set", "dev", "test_set")])
+def test_parts_may_lie_inside_the_classes(names):
+    layout = lay_out([f"set/{c}/{part}/1.jpg" for c in "ab" for part in names], "t")
+    assert layout.classes == ("a", "b")
+    assert len(layout.parts) == len(names)
+    assert all(len(items) == 2 for items in layout.parts.values())
+
+
+@pytest.mark.parametrize("top", ["set/", "set/set/"])
+def test_loose_pictures_do_not_hide_the_classes(top):
+    layout = lay_out(["cover.jpg", f"{top}logo.png", f"{top}a/1.jpg", f"{top}b/1.jpg"], "t")
+    assert layout.classes == ("a", "b")
+    assert [path for path, _ in layout.left_out] == ["cover.jpg", f"{top}logo.png"]
 
 
 def test_deeper_files_belong_to_their_class_folder():
@@ -74,3 +104,14 @@ def test_trees_that_cannot_be_used_are_refused_in_one_line(paths, said):
         lay_out(paths, "my/folder")
     assert str(caught.value).startswith("my/folder: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["黒\u3000猫", "👩\u200d🔬", "می\u200cخواهم", "\U0001fae9", "é"])
+def test_class_names_keep_their_characters(name):
+    assert set(lay_out([f"{name}/1.jpg", "b/1.jpg"], "t").classes) == {name, "b"}
+
+
+def test_two_forms_of_one_name_are_one_class():
+    layout = lay_out(["é/1.jpg", "e\u0301/2.jpg", "b/1.jpg"], "t")
+    assert layout.classes == ("b", "é")
+    assert sorted(paths_of(layout)) == ["b/1.jpg", "e\u0301/2.jpg", "é/1.jpg"]

@@ -1,6 +1,7 @@
 """Names of files and classes: natural order, printable forms."""
 
 import re
+import unicodedata
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -18,5 +19,12 @@ def natural(name: str) -> tuple:
 
 
 def printable(name: str) -> str:
-    """The name as it can be shown on one line anywhere: control characters and undecodable bytes escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
+    """The name as it is kept in files: control characters, ends of lines and undecodable bytes escaped, all else as is.
+
+    What a terminal can show is the matter of `base.screen`.
+    """
+    return "".join(c.encode("unicode_escape", "surrogatepass").decode() if _breaks(c) else c for c in name)
+
+
+def _breaks(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
