@@ -17,18 +17,43 @@ def arrays(**named: Any) -> tuple[Array, ...]:
     """The operands in one common float type, in the order given; None stays None. Nothing is copied without need.
 
     The common type is that of the float operands (float64 if both occur); integers and booleans are converted to it,
-    or to float64 if there is no float operand.
+    or to float64 if there is no float operand. As in PyTorch, an array without axes does not widen one that has axes,
+    and a plain Python number widens neither: a float32 array plus 0.5 stays float32.
 
     Raises:
-        InputError: an operand is neither float32, float64, integer nor boolean.
+        InputError: an operand is neither float32, float64, integer nor boolean, or no array at all.
     """
-    given = {name: np.asarray(a) for name, a in named.items() if a is not None}
-    for name, a in given.items():
-        if a.dtype.kind not in "iub" and a.dtype not in (np.float32, np.float64):
-            raise InputError(f"{name}: dtype {a.dtype}, expected float32, float64 or integers")
-    floats = [a.dtype for a in given.values() if a.dtype.kind == "f"]
-    common = np.result_type(*floats) if floats else np.dtype(np.float64)
+    given = {name: _array(name, a) for name, a in named.items() if a is not None}
+    common = np.dtype(np.float64)
+    for rank in (_has_axes, _has_no_axes, _is_python_number):
+        floats = [a.dtype for name, a in given.items() if a.dtype.kind == "f" and rank(a, named[name])]
+        if floats:
+            common = np.result_type(*floats)
+            break
     return tuple(given[name].astype(common, copy=False) if name in given else None for name in named)  # type: ignore[return-value]
+
+
+def _array(name: str, value: Any) -> Array:
+    """The operand as NumPy's array, of a type that is calculated with here."""
+    try:
+        a = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors that want a gradient
+        raise InputError(f"{name}: not an array ({str(error).splitlines()[0]})") from None
+    if a.dtype.kind not in "iub" and not (a.dtype.kind == "f" and a.dtype.itemsize in (4, 8)):
+        raise InputError(f"{name}: dtype {a.dtype}, expected float32, float64 or integers")
+    return a
+
+
+def _is_python_number(a: Array, value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, np.generic)
+
+
+def _has_no_axes(a: Array, value: Any) -> bool:
+    return a.ndim == 0 and not _is_python_number(a, value)
+
+
+def _has_axes(a: Array, value: Any) -> bool:
+    return a.ndim > 0
 
 
 def dimensions(name: str, a: Array, axes: str) -> tuple[int, ...]:
@@ -57,6 +82,35 @@ def whole(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"{name}: {value!r}, expected an integer of at least {least}")
     return int(value)
+
+
+def real(name: str, value: Any) -> float:
+    """A setting that is one real number, as a plain float: NumPy's own scalars would widen float32."""
+    try:
+        number = np.asarray(value)
+        if number.ndim == 0 and number.dtype.kind in "iufb":
+            return float(number)
+    except ValueError:
+        pass
+    raise InputError(f"{name}: {value!r}, expected a number")
+
+
+def resolve_axis(name: str, axis: Any, ndim: int) -> int:
+    """An axis counted from the front. A single number (ndim 0) counts as having one axis, as in PyTorch."""
+    axis, n = whole(name, axis, -(2**62)), max(ndim, 1)
+    if not -n <= axis < n:
+        raise InputError(f"{name}: {axis}, expected {-n} to {n - 1} for an array with {ndim} axes")
+    return axis % n
+
+
+def resolve_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
+    """Axes counted from the front, each at most once; None is all of them."""
+    if axes is None:
+        return tuple(range(ndim))
+    found = tuple(resolve_axis(name, axis, ndim) for axis in (axes if isinstance(axes, list | tuple) else [axes]))
+    if len(set(found)) < len(found):
+        raise InputError(f"{name}: {axes!r}, expected each axis at most once")
+    return found if ndim else ()
 
 
 def per_axis(name: str, value: Any, axes: int, least: int = 1) -> tuple[int, ...]:

@@ -118,7 +118,9 @@ def in_parts(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndar
     Of large arrays a part at a time, side by side: the steps of a formula then meet a part while it is in the cache.
     """
     first = arrays[0]
-    parts = split(len(first), first.size, ELEMENTS_A_PART) if first.ndim else []
+    if first.ndim == 0:  # as an array of one: NumPy would make scalars of its results, which cannot be written to
+        return np.reshape(formula(*(array.reshape(1) for array in arrays)), ())
+    parts = split(len(first), first.size, ELEMENTS_A_PART)
     if len(parts) < 2:
         return formula(*arrays)
     result = np.empty(first.shape, first.dtype)

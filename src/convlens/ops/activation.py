@@ -1,76 +1,23 @@
-"""Activation functions, elementwise but for the softmaxes. Shapes: any -> the same. float32 in gives float32 out.
+"""Smooth activation functions, elementwise but for `glu` and the softmaxes. Shapes: any -> the same (`glu` halves one
+axis). float32 in gives float32 out. Those with a kink stand in `rectifier`.
 
 Every backward function takes the gradient of the output and the input x; where the output y makes it cheaper, it can
 be passed too.
 """
 
 from math import pi, sqrt
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.ops._checks import real, resolve_axis
 from convlens.ops._parallel import in_parts
-from convlens.ops.arrays import as_float, as_floats, check_same_shape
+from convlens.ops.arrays import as_float, as_floats, check_same_shape, checked
 from convlens.ops.erf import erf
+from convlens.ops.rectifier import ActivationGradients
 
 ArrayLike = Any
-
-
-class ActivationGradients(NamedTuple):
-    """Gradient with respect to the input, of its shape and type."""
-
-    x: np.ndarray
-
-
-def _checked(grad: ArrayLike, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    grad, x = as_floats(grad=grad, x=x)
-    check_same_shape(grad, x.shape)
-    return grad, x
-
-
-def relu(x: ArrayLike) -> np.ndarray:
-    """max(x, 0). Source: Nair and Hinton, 2010."""
-    return in_parts(lambda x: np.maximum(x, x.dtype.type(0)), as_float("x", x))
-
-
-def relu_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
-    """Passes the gradient where x > 0; 0 at x = 0, as PyTorch and TensorFlow do."""
-    return ActivationGradients(in_parts(lambda grad, x: grad * (x > 0), *_checked(grad, x)))
-
-
-def leaky_relu(x: ArrayLike, *, slope: float = 0.01) -> np.ndarray:
-    """x where x > 0, else slope * x. Source: Maas, Hannun and Ng, 2013."""
-    return in_parts(lambda x: np.where(x > 0, x, slope * x), as_float("x", x))
-
-
-def leaky_relu_backward(grad: ArrayLike, x: ArrayLike, *, slope: float = 0.01) -> ActivationGradients:
-    """grad where x > 0, else slope * grad (also at x = 0)."""
-    return ActivationGradients(in_parts(lambda grad, x: np.where(x > 0, grad, slope * grad), *_checked(grad, x)))
-
-
-def clamp(x: ArrayLike, *, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """min(max(x, low), high); None leaves that side open. ReLU6 is clamp(x, low=0, high=6)."""
-    if low is None and high is None:
-        raise InputError("clamp: neither low nor high is given, expected at least one of them")
-    x = as_float("x", x)
-    return np.clip(x, low, high)
-
-
-def clamp_backward(
-    grad: ArrayLike, x: ArrayLike, *, low: float | None = None, high: float | None = None, closed: bool = True
-) -> ActivationGradients:
-    """Passes the gradient where x lies between the limits; on a limit itself only if `closed`.
-
-    PyTorch counts the limits as inside for `clamp` and as outside for `hardtanh` and `relu6`.
-    """
-    grad, x = _checked(grad, x)
-    inside = np.ones(x.shape, bool)
-    if low is not None:
-        inside &= x >= low if closed else x > low
-    if high is not None:
-        inside &= x <= high if closed else x < high
-    return ActivationGradients(grad * inside)
 
 
 def sigmoid(x: ArrayLike) -> np.ndarray:
@@ -92,7 +39,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 def sigmoid_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None) -> ActivationGradients:
     """grad * y * (1 - y)."""
-    grad, x = _checked(grad, x)
+    grad, x = checked(grad, x)
     y = sigmoid(x) if y is None else y
     return ActivationGradients(in_parts(lambda grad, y: grad * y * (1 - y), grad, y))
 
@@ -104,7 +51,7 @@ def tanh(x: ArrayLike) -> np.ndarray:
 
 def tanh_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None) -> ActivationGradients:
     """grad * (1 - y^2)."""
-    grad, x = _checked(grad, x)
+    grad, x = checked(grad, x)
     y = tanh(x) if y is None else y
     return ActivationGradients(in_parts(lambda grad, y: grad * (1 - y * y), grad, y))
 
@@ -121,7 +68,96 @@ def silu_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
         s = _sigmoid(x)
         return grad * s * (1 + x * (1 - s))
 
-    return ActivationGradients(in_parts(formula, *_checked(grad, x)))
+    return ActivationGradients(in_parts(formula, *checked(grad, x)))
+
+
+def softplus(x: ArrayLike, *, beta: float = 1.0, threshold: float = 20.0) -> np.ndarray:
+    """log(1 + exp(beta x)) / beta, a smooth ReLU; x itself where beta x > threshold, as PyTorch does.
+
+    Written as (max(z, 0) + log(1 + exp(-|z|))) / beta with z = beta x, which never overflows.
+    Source: Dugas et al., 2001.
+    """
+    beta, threshold = _softplus_settings(beta, threshold)
+
+    def formula(x: np.ndarray) -> np.ndarray:
+        return np.where(x * beta > threshold, x, _softplus(x * beta) / beta)
+
+    return in_parts(formula, as_float("x", x))
+
+
+def softplus_backward(
+    grad: ArrayLike, x: ArrayLike, *, beta: float = 1.0, threshold: float = 20.0
+) -> ActivationGradients:
+    """grad * sigmoid(beta x); grad itself where beta x > threshold."""
+    beta, threshold = _softplus_settings(beta, threshold)
+
+    def formula(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.where(x * beta > threshold, grad, grad * _sigmoid(x * beta))
+
+    return ActivationGradients(in_parts(formula, *checked(grad, x)))
+
+
+def _softplus(z: np.ndarray) -> np.ndarray:
+    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+
+
+def _softplus_settings(beta: float, threshold: float) -> tuple[float, float]:
+    if real("beta", beta) == 0:
+        raise InputError("beta: 0, expected another number: softplus divides by it")
+    return real("beta", beta), real("threshold", threshold)
+
+
+def log_sigmoid(x: ArrayLike) -> np.ndarray:
+    """log(1 / (1 + exp(-x))), written as min(x, 0) - log(1 + exp(-|x|)), which never overflows."""
+    return in_parts(lambda x: np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))), as_float("x", x))
+
+
+def log_sigmoid_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
+    """grad * sigmoid(-x)."""
+    return ActivationGradients(in_parts(lambda grad, x: grad * _sigmoid(-x), *checked(grad, x)))
+
+
+def mish(x: ArrayLike) -> np.ndarray:
+    """x * tanh(log(1 + exp(x))). Source: Misra, "Mish", 2019."""
+    return in_parts(lambda x: x * np.tanh(_softplus(x)), as_float("x", x))
+
+
+def mish_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
+    """grad * (t + x * (1 - t^2) * sigmoid(x)) with t = tanh(log(1 + exp(x)))."""
+
+    def formula(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
+        t = np.tanh(_softplus(x))
+        return grad * (t + x * (1 - t * t) * _sigmoid(x))
+
+    return ActivationGradients(in_parts(formula, *checked(grad, x)))
+
+
+def glu(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
+    """Gated linear unit: a * sigmoid(b), where a and b are the two halves of x along `axis` (so the output is half).
+
+    Source: Dauphin et al., "Language modeling with gated convolutional networks", 2017.
+    """
+    a, b = _halves(as_float("x", x), axis)
+    return a * sigmoid(b)
+
+
+def glu_backward(grad: ArrayLike, x: ArrayLike, *, axis: int = -1) -> ActivationGradients:
+    """grad * s for the first half, grad * a * s * (1 - s) for the second, with s = sigmoid(b)."""
+    grad, x = as_floats(grad=grad, x=x)
+    a, b = _halves(x, axis)
+    check_same_shape(grad, a.shape)
+    s = sigmoid(b)
+    return ActivationGradients(np.concatenate([grad * s, grad * a * s * (1 - s)], axis=axis))
+
+
+def _halves(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    if x.ndim == 0:
+        raise InputError("x: a single number, expected at least one axis to halve")
+    n = x.shape[resolve_axis("axis", axis, x.ndim)]
+    if n % 2:
+        raise InputError(f"x: shape {x.shape}, expected an even size along axis {axis}")
+    a, b = np.split(x, 2, axis=axis)
+    return a, b
 
 
 _TANH_SCALE, _TANH_CUBIC = sqrt(2 / pi), 0.044715
@@ -150,7 +186,7 @@ def gelu_backward(grad: ArrayLike, x: ArrayLike, *, approximate: str = "none") -
         slope = (1 - t * t) * _TANH_SCALE * (1 + 3 * _TANH_CUBIC * x * x)
         return grad * (0.5 * (1 + t) + 0.5 * x * slope)
 
-    return ActivationGradients(in_parts(by_tanh if _is_tanh(approximate) else exactly, *_checked(grad, x)))
+    return ActivationGradients(in_parts(by_tanh if _is_tanh(approximate) else exactly, *checked(grad, x)))
 
 
 def _is_tanh(approximate: str) -> bool:
@@ -161,9 +197,9 @@ def _is_tanh(approximate: str) -> bool:
 
 def softmax(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
     """exp(x_i) / sum_j exp(x_j) along `axis`; the maximum is subtracted first, so nothing overflows."""
-    x = as_float("x", x)
-    y = np.exp(x - x.max(axis=axis, keepdims=True))
-    y /= y.sum(axis=axis, keepdims=True)
+    x, axes = _along(x, axis)
+    y = np.asarray(np.exp(x - _maximum(x, axes)))
+    y /= y.sum(axis=axes, keepdims=True)
     return y
 
 
@@ -171,22 +207,36 @@ def softmax_backward(
     grad: ArrayLike, x: ArrayLike, *, axis: int = -1, y: np.ndarray | None = None
 ) -> ActivationGradients:
     """y * (grad - sum_j grad_j y_j)."""
-    grad, x = _checked(grad, x)
+    grad, x = checked(grad, x)
+    x, axes = _along(x, axis)
     y = softmax(x, axis=axis) if y is None else y
-    return ActivationGradients(y * (grad - (grad * y).sum(axis=axis, keepdims=True)))
+    return ActivationGradients(np.asarray(y * (grad - (grad * y).sum(axis=axes, keepdims=True))))
 
 
 def log_softmax(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
     """x_i - log sum_j exp(x_j) along `axis`, with the maximum taken out of the sum."""
-    x = as_float("x", x)
-    shifted = x - x.max(axis=axis, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    x, axes = _along(x, axis)
+    shifted = x - _maximum(x, axes)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axes, keepdims=True)))
 
 
 def log_softmax_backward(
     grad: ArrayLike, x: ArrayLike, *, axis: int = -1, y: np.ndarray | None = None
 ) -> ActivationGradients:
     """grad - softmax(x) * sum_j grad_j."""
-    grad, x = _checked(grad, x)
+    grad, x = checked(grad, x)
+    x, axes = _along(x, axis)
     y = log_softmax(x, axis=axis) if y is None else y
-    return ActivationGradients(grad - np.exp(y) * grad.sum(axis=axis, keepdims=True))
+    return ActivationGradients(np.asarray(grad - np.exp(y) * grad.sum(axis=axes, keepdims=True)))
+
+
+def _along(x: ArrayLike, axis: int) -> tuple[np.ndarray, tuple[int, ...]]:
+    """x, and its axis as a tuple: empty for a single number, which is the only one of its kind."""
+    x = as_float("x", x)
+    axis = resolve_axis("axis", axis, x.ndim)
+    return x, (axis,) if x.ndim else ()
+
+
+def _maximum(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The maximum along the axes, kept with size 1; 0 where there is nothing to take it of."""
+    return x.max(axis=axes, keepdims=True) if x.size else x.sum(axis=axes, keepdims=True)
