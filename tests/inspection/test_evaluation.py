@@ -136,7 +136,7 @@ def test_evaluate_does_not_depend_on_the_batch_size():
 
 def test_evaluate_puts_the_flags_back_when_the_network_fails():
     module = _Noisy().train()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError, match="cannot take a batch"):
         evaluate(module, [(torch.randn(2, 1, 5, 5), torch.zeros(2, dtype=torch.long))], _classes(3))
     assert module.training
 

@@ -291,9 +291,44 @@ def test_an_input_that_does_not_fit_is_one_clear_line():
         summarize(nn.Sequential(nn.Conv2d(1, 2, 3)), (3, 8, 8))
 
 
-def test_a_lazy_layer_that_has_not_seen_an_input_is_named():
-    with pytest.raises(InputError, match=r"0\.weight"):
-        summarize(nn.Sequential(nn.LazyLinear(3)), (4,))
+@pytest.mark.parametrize("end", [lambda x: x, lambda x: x.log_softmax(1)])
+def test_a_network_that_loses_the_batch_axis_of_one_picture_is_counted_as_others(end):
+    class Squeezing(nn.Module):
+        def __init__(self, squeeze):
+            super().__init__()
+            self.conv, self.pool, self.squeeze = nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), squeeze
+
+        def forward(self, x):
+            return end(self.squeeze(self.pool(self.conv(x))))
+
+    lost = summarize(Squeezing(lambda x: x.squeeze()), (1, 6, 6))
+    plain = summarize(Squeezing(lambda x: x.flatten(1)), (1, 6, 6))
+    for a, b in zip(lost.layers, plain.layers, strict=True):
+        assert (a.output, a.macs, a.allocated, a.parameters) == (b.output, b.macs, b.allocated, b.parameters)
+    assert lost.memory == plain.memory
+
+
+def test_lazy_layers_get_their_shapes_in_a_copy():
+    lazy = nn.Sequential(nn.LazyConv2d(3, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2))
+    plain = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(27, 2))
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    assert summarize(lazy, (1, 5, 5)).to_dict() == summarize(plain, (1, 5, 5)).to_dict()
+    assert isinstance(lazy[0].weight, nn.UninitializedParameter)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_lazy_layer_that_never_runs_is_named():
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.LazyLinear(2), nn.LazyLinear(3)
+
+        def forward(self, x):
+            return self.used(x)
+
+    with pytest.raises(InputError, match="lazy layer of 'idle"):
+        summarize(Idle(), (4,))
 
 
 def test_hooks_are_gone_after_a_network_that_fails():

@@ -1,7 +1,10 @@
 """Errors that a user can act on. Each knows the exit code that the command line gives it."""
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class ConvlensError(Exception):
@@ -38,3 +41,27 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: ", did you mean 'lenet5'?" or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", did you mean '{close[0]}'?" if close else ""
+
+
+_NOT_THEIRS = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))  # nor what stands in site-packages
+
+
+def reason(error: BaseException) -> str:
+    """Why something of the user's failed, on one line: the message, its kind, the last line of theirs it went through.
+
+    Lines of installed packages, of Python and of Convlens are not theirs.
+    """
+    message = next(iter(str(error).strip().splitlines()), "")
+    kind = type(error).__name__
+    if not message:
+        message = kind
+    elif not isinstance(error, (RuntimeError, ValueError)) or isinstance(error, NotImplementedError):
+        message = f"{kind}: {message}"
+    theirs = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename and not set(_NOT_THEIRS) & set(Path(frame.filename).parents)
+    ]
+    if theirs and Path(theirs[-1].filename).is_file():
+        message += f" (line {theirs[-1].lineno} of {theirs[-1].filename})"
+    return message

@@ -93,13 +93,16 @@ def resolve_module(
     from convlens import models
     from convlens.base.errors import InputError
     from convlens.models.build import build, is_file_reference
+    from convlens.models.lazy import settle_lazy_layers
 
     shape = None if input is None else parse_shape(input)
     size = {"in_channels": shape[0], "image_size": shape[1:]} if shape and len(shape) == 3 else {}
     if is_file_reference(reference):
         if shape is None:
             raise InputError(f"say what {reference} takes: --input CxHxW, such as --input 3x224x224")
-        return build(reference, **size), shape
+        module = build(reference, **size)
+        settle_lazy_layers(module, shape)
+        return module, shape
     if Path(reference).is_dir():
         from convlens.deploy.predictor import load_module
         from convlens.runs import RunFolder

@@ -17,7 +17,9 @@ from convlens.data.suffixes import PICTURES, is_hidden, suffix
 from convlens.inspection.caller import undisturbed
 from convlens.inspection.device import choose, for_run
 from convlens.inspection.evaluation import Evaluation, evaluate
+from convlens.inspection.outputs import logits_of
 from convlens.models.build import build, is_file_reference
+from convlens.models.lazy import settle_lazy_layers
 from convlens.models.network import shapes_only
 from convlens.runs import RunFolder, RunRecord
 
@@ -49,6 +51,7 @@ def rebuild(record: RunRecord, model: str | nn.Module | None = None) -> nn.Modul
     module, or a file reference that the user typed; what stands in `run.json` is never run.
     """
     if isinstance(model, nn.Module):
+        settle_lazy_layers(model, tuple(record.model.input))
         return model
     if record.model.source != "zoo" and model is None:
         how = "name its file, as in --model path/to/file.py:Function" if record.model.source == "file" else "pass it"
@@ -144,7 +147,8 @@ class Predictor:
         with undisturbed(), torch.inference_mode():
             for start in range(0, len(pixels), _BATCH):
                 x = torch.from_numpy(self.preprocess.normalise(pixels[start : start + _BATCH])).to(self.device)
-                found.append(self.module(x).float().softmax(1).cpu().numpy())
+                logits = logits_of(self.module, x, len(self.classes))
+                found.append(logits.float().softmax(1).cpu().numpy())
         return np.concatenate(found) if found else np.zeros((0, len(self.classes)), np.float32)
 
     def predict(self, images: Any, *, top: int = 5) -> list[Prediction | Failure]:

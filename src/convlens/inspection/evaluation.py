@@ -97,11 +97,14 @@ class Evaluation:
 def evaluate(module: "nn.Module", batches: Iterable[tuple["Tensor", "Tensor"]], classes: Sequence[str]) -> Evaluation:
     """Runs `module` in evaluation mode over `batches` of (x [n, C, H, W], y int64 [n]), both on its device.
 
-    The module gives logits [n, K], K = len(classes), in any floating-point type. Each submodule's training flag
+    The module gives logits [n, K], K = len(classes), in any floating-point type (others: see `outputs.read_outputs`).
+    Each submodule's training flag
     is put back afterwards. The device is waited for once, at the end. Raises `InputError` for no images, for
     outputs of another shape and for labels outside 0..K-1.
     """
     import torch
+
+    from convlens.inspection.outputs import logits_of
 
     modes = [(part, part.training) for part in module.modules()]
     logits, labels = [], []
@@ -109,10 +112,7 @@ def evaluate(module: "nn.Module", batches: Iterable[tuple["Tensor", "Tensor"]], 
     try:
         with torch.inference_mode():
             for x, y in batches:
-                out = module(x)
-                if not isinstance(out, torch.Tensor) or out.shape != (len(y), len(classes)):
-                    raise InputError(_wrong_output(out, len(y), len(classes)))
-                logits.append(out.float())
+                logits.append(logits_of(module, x, len(classes)).float())
                 labels.append(y)
             if not labels:
                 raise InputError("there are no images to evaluate on")
@@ -151,9 +151,3 @@ def wilson_interval(correct: int, n: int, z: float = _Z95) -> tuple[float, float
 
 def _ratio(part: int, whole: int) -> float:
     return float(part) / float(whole) if whole else math.nan
-
-
-def _wrong_output(out: object, n: int, k: int) -> str:
-    shape = getattr(out, "shape", None)
-    got = f"a tensor of shape {tuple(shape)}" if shape is not None else f"a {type(out).__name__}"
-    return f"the network must give one logit per class, shape ({n}, {k}) for {n} images of {k} classes; it gave {got}"

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
-from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, reason
+from convlens.inspection.outputs import run, tensors_in
+from convlens.models.lazy import settled
 
 
 @dataclass
@@ -88,17 +89,6 @@ class Graph:
     is_real: bool = False
 
 
-def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors in nested lists, tuples and dicts, in order."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in tensors_in(item)]
-    return []
-
-
 def storage(tensor: Tensor) -> int:
     """Identity of the memory behind a tensor, the same for all views of it."""
     return tensor.untyped_storage()._cdata
@@ -117,8 +107,8 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
     Raises:
         InputError: the network cannot run on such an input.
     """
-    module = uncompiled(module)
-    _refuse_unready(module)
+    module = settled(uncompiled(module), input_shape)
+    _refuse_scripted(module)
     with _modes_restored(module, training):
         try:
             with _silenced("torch._subclasses.fake_tensor"):  # it reports what we report
@@ -129,8 +119,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
             return _run(module, (min(batch, 7), *input_shape), training, fake=False)
         except Exception as error:
             size = "x".join(map(str, input_shape))
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(f"the network cannot run on an input of {size}: {reason}") from error
+            raise InputError(f"the network cannot run on an input of {size}: {reason(error)}") from error
 
 
 def uncompiled(module: nn.Module) -> nn.Module:
@@ -138,12 +127,9 @@ def uncompiled(module: nn.Module) -> nn.Module:
     return getattr(module, "_orig_mod", module)
 
 
-def _refuse_unready(module: nn.Module) -> None:
-    if isinstance(module, torch.jit.ScriptModule):
+def _refuse_scripted(module: nn.Module) -> None:
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise InputError("a scripted network hides what it executes: pass the network that it was made from")
-    for name, parameter in module.named_parameters():
-        if is_lazy(parameter):
-            raise InputError(f"parameter {name} has no shape yet (a lazy layer): run the network once on an input")
 
 
 @contextlib.contextmanager
@@ -318,6 +304,6 @@ def captured(module: nn.Module, x: Tensor, calls: Sequence[int]) -> list[Tensor]
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         recorder = _Recorder(graph)
         with recorder.hooks(module), _Functions(recorder), _Operations(recorder):
-            functional_call(module, buffers, (x,))
+            run(lambda x: functional_call(module, buffers, (x,)), x)
     outputs = [graph.calls[index].output for index in calls]
     return [output for output in outputs if output is not None]

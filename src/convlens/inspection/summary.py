@@ -15,7 +15,9 @@ from convlens.base.errors import InputError
 from convlens.geometry import FieldMap
 from convlens.inspection import costs
 from convlens.inspection.graph import Call, Graph, trace, uncompiled
+from convlens.inspection.outputs import tensors_in
 from convlens.inspection.receptive_field import EffectiveField, effective_fields, follow
+from convlens.models.lazy import settled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -178,8 +180,8 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
     Raises:
         InputError: the network cannot run on such an input, or `effective` without an image or on the meta device.
     """
-    module = uncompiled(module)
-    graph = trace(module, input_shape)
+    module = settled(uncompiled(module), tuple(input_shape))
+    graph = _trace_of_one(module, input_shape)
     rows = _rows(graph)
     parameters = dict(module.named_parameters())
     used = _first_uses(graph, rows)
@@ -202,8 +204,8 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
                 output=None if call.output is None else tuple(call.output.shape[1:]),
                 parameters=sum(p.numel() for p in mine),
                 trainable=sum(p.numel() for p in mine if p.requires_grad),
-                macs=work[index],
-                allocated=allocated[index],
+                macs=work[index] // graph.batch,
+                allocated=allocated[index] // graph.batch,
                 kept=None if keeps is None else keeps.get(name, 0),
                 fields=None if call.output is None else sights.fields(call.output),
                 call=index,
@@ -219,10 +221,27 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
         layers=tuple(layers),
         groups={call.path: call.kind for call in graph.calls if call.has_parts and call.path},
         unused=_by_module(module, {name: p.numel() for name, p in parameters.items() if name not in done}),
-        memory=costs.Memory(costs.forward_peak(graph), total, training),
+        memory=costs.Memory(costs.forward_peak(graph) // graph.batch, total // graph.batch, training),
         depends_on_values=graph.is_real,
     )
     return _with_effective(summary, module, seed) if effective else summary
+
+
+def _trace_of_one(module: nn.Module, input_shape: tuple[int, ...]) -> Graph:
+    """What one example runs; of a network that loses the batch axis of a single one (`squeeze()`), what two run."""
+    failure = graph = None
+    try:
+        graph = trace(module, input_shape)
+        if all(output.shape[:1] == (1,) for output in tensors_in(graph.output)):
+            return graph
+    except InputError as error:
+        failure = error
+    try:
+        return trace(module, input_shape, batch=2)
+    except InputError as error:
+        if graph is None:
+            raise failure or error from error.__cause__
+        return graph
 
 
 @dataclass(frozen=True)

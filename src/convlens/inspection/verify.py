@@ -4,7 +4,6 @@ The module runs as it is, in PyTorch; its exported program runs as a graph on `c
 so rounding explains differences of 1e-15 or, through many layers, 1e-12: anything above 1e-8 is a different formula.
 """
 
-import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from convlens.base.errors import InputError
 from convlens.base.seeds import generator
 from convlens.inspection.caller import undisturbed
 from convlens.inspection.device import available, choose
+from convlens.models.lazy import settled_copy
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.graph import LEAVES, Gradients, Graph, Tape
 from convlens.scratch.operations import Mode
@@ -120,7 +120,7 @@ def verify(
         raise InputError("device 'mps': Apple's GPU has no float64, in which networks are compared; choose cpu")
     compared = {}
     with undisturbed():
-        double = copy.deepcopy(module).double()
+        double = settled_copy(module, tuple(input_shape)).double()
         for name in MODES if mode is None else (mode,):
             double.to("cpu").train(name == "training")
             compared[name] = _compare(double, tuple(input_shape), batch, seed, device, training=name == "training")

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convlens.inspection.outputs import logits_of
+
 KINDS = ("none", "mirror", "mirror+shift")
 
 
@@ -12,12 +14,14 @@ class Views(nn.Module):
     kind: "mirror": the image and its mirror image, half each. "mirror+shift": these two get half of the weight, and
         their two copies moved by one pixel along either diagonal (borders reflected) share the other half.
 
+    classes: K, where the network returns more than its logits (see `outputs.read_outputs`).
+
     Input [n C H W], output logits [n K] of the network's type.
     """
 
-    def __init__(self, network: nn.Module, kind: str = "mirror+shift"):
+    def __init__(self, network: nn.Module, kind: str = "mirror+shift", classes: int | None = None):
         super().__init__()
-        self.network, self.kind = network, kind
+        self.network, self.kind, self.classes = network, kind, classes
 
     def forward(self, x: Tensor) -> Tensor:
         plain = self._mirrored(x)
@@ -29,4 +33,7 @@ class Views(nn.Module):
         return 0.5 * plain + 0.25 * (self._mirrored(moved[0]) + self._mirrored(moved[1]))
 
     def _mirrored(self, x: Tensor) -> Tensor:
-        return 0.5 * (self.network(x) + self.network(x.flip(3)))
+        return 0.5 * (self._logits(x) + self._logits(x.flip(3)))
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return self.network(x) if self.classes is None else logits_of(self.network, x, self.classes)

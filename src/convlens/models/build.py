@@ -3,9 +3,11 @@
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from torch import nn
 
 from convlens.base.errors import ConvlensError, InputError, nearest
 from convlens.models import registry
+from convlens.models.lazy import settle_lazy_layers
 from convlens.nn import WhiteningConv2d
+
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 def is_file_reference(reference: str) -> bool:
@@ -37,7 +42,7 @@ def build(
     which then sees its 2 * C * k * k maps, of the image's own size.
 
     The function (or class) in a file is called with those of `num_classes`, `in_channels` and `image_size`
-    that it takes.
+    that it takes; a module that stands in the file is taken as it is. Lazy layers get their shapes.
 
     Raises:
         InputError: unknown name, no such file or function, or something that is no `nn.Module`.
@@ -55,19 +60,25 @@ def build(
             reference, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **arguments
         )
     offered = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
-    return _call(reference, {key: value for key, value in offered.items() if value is not None}, arguments)
+    module = _call(reference, {key: value for key, value in offered.items() if value is not None}, arguments)
+    if in_channels is not None and image_size is not None:
+        settle_lazy_layers(module, (in_channels, *image_size))
+    return module
 
 
 def _call(reference: str, offered: dict[str, Any], arguments: dict[str, Any]) -> nn.Module:
     function = _load(reference)
-    known = inspect.signature(function).parameters
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    if isinstance(function, nn.Module):  # made when the file was run
+        if arguments:
+            raise InputError(f"{reference} is a network already: it takes no argument {next(iter(arguments))!r}")
+        return function
+    known, takes_all = _parameters(function)
     for key in arguments:
         if key not in known and not takes_all:
             raise InputError(f"{reference} has no argument {key!r}{nearest(key, known)}")
     accepted = {key: value for key, value in offered.items() if key in known or takes_all}
     try:
-        module = function(**accepted, **arguments)
+        module = _tried(function, accepted, arguments, known)
     except ConvlensError:
         raise
     except (Exception, SystemExit) as error:
@@ -75,6 +86,29 @@ def _call(reference: str, offered: dict[str, Any], arguments: dict[str, Any]) ->
     if not isinstance(module, nn.Module):
         raise InputError(f"{reference} must return a torch.nn.Module, it returned a {type(module).__name__}")
     return module
+
+
+def _parameters(function: Any) -> tuple[list[str], bool]:
+    """Names that can be given by keyword, and whether any other can be given, too."""
+    try:
+        found = inspect.signature(function).parameters.values()
+    except ValueError:  # no signature is known
+        return [], True
+    return [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)], any(
+        p.kind is p.VAR_KEYWORD for p in found
+    )
+
+
+def _tried(function: Any, accepted: dict[str, Any], arguments: dict[str, Any], known: Collection[str]) -> Any:
+    """Calls a function; what its `**kwargs` only handed on to a place that does not know it is left out."""
+    while True:
+        try:
+            return function(**accepted, **arguments)
+        except TypeError as error:
+            unknown = _UNEXPECTED.search(str(error))
+            if unknown is None or unknown[1] not in accepted or unknown[1] in known:
+                raise
+            del accepted[unknown[1]]
 
 
 def _load(reference: str) -> Any:

@@ -1,9 +1,13 @@
 """A network that the caller hands over: whether it can be trained, and how it is given back."""
 
+import dataclasses
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convlens.base.errors import InputError
+from convlens.inspection.outputs import first_look
+from convlens.training.settings import Numeric
 
 
 def require_trainable_values(module: nn.Module) -> None:
@@ -28,3 +32,27 @@ def require_trainable_values(module: nn.Module) -> None:
             raise InputError(
                 f"the network's parameter {name} is {kind}; weights are trained in float32: pass network.float()"
             )
+
+
+def try_out(module: nn.Module, images: Tensor, classes: int, numeric: Numeric, notes: list[str]) -> Numeric:
+    """Runs the network on a few images [n, C, H, W], before there is a run folder; see `first_look`.
+
+    Where it cannot take images whose channels are innermost in memory (a `view` in its forward), they stay outside:
+    then the settings that are returned say so, and a note does.
+    """
+
+    def look(layout: torch.memory_format) -> str:
+        module.to(memory_format=layout)  # pyright: ignore[reportCallIssue] - a documented overload
+        return first_look(module, images.contiguous(memory_format=layout), classes)
+
+    try:
+        note = look(torch.channels_last if numeric.channels_last else torch.contiguous_format)
+    except InputError:
+        if not numeric.channels_last:
+            raise
+        note = look(torch.contiguous_format)
+        numeric = dataclasses.replace(numeric, channels_last=False)
+        notes.append("channels last is off: the network cannot take it (a view in its forward; reshape could)")
+    if note:
+        notes.append(note)
+    return numeric

@@ -69,6 +69,8 @@ def _train(request: Request, job: Job, going_on: bool) -> Finished:
     ):
         for note in job.notes:
             progress.note(note)
+        if isinstance(engine, TorchEngine):
+            engine.on_note = progress.note
         trainer = Trainer(
             engine, recipe=job.recipe, epochs=epochs, folder=job.folder, clock=clock, progress=progress,
             stop=stop, resume_command=_resume_command(job),
@@ -144,7 +146,8 @@ def _judge(job: Job, trainer: Trainer, engine: "TorchEngine | NumpyEngine") -> F
         )  # fmt: skip
         judged = evaluate(job.module, test.epoch(0), job.splits.test.classes)
         if job.recipe.views != "none":
-            by_views = evaluate(Views(job.module, job.recipe.views), test.epoch(0), job.splits.test.classes)
+            several = Views(job.module, job.recipe.views, len(job.splits.test.classes))
+            by_views = evaluate(several, test.epoch(0), job.splits.test.classes)
             views = {"accuracy": by_views.accuracy, "loss": by_views.loss, "views": job.recipe.views}
     if not math.isfinite(judged.loss):  # finite weights may be so large that nothing else is
         raise DivergedError(

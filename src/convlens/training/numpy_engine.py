@@ -14,6 +14,7 @@ from convlens import data
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
 from convlens.inspection.evaluation import Evaluation, from_logits
+from convlens.inspection.outputs import answering
 from convlens.scratch import loop
 from convlens.scratch import optimizers as scratch_optimizers
 from convlens.scratch.from_torch import training_pair
@@ -31,7 +32,8 @@ class NumpyEngine:
         self.splits, self.preprocess, self.recipe, self.seed = splits, preprocess, recipe, seed
         self.batch_size = recipe.batch_size_for(len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size  # the other engine drops a short last batch, too
-        self.trained, self.evaluator = training_pair(module, splits.train.shape)
+        with answering(module, len(splits.train.classes)):
+            self.trained, self.evaluator = training_pair(module, splits.train.shape)
         self.optimizer = _optimizer(recipe)
         self.reset_totals()
 

@@ -17,18 +17,20 @@ from convlens.base.progress import bars
 from convlens.base.seeds import derive
 from convlens.inspection.device import available
 from convlens.models.build import build, is_file_reference
+from convlens.models.lazy import settle_lazy_layers
 from convlens.models.network import count_parameters
 from convlens.models.weights import load_weights
 from convlens.nn import WhiteningConv2d
 from convlens.runs import DataRecord, LeftOut, ModelRecord, RunFolder, RunRecord
 from convlens.training import recipe as recipes
 from convlens.training import settings
-from convlens.training.handed_over import require_trainable_values
+from convlens.training.handed_over import require_trainable_values, try_out
 from convlens.training.initialisation import begin_as_identity, whiten_first_layer
 from convlens.training.recipe import Recipe
 from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED, ENGINES, Job, Request
 
 _WHITENED = 5000  # training images that whitening looks at
+_LOOK = 2  # training images that the network is tried on, before there is a run folder
 
 
 def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Job:
@@ -63,6 +65,8 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
         whiten_first_layer(module, torch.from_numpy(preprocess.normalise(splits.train.pixels[:_WHITENED])))
     if request.weights is not None:
         notes.append(_load_weights(module, request.weights))
+    few = torch.from_numpy(preprocess.normalise(splits.train.pixels[:_LOOK]))
+    numeric = try_out(module, few, len(splits.train.classes), numeric, notes)
     record = _record(request, reference, source, module, recipe, preprocess, splits, seed, numeric)
     if stored is not None:
         _refuse_difference(record, stored)
@@ -176,10 +180,11 @@ def _smallest_size(own: models.ModelEntry, native: tuple[int, int, int]) -> tupl
 
 
 def _module(reference: str | nn.Module, recipe: Recipe, train: data.Images, seed: int) -> nn.Module:
+    channels, height, width = train.shape
     if isinstance(reference, nn.Module):
+        settle_lazy_layers(reference, train.shape)
         return reference
     torch.manual_seed(derive(seed, "initialisation"))
-    channels, height, width = train.shape
     module = build(
         reference,
         num_classes=len(train.classes),

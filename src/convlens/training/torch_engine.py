@@ -1,7 +1,7 @@
 """The engine that works: a step of training in PyTorch."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,17 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, reason
 from convlens.base.memory import keep_freed_memory
 from convlens.base.seeds import derive
 from convlens.data.loader import Loader
 from convlens.inspection.evaluation import Evaluation, evaluate
+from convlens.inspection.outputs import Outputs, read_outputs, refuse_probabilities, run
 from convlens.training import optimizers
 from convlens.training.averaging import ExponentialMovingAverage, Lookahead
 from convlens.training.recipe import Recipe
 from convlens.training.settings import Numeric
 
 _AUXILIARY = 0.3  # weight of the loss of each further output (Szegedy et al., 2015)
+_NO_GRADIENT = (
+    "the outputs of the network depend on none of its trainable parameters: look for detach(), .data, no_grad() or a "
+    "conversion to NumPy in its forward"
+)
 
 
 class TorchEngine:
@@ -56,7 +61,7 @@ class TorchEngine:
         total = recipe.epochs_for(len(train.images)) * len(train)
         self.lookahead = Lookahead(module, total, decay=recipe.lookahead) if recipe.lookahead else None
         self.steps_per_epoch, self.loss_is_at_hand = len(train), numeric.device == "cpu"
-        self._has_stepped = False
+        self.on_note: Callable[[str], None] = lambda _: None
         self.reset_totals()
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -69,12 +74,15 @@ class TorchEngine:
             group["lr"] = group["base_lr"] * factor
         self._seed(derive(self.seed, "dropout", epoch, step))
         outputs = self._forward(x)
-        logits, *auxiliary = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-        loss = self._loss(logits, y)
-        objective = loss + _AUXILIARY * sum(self._loss(other, y) for other in auxiliary)
+        if epoch == step == 0:
+            self._look_at_the_first(outputs)
+        loss = self._loss(outputs.logits, y)
+        objective = loss + _AUXILIARY * sum(self._loss(other, y) for other in outputs.auxiliary)
         if self.recipe.l1:
             objective = objective + self.recipe.l1 * self._l1_norm()
-        objective.backward()
+        self._backward(objective)
+        if epoch == step == 0:
+            self._look_at_the_gradients()
         if self.recipe.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._trained, self.recipe.gradient_clip)
         for optimizer in self.optimizers:
@@ -83,7 +91,7 @@ class TorchEngine:
         for average in (self.lookahead, self.average):
             if average is not None:
                 average.update(self.module)
-        return self._count(loss.detach(), logits.detach(), y)
+        return self._count(loss.detach(), outputs.logits.detach(), y)
 
     def _seed(self, seed: int) -> None:
         """`torch.manual_seed` for the device in use alone: looking for others takes a tenth of a small step."""
@@ -93,24 +101,41 @@ class TorchEngine:
         else:
             torch.get_device_module(device).manual_seed(seed)
 
-    def _forward(self, x: Tensor) -> Any:
+    def _forward(self, x: Tensor) -> Outputs:
+        with self._autocast():
+            return read_outputs(run(self._network, x), len(x), len(self.classes))
+
+    def _look_at_the_first(self, outputs: Outputs) -> None:
+        """Refuses, before the first update, outputs that no update can make good; says what else is trained."""
+        refuse_probabilities(outputs.logits)
+        if not bool(torch.isfinite(outputs.logits).all()):
+            raise InputError("the network gives values that are not finite for the first batch, before any update")
+        if outputs.auxiliary:
+            heads = len(outputs.auxiliary)
+            self.on_note(f"auxiliary outputs of the network: {heads}; the loss of each counts {_AUXILIARY}")
+
+    def _look_at_the_gradients(self) -> None:
+        trainable = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        without = [name for name, p in trainable.items() if p.grad is None]
+        if len(without) == len(trainable):
+            raise InputError(_NO_GRADIENT)
+        if without:
+            self.on_note(
+                f"no gradient reached {len(without)} of the network's {len(trainable)} parameters in the first step, "
+                f"such as {without[0]!r}: what its outputs do not depend on is not trained"
+            )
+
+    def _backward(self, objective: Tensor) -> None:
+        if not objective.requires_grad:
+            raise InputError(_NO_GRADIENT)
         try:
-            with self._autocast():
-                return self._network(x)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            if self._has_stepped or isinstance(error, torch.OutOfMemoryError):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"the network cannot take a batch of shape {tuple(x.shape)}: {reason}") from error
-        finally:
-            self._has_stepped = True
+            objective.backward()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise InputError(f"the network gives no gradient: {reason(error)}") from error
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        expected = (len(y), len(self.classes))
-        if logits.shape != expected:
-            raise InputError(
-                f"the network must give one logit per class, shape {expected}; it gave {tuple(logits.shape)}"
-            )
         return F.cross_entropy(
             logits.float(), y, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
         )
