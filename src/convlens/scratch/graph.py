@@ -201,6 +201,15 @@ class Graph:
                 wanted.append(any(i is not None and wanted[i] for i in node.inputs))
         return wanted
 
+    def used(self) -> set[str]:
+        """The names of the nodes on which an output depends."""
+        behind = set(self.outputs)
+        for position in range(len(self.nodes) - 1, -1, -1):
+            if position in behind:
+                node = self.nodes[position]
+                behind |= {i for i in (*node.inputs, *_references(node.settings)) if i is not None}
+        return {self.nodes[position].name for position in behind}
+
     def astype(self, dtype: Any) -> "Graph":
         """The same network with its arrays in another floating type."""
 

@@ -142,7 +142,7 @@ def train_step(
     seed: int = 0,
     step: int = 0,
 ) -> tuple[float, Array]:
-    """Forward, loss, backward and one step of the optimiser. Returns the loss and the logits.
+    """Forward, loss, backward and one step of the optimiser. Returns loss and logits of the first output.
 
     Raises:
         DivergedError: the loss is not finite; the weights are as they were.
@@ -150,12 +150,13 @@ def train_step(
     tape = graph.run(x, training=True, seed=seed, step=step)
     weights = [1.0] + [auxiliary] * (len(tape.outputs) - 1)
     pairs = list(zip(tape.outputs, weights, strict=True))
-    loss = sum(w * float(ops.cross_entropy(z, y, smoothing=smoothing)) for z, w in pairs)
-    if not math.isfinite(loss):
-        raise DivergedError(f"the loss became {loss} at step {step + 1}; try a smaller learning rate")
+    losses = [float(ops.cross_entropy(z, y, smoothing=smoothing)) for z in tape.outputs]
+    if not all(map(math.isfinite, losses)):
+        raise DivergedError(f"the loss became {sum(losses)} at step {step + 1}; try a smaller learning rate")
     grads = [ops.cross_entropy_backward(w, z, y, smoothing=smoothing).logits for z, w in pairs]
-    optimizer.step(graph.parameters, tape.backward(*grads).parameters)
-    return loss, tape.output
+    used = graph.used()  # what no output depends on does not decay either
+    optimizer.step({name: p for name, p in graph.parameters.items() if name in used}, tape.backward(*grads).parameters)
+    return losses[0], tape.output
 
 
 def predict(graph: Graph, x: Any, *, batch_size: int = 256, prepare: Prepare | None = None) -> Array:

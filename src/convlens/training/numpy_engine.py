@@ -4,6 +4,7 @@ PyTorch only draws the first weights and names the operations; no arithmetic of 
 averaged weights, class weights, L1, clipping and mixed precision belong to the other engine.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from convlens.inspection.outputs import answering
 from convlens.scratch import loop
 from convlens.scratch import optimizers as scratch_optimizers
 from convlens.scratch.from_torch import training_pair
+from convlens.scratch.graph import Graph
 from convlens.training.recipe import Recipe
 
 
@@ -34,6 +36,8 @@ class NumpyEngine:
         self.steps_per_epoch = len(splits.train) // self.batch_size  # the other engine drops a short last batch, too
         with answering(module, len(splits.train.classes)):
             self.trained, self.evaluator = training_pair(module, splits.train.shape)
+        self._elsewhere = _not_in_graph(module, set(self.trained.state()))
+        self._counters = _counters(self.trained)
         self.optimizer = _optimizer(recipe)
         self.reset_totals()
 
@@ -46,10 +50,13 @@ class NumpyEngine:
 
     def step(self, x: np.ndarray, y: np.ndarray, *, epoch: int, step: int, factor: float) -> float:
         self.optimizer.lr = self.recipe.optimizer.lr * factor
+        counts = {name: self._array(name) + uses for name, uses in self._counters.items()}
         loss, logits = loop.train_step(
             self.trained, x, y, self.optimizer, smoothing=self.recipe.label_smoothing,
             seed=self.seed, step=epoch * self.steps_per_epoch + step,
         )  # fmt: skip
+        for name, count in counts.items():
+            (self._elsewhere if name in self._elsewhere else self.trained.buffers)[name] = count
         self._totals["loss"] += loss * len(y)
         self._totals["correct"] += int((logits.argmax(1) == y).sum())
         self._totals["seen"] += len(y)
@@ -70,15 +77,22 @@ class NumpyEngine:
         return from_logits(logits, images.labels, images.classes)
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {name: array.copy() for name, array in self.trained.state().items()}
+        return {name: self._array(name).copy() for name in (*self.trained.state(), *self._elsewhere)}
+
+    def _array(self, name: str) -> np.ndarray:
+        found = self._elsewhere.get(name, name)
+        return self.trained.state()[found] if isinstance(found, str) else found
 
     def load_weights(self, arrays: dict[str, np.ndarray]) -> None:
         """Takes weights back, for training and for inference."""
-        self.trained.load_state(arrays)
+        self.trained.load_state({name: array for name, array in arrays.items() if name not in self._elsewhere})
+        for name, found in self._elsewhere.items():
+            if not isinstance(found, str):
+                self._elsewhere[name] = np.array(arrays[name])
         self.evaluator.parameters, self.evaluator.buffers = self.trained.parameters, self.trained.buffers
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        arrays = {f"model.{name}": array for name, array in self.trained.state().items()}
+        arrays = {f"model.{name}": array for name, array in self.weights().items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
         return arrays, {"totals": self._totals}
 
@@ -138,6 +152,24 @@ def _optimizer(recipe: Recipe) -> scratch_optimizers.SGD | scratch_optimizers.Ad
             decay_biases=False,
         )
     raise InputError(f"the NumPy engine has no optimizer {o.name!r}; choose sgd, adam or adamw")
+
+
+def _not_in_graph(module: nn.Module, known: set[str]) -> dict[str, str | np.ndarray]:
+    """Of a module's weights those that are not in its graph: the first names of those with several, frozen arrays."""
+    tensors = module.state_dict(keep_vars=True)
+    first = {id(tensor): name for name, tensor in tensors.items() if name in known}
+    return {
+        name: first[id(tensor)] if id(tensor) in first else tensor.detach().cpu().numpy().copy()
+        for name, tensor in tensors.items()
+        if name not in known
+    }
+
+
+def _counters(graph: Graph) -> Counter[str]:
+    """Batch norm counts its batches, which no output depends on: the names of the counters, and uses in a step."""
+    means = [graph.nodes[node.inputs[3] or 0].name for node in graph.nodes
+             if node.op == "batch_norm" and not node.settings["frozen"] and node.inputs[3] is not None]  # fmt: skip
+    return Counter(name.removesuffix("running_mean") + "num_batches_tracked" for name in means)
 
 
 def _part(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
