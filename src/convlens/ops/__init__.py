@@ -190,8 +190,8 @@ from convlens.ops.shape import (
 )
 from convlens.ops.transposed import conv_transpose2d, conv_transpose2d_backward
 from convlens.ops.upsampling import (
-    linear_matrix,
-    nearest_matrix,
+    upsample_bicubic,
+    upsample_bicubic_backward,
     upsample_bilinear,
     upsample_bilinear_backward,
     upsample_nearest,

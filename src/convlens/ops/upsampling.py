@@ -1,117 +1,208 @@
-"""Upsampling by nearest neighbour and by bilinear interpolation.
+"""Resizing by nearest neighbour, by linear and by cubic interpolation.
 
-Both are linear maps that treat rows and columns alike, so both are written as one: y = A_h x A_w^T with a matrix
-A [output size, input size] for each axis, and the gradient is A_h^T grad A_w.
+All treat the spatial axes alike and one after the other. Along an axis each of m output cells is a weighted sum of a
+few of the n input cells: of one (nearest), two (linear) or four (cubic). So each variant is a table `cells` [m, taps]
+of input cells and a table `weights` [m, taps]; backward, each cell gives its gradient to the cells that it read, with
+the same weights.
+
+Where on the input axis the centre of output cell i lies:
+
+    by size:   (i + 1/2) n / m - 1/2     exactly, in integers
+    by scale:  (i + 1/2) / scale - 1/2
+
+Nearest neighbour takes cell floor(i n / m), or floor(i / scale), which favours the cells before; `exact` takes the cell
+in which the centre lies. Source: PyTorch's `interpolate`; Keys, "Cubic convolution interpolation", 1981.
+
+Differences from PyTorch: nearest by size is exact here, while PyTorch rounds n / m to float32 and so takes the cell
+before for about one pair of sizes in fifty, such as from 2 cells to 82. Nearest by scale is as PyTorch calculates for
+float32: 1 / scale rounded to float32, and for images, where the size stays or doubles, a copy or i // 2. For float64
+PyTorch rounds to one or the other depending on the memory layout; this matters only where i / scale is an integer.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.ops._checks import per_axis, real
 from convlens.ops.arrays import as_float, as_floats, check_same_shape
 
 ArrayLike = Any
-Pair = int | tuple[int, int]
-Scale = float | tuple[float, float]
+Array = np.ndarray
+Size = int | tuple[int, ...]
+Scale = float | tuple[float, ...]
 
 
 class UpsampleGradients(NamedTuple):
-    """Gradient with respect to the input [N, C, H, W]."""
+    """Gradient with respect to the input, of its shape."""
 
-    x: np.ndarray
+    x: Array
 
 
-def upsample_nearest(x: ArrayLike, *, size: Pair | None = None, scale: Scale | None = None) -> np.ndarray:
-    """Each output cell copies the input cell floor(i / scale).
+class Taps(NamedTuple):
+    """What the m output cells of an axis read: input cells and their weights, both [m, taps]."""
+
+    cells: Array
+    weights: Array
+
+
+def upsample_nearest(
+    x: ArrayLike, *, size: Size | None = None, scale: Scale | None = None, exact: bool = False
+) -> Array:
+    """Each output cell copies one input cell.
 
     Args:
-        x: [N, C, H, W].
-        size: output (H, W); or
-        scale: factor, or one an axis; the output has floor(n * scale) cells.
+        x: [N, C, L], [N, C, H, W] or [N, C, D, H, W].
+        size: output sizes, one number or one for each spatial axis; or
+        scale: factor, or one for each; the output has floor(n * scale) cells.
+        exact: take the cell in which the output cell's centre lies (PyTorch's "nearest-exact", Pillow, scikit-image),
+            not the one in which its start lies (PyTorch's "nearest", OpenCV).
     """
-    x, rows, columns = _matrices(x, size, scale, nearest_matrix)
-    return _apply(x, rows, columns)
+    return _resized(x, size, scale, partial(_nearest, exact=exact, image=np.ndim(x) == 4))
 
 
 def upsample_nearest_backward(
-    grad: ArrayLike, x: ArrayLike, *, size: Pair | None = None, scale: Scale | None = None
+    grad: ArrayLike, x: ArrayLike, *, size: Size | None = None, scale: Scale | None = None, exact: bool = False
 ) -> UpsampleGradients:
     """Each input cell receives the sum over its copies."""
-    x, rows, columns = _matrices(x, size, scale, nearest_matrix)
-    return _backward(grad, x, rows, columns)
+    return _backward(grad, x, size, scale, partial(_nearest, exact=exact, image=np.ndim(x) == 4))
 
 
 def upsample_bilinear(
-    x: ArrayLike, *, size: Pair | None = None, scale: Scale | None = None, align_corners: bool = False
-) -> np.ndarray:
-    """Each output cell is a weighted mean of the four nearest input cells.
+    x: ArrayLike, *, size: Size | None = None, scale: Scale | None = None, align_corners: bool = False
+) -> Array:
+    """Each output cell is a weighted mean of the input cells on either side (along each axis) of its centre.
 
     Args:
-        x: [N, C, H, W].
-        size: output (H, W); or
-        scale: factor, or one an axis.
+        x, size, scale: as for `upsample_nearest`.
         align_corners: True puts the centres of the corner cells on each other; False (the default, as in PyTorch and
             TensorFlow 2) aligns the outer edges.
     """
-    x, rows, columns = _matrices(x, size, scale, lambda *a: linear_matrix(*a, align_corners=align_corners))
-    return _apply(x, rows, columns)
+    return _resized(x, size, scale, partial(_linear, align_corners=align_corners))
 
 
 def upsample_bilinear_backward(
-    grad: ArrayLike, x: ArrayLike, *, size: Pair | None = None, scale: Scale | None = None, align_corners: bool = False
+    grad: ArrayLike, x: ArrayLike, *, size: Size | None = None, scale: Scale | None = None, align_corners: bool = False
 ) -> UpsampleGradients:
     """Each input cell receives what it gave, with the same weights."""
-    x, rows, columns = _matrices(x, size, scale, lambda *a: linear_matrix(*a, align_corners=align_corners))
-    return _backward(grad, x, rows, columns)
+    return _backward(grad, x, size, scale, partial(_linear, align_corners=align_corners))
 
 
-def nearest_matrix(n: int, size: int, scale: float | None = None) -> np.ndarray:
-    """[size, n], a single 1 in each row: output cell i copies input cell floor(i * step)."""
-    step = 1 / scale if scale else n / size
-    source = np.minimum((np.arange(size) * step).astype(int), n - 1)
-    matrix = np.zeros((size, n))
-    matrix[np.arange(size), source] = 1
-    return matrix
+def upsample_bicubic(
+    x: ArrayLike, *, size: Size | None = None, scale: Scale | None = None, align_corners: bool = False
+) -> Array:
+    """Each output cell is a weighted sum of the four nearest input cells along each axis; arguments as for bilinear.
+
+    The weight of a cell at distance d is Keys' cubic with a = -0.75 (as in PyTorch and OpenCV; Keys himself, Pillow and
+    TensorFlow take -0.5). Cells beyond the border repeat the last one.
+    """
+    return _resized(x, size, scale, partial(_cubic, align_corners=align_corners))
 
 
-def linear_matrix(n: int, size: int, scale: float | None = None, *, align_corners: bool = False) -> np.ndarray:
-    """[size, n]: the weights of the two input cells between which each output cell's centre lies."""
-    if align_corners:
-        position = np.arange(size) * ((n - 1) / (size - 1) if size > 1 else 0.0)
+def upsample_bicubic_backward(
+    grad: ArrayLike, x: ArrayLike, *, size: Size | None = None, scale: Scale | None = None, align_corners: bool = False
+) -> UpsampleGradients:
+    """Each input cell receives what it gave, with the same weights."""
+    return _backward(grad, x, size, scale, partial(_cubic, align_corners=align_corners))
+
+
+# --- what the output cells of one axis read --------------------------------------------------------------------------
+
+
+def _nearest(n: int, m: int, scale: float | None, *, exact: bool, image: bool) -> Taps:
+    i = np.arange(m)
+    if scale is None:
+        cells = (2 * i + 1) * n // (2 * m) if exact else i * n // m
+    elif image and not exact and m in (n, 2 * n):
+        cells = i * n // m
     else:
-        step = 1 / scale if scale else n / size
-        position = np.maximum((np.arange(size) + 0.5) * step - 0.5, 0)
-    low = np.minimum(position.astype(int), n - 1)
-    high = np.minimum(low + 1, n - 1)
-    weight = position - low
-    matrix = np.zeros((size, n))
-    np.add.at(matrix, (np.arange(size), low), 1 - weight)
-    np.add.at(matrix, (np.arange(size), high), weight)
-    return matrix
+        start = (i + 0.5 * exact).astype(np.float32) * np.float32(1 / scale)
+        cells = np.minimum(start.astype(int), n - 1)
+    return Taps(cells[:, None], np.ones((m, 1)))
 
 
-def _matrices(x: ArrayLike, size: Pair | None, scale: Scale | None, matrix: Any) -> tuple[np.ndarray, ...]:
+def _linear(n: int, m: int, scale: float | None, *, align_corners: bool) -> Taps:
+    below, part = _position(n, m, None if m == n else scale, align_corners)
+    part = np.where(below < 0, 0, part)  # before the first centre: that cell alone
+    below = np.maximum(below, 0)
+    cells = np.minimum(np.stack([below, below + 1], axis=1), n - 1)
+    return Taps(cells, np.stack([1 - part, part], axis=1))
+
+
+def _cubic(n: int, m: int, scale: float | None, *, align_corners: bool) -> Taps:
+    below, part = _position(n, m, scale, align_corners)
+    offsets = np.arange(-1, 3)
+    distance = np.abs(part[:, None] - offsets)
+    a = -0.75
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1  # up to 1 cell away
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a  # 1 to 2 cells away
+    return Taps(np.clip(below[:, None] + offsets, 0, n - 1), np.where(distance <= 1, near, far))
+
+
+def _position(n: int, m: int, scale: float | None, align_corners: bool) -> tuple[Array, Array]:
+    """The input cell whose centre lies at or before that of each output cell, and how far beyond it that one lies."""
+    i = np.arange(m)
+    if align_corners:
+        below, rest = np.divmod(i * (n - 1), max(m - 1, 1))
+        return below, rest / max(m - 1, 1)
+    if scale is None:
+        below, rest = np.divmod((2 * i + 1) * n - m, 2 * m)
+        return below, rest / (2 * m)
+    position = (i + 0.5) * (1 / scale) - 0.5
+    below = np.minimum(np.floor(position), n - 1)
+    return below.astype(int), np.minimum(position - below, 1)
+
+
+# --- all axes ---------------------------------------------------------------------------------------------------------
+
+
+def _resized(x: ArrayLike, size: Any, scale: Any, taps_of: Callable[..., Taps]) -> Array:
     x = as_float("x", x)
-    if x.ndim != 4:
-        raise InputError(f"x: shape {x.shape}, expected four axes (N, C, H, W)")
+    for axis, m, s in _targets(x, size, scale):
+        cells, weights = taps_of(x.shape[axis], m, s)
+        y: Any = None
+        for tap, column in zip(cells.T, weights.T, strict=True):
+            part = np.take(x, tap, axis=axis)
+            if cells.shape[1] > 1:
+                part *= column.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1 - axis))
+            y = part if y is None else y + part
+        x = y
+    return x
+
+
+def _backward(grad: ArrayLike, x: ArrayLike, size: Any, scale: Any, taps_of: Callable[..., Taps]) -> UpsampleGradients:
+    grad, x = as_floats(grad=grad, x=x)
+    targets = _targets(x, size, scale)
+    check_same_shape(grad, (*x.shape[:2], *(m for _, m, _ in targets)))
+    for axis, m, s in reversed(targets):
+        n = x.shape[axis]
+        cells, weights = taps_of(n, m, s)
+        given = np.moveaxis(grad, axis, 0)
+        received = np.zeros((n, *given.shape[1:]), grad.dtype)
+        for i in range(m):
+            for cell, weight in zip(cells[i], weights[i].astype(grad.dtype), strict=True):
+                received[cell] += weight * given[i]
+        grad = np.moveaxis(received, 0, axis)
+    return UpsampleGradients(grad)
+
+
+def _targets(x: Array, size: Any, scale: Any) -> list[tuple[int, int, float | None]]:
+    """For each spatial axis: its number, the output size, and the scale if that is what was asked for."""
+    axes = x.ndim - 2
+    if not 1 <= axes <= 3:
+        raise InputError(f"x: shape {x.shape}, expected (N, C, H, W), or one or three spatial axes")
+    if min(x.shape[1:]) < 1:
+        raise InputError(f"x: shape {x.shape} is empty, expected at least one channel and one cell along each axis")
     if (size is None) == (scale is None):
         raise InputError(f"size: {size} and scale: {scale}, expected exactly one of them")
-    scales: tuple[Any, ...] = (None, None)
-    if scale is not None:
-        scales = tuple(scale) if isinstance(scale, (tuple, list)) else (scale, scale)
-        size = (int(x.shape[2] * scales[0]), int(x.shape[3] * scales[1]))
-    sizes = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if min(sizes) < 1:  # type: ignore[type-var]
-        raise InputError(f"size: {sizes}, expected at least one cell along each axis")
-    return x, *(matrix(n, m, s).astype(x.dtype) for n, m, s in zip(x.shape[2:], sizes, scales, strict=True))
-
-
-def _apply(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    return rows @ (x @ columns.T)
-
-
-def _backward(grad: ArrayLike, x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> UpsampleGradients:
-    grad, x = as_floats(grad=grad, x=x)
-    check_same_shape(grad, (*x.shape[:2], rows.shape[0], columns.shape[0]))
-    return UpsampleGradients(rows.T @ (grad @ columns))
+    if size is not None:
+        return [(2 + a, m, None) for a, m in enumerate(per_axis("size", size, axes))]
+    scales = [real("scale", s) for s in (scale if isinstance(scale, tuple | list) else [scale] * axes)]
+    if len(scales) != axes or not all(0 < s < float("inf") for s in scales):
+        raise InputError(f"scale: {scale}, expected a positive factor, or {axes} of them")
+    sizes = [int(n * s) for n, s in zip(x.shape[2:], scales, strict=True)]
+    if min(sizes) < 1:
+        raise InputError(f"scale: {scale} of {x.shape[2:]} gives {tuple(sizes)}, expected at least one cell each")
+    return [(2 + a, m, s) for a, (m, s) in enumerate(zip(sizes, scales, strict=True))]
