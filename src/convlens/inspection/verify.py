@@ -4,7 +4,6 @@ The module runs as it is, in PyTorch; its exported program runs as a graph on `c
 so rounding explains differences of 1e-15 or, through many layers, 1e-12: anything above 1e-8 is a different formula.
 """
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,18 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
 from convlens.inspection.caller import undisturbed
 from convlens.inspection.device import available, choose
+from convlens.inspection.draws import SharedDraws
 from convlens.models.lazy import settled_copy
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.graph import LEAVES, Gradients, Graph, Tape
-from convlens.scratch.operations import Mode
+from convlens.scratch.operation import Mode
 
 Array = np.ndarray
 MODES = ("training", "inference")
@@ -97,8 +95,8 @@ def verify(
     """Runs both engines in float64 on one batch of normal random numbers and compares what comes out.
 
     Compared are the outputs (and on the way those of every layer), the running statistics after a step of training, and
-    the gradients of sum(outputs * random numbers) with respect to the input and to every parameter. Dropout uses the
-    same masks in both engines.
+    the gradients of sum(outputs * random numbers) with respect to the input and to every parameter. Dropout, and
+    whatever else is drawn at random, is the same in both engines.
 
     Args:
         module: any network that `scratch.from_torch` can read; it is copied and not changed.
@@ -143,15 +141,15 @@ def relative_difference(ours: Array, reference: Array, least: float = 0.0) -> fl
 def _compare(
     module: nn.Module, shape: tuple[int, ...], batch: int, seed: int, device: str, *, training: bool
 ) -> Comparison:
-    graph = from_torch(module, shape, batch=batch, dynamic=False)
+    graph = from_torch(module, shape, batch=batch, dynamic=False, dtype=torch.float64)
     x = generator(seed, "verify", "input").standard_normal((batch, *shape))
     tape = graph.run(x, training=training, seed=seed)
 
     forward: dict[str, float] = {}
     module.to(device)
     inputs = torch.from_numpy(x).to(device).requires_grad_()
-    with _compared_layers(module, graph, tape, forward), SharedDropout(Mode(training, seed)):
-        outputs = [t for t in _tensors(module(inputs)) if t.is_floating_point()]
+    with _compared_layers(module, graph, tape, forward), SharedDraws(Mode(training, seed)):
+        outputs = [t for t in _tensors(module(inputs.clone())) if t.is_floating_point()]
     if len(outputs) != len(tape.outputs):
         raise InputError(f"the network gave {len(outputs)} outputs, its exported form {len(tape.outputs)}")
     for i, (ours, reference) in enumerate(zip(tape.outputs, outputs, strict=True)):
@@ -220,36 +218,6 @@ def _compared_layers(module: nn.Module, graph: Graph, tape: Tape, errors: dict[s
     finally:
         for handle in handles:
             handle.remove()
-
-
-class SharedDropout(TorchFunctionMode):
-    """While it is open, PyTorch's dropouts multiply by the masks that a graph would draw, in the same order."""
-
-    def __init__(self, mode: Mode):
-        super().__init__()
-        self.mode, self.count = mode, 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func not in _DROPOUTS:
-            return func(*args, **kwargs)
-        signature, channels = _DROPOUTS[func]
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        x, rate = bound.arguments["input"], bound.arguments["p"]
-        if not bound.arguments["training"] or rate == 0:
-            return x
-        shape = (*x.shape[:2], *(1,) * (x.ndim - 2)) if channels else tuple(x.shape)
-        mask = torch.from_numpy(self.mode.mask(self.count, shape, rate)).to(x.device)
-        self.count += 1
-        return x * (mask.to(x.dtype) / (1 - rate) if rate < 1 else torch.zeros((), device=x.device))
-
-
-_DROPOUTS = {
-    F.dropout: (inspect.signature(F.dropout), False),
-    F.dropout1d: (inspect.signature(F.dropout1d), True),
-    F.dropout2d: (inspect.signature(F.dropout2d), True),
-}
 
 
 def _tensors(output: Any) -> list[torch.Tensor]:

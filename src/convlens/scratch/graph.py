@@ -301,6 +301,9 @@ class Graph:
             source = node.inputs[which]
             assert source is not None
             self.buffers[self.nodes[source].name] = array
+            leaf = calls[source]  # a layer that is used twice goes on from its own update
+            if leaf is not None:
+                leaf.output = array
         return call
 
     def _last_uses(self) -> list[list[int]]:

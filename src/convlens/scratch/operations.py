@@ -5,58 +5,21 @@ for backward, that behave differently in training, or that can save work where a
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from convlens import ops
 from convlens.base.errors import InputError
+from convlens.scratch.chance import CHANCE
+from convlens.scratch.moments import MOMENTS
+from convlens.scratch.operation import Call, Mode, Operation
+from convlens.scratch.selection import SELECTION
+
+__all__ = ["OPERATIONS", "Call", "Mode", "Operation"]
 
 Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class Mode:
-    """How a graph is run: in training or not, and the address of its dropout masks."""
-
-    training: bool = False
-    seed: int = 0
-    step: int = 0
-
-    def mask(self, which: int, shape: tuple[int, ...], rate: float) -> Array:
-        """The mask of dropout number `which`, booleans of `shape`."""
-        return ops.dropout_mask(shape, rate, self.seed, "dropout", which, self.step)
-
-
-@dataclass
-class Call:
-    """One operation at work.
-
-    Attributes:
-        arrays: its inputs; None for an argument left out.
-        settings: its other arguments.
-        output: what it gave.
-        saved: what its backward needs besides.
-        updates: new values of buffers, by position among the inputs.
-        needs: which inputs want a gradient (known in backward only).
-    """
-
-    arrays: tuple[Any, ...]
-    settings: dict[str, Any]
-    mode: Mode
-    output: Any = None
-    saved: Any = None
-    updates: dict[int, Array] = field(default_factory=dict)
-    needs: tuple[bool, ...] = ()
-
-
-class Operation(NamedTuple):
-    """`forward(call)` gives the output; `backward(call, grad)` a gradient (or None) for each input."""
-
-    forward: Callable[[Call], Any]
-    backward: Callable[[Call, Array], Sequence[Array | None]]
 
 
 def _pair(name: str, *, output: bool = False) -> Operation:
@@ -108,9 +71,13 @@ def _batch_norm(call: Call) -> Array:
         return ops.batch_norm_inference(x, mean, var, w, b, eps=eps)
     call.saved = statistics = ops.batch_statistics(x)
     if mean is not None and call.mode.training:
-        n = x.size // x.shape[1]
-        new = ops.update_statistics(ops.Statistics(mean, var), statistics, n, momentum=call.settings["momentum"])
-        call.updates = {3: new.mean.astype(mean.dtype), 4: new.var.astype(var.dtype)}
+        n, momentum = x.size // x.shape[1], call.settings["momentum"]
+        if momentum is None:  # the mean over all batches: the sixth input counts them
+            count = call.arrays[5] + 1
+            momentum = 1 / float(count)
+            call.updates[5] = count
+        new = ops.update_statistics(ops.Statistics(mean, var), statistics, n, momentum=momentum)
+        call.updates |= {3: new.mean.astype(mean.dtype), 4: new.var.astype(var.dtype)}
     return ops.batch_norm(x, w, b, eps=eps, statistics=statistics)
 
 
@@ -121,36 +88,40 @@ def _batch_norm_backward(call: Call, grad: Array) -> Sequence[Array | None]:
         gradients = ops.batch_norm_backward(grad, x, w, b, eps=eps, statistics=call.saved)
     else:
         gradients = ops.batch_norm_inference_backward(grad, x, mean, var, w, b, eps=eps)
-    return [*gradients, None, None]
+    return [*gradients, None, None, None]
+
+
+def _running_instance_norm(call: Call) -> Array:
+    """Inputs as for batch normalisation; normalises each image by its own statistics and keeps their mean."""
+    x, w, b, mean, var = _five(call)
+    if not call.mode.training:
+        return ops.batch_norm_inference(x, mean, var, w, b, eps=call.settings["eps"])
+    axes, momentum = tuple(range(2, x.ndim)), call.settings["momentum"]
+    n = x[0, 0].size
+    own_mean, own_var = x.mean(axis=axes).mean(axis=0), x.var(axis=axes, ddof=min(1, n - 1)).mean(axis=0)
+    call.updates = {
+        3: ((1 - momentum) * mean + momentum * own_mean).astype(mean.dtype),
+        4: ((1 - momentum) * var + momentum * own_var).astype(var.dtype),
+    }
+    return ops.instance_norm(x, w, b, eps=call.settings["eps"])
+
+
+def _running_instance_norm_backward(call: Call, grad: Array) -> Sequence[Array | None]:
+    x, w, b, mean, var = _five(call)
+    eps = call.settings["eps"]
+    if call.mode.training:
+        return [*ops.instance_norm_backward(grad, x, w, b, eps=eps), None, None]
+    return [*ops.batch_norm_inference_backward(grad, x, mean, var, w, b, eps=eps), None, None]
 
 
 def _five(call: Call) -> tuple[Any, ...]:
     """The inputs with None for those left out at the end."""
-    return (*call.arrays, *(None,) * (5 - len(call.arrays)))
+    return (*call.arrays, *(None,) * (5 - len(call.arrays)))[:5]
 
 
 def _uses_batch(call: Call) -> bool:
     """The batch's own statistics: in training unless frozen, and always where there are no running ones."""
     return _five(call)[3] is None or (call.mode.training and not call.settings.get("frozen", False))
-
-
-# --- dropout --------------------------------------------------------------------------------------------------------
-
-
-def _dropout(call: Call) -> Array:
-    """Settings: rate; which (its number in the graph); channels: drops whole channels; always: in inference too."""
-    x, rate = call.arrays[0], call.settings["rate"]
-    if rate == 0 or not (call.mode.training or call.settings.get("always")):
-        return x
-    shape = (*x.shape[:2], *(1,) * (x.ndim - 2)) if call.settings.get("channels") else x.shape
-    call.saved = call.mode.mask(call.settings["which"], shape, rate)
-    return ops.dropout(x, rate=rate, mask=call.saved)
-
-
-def _dropout_backward(call: Call, grad: Array) -> Sequence[Array | None]:
-    if call.saved is None:
-        return [grad]
-    return ops.dropout_backward(grad, grad, rate=call.settings["rate"], mask=call.saved)
 
 
 # --- limits ---------------------------------------------------------------------------------------------------------
@@ -162,6 +133,19 @@ def _hardtanh(call: Call) -> Array:
 
 def _hardtanh_backward(call: Call, grad: Array) -> Sequence[Array | None]:
     return ops.clamp_backward(grad, call.arrays[0], **call.settings, closed=False)
+
+
+def _hardsigmoid(call: Call) -> Array:
+    """min(max(x + 3, 0), 6) / 6."""
+    x = call.arrays[0]
+    return ops.clamp(x + 3, low=0.0, high=6.0) / 6
+
+
+def _hardsigmoid_backward(call: Call, grad: Array) -> Sequence[Array | None]:
+    """Settings: slope, 1/6 (or what PyTorch takes for it)."""
+    x = call.arrays[0]
+    slope = grad.dtype.type(call.settings["slope"])
+    return [np.where((x > -3) & (x < 3), grad * slope, grad.dtype.type(0))]
 
 
 # --- sizes, which shapes of dynamic graphs are made of ---------------------------------------------------------------
@@ -228,8 +212,11 @@ OPERATIONS: dict[str, Operation] = {
     "hardtanh": Operation(_hardtanh, _hardtanh_backward),
     "concat": _list("concat"),
     "batch_norm": Operation(_batch_norm, _batch_norm_backward),
-    "dropout": Operation(_dropout, _dropout_backward),
-    "identity": Operation(lambda call: call.arrays[0], lambda call, grad: [grad]),
+    "hardsigmoid": Operation(_hardsigmoid, _hardsigmoid_backward),
+    "running_instance_norm": Operation(_running_instance_norm, _running_instance_norm_backward),
+    **SELECTION,
+    **MOMENTS,
+    **CHANCE,
     "stop_gradient": Operation(lambda call: call.arrays[0], lambda call, grad: [None]),
     "size": _value(_size),
     "integer": _value(_integer),

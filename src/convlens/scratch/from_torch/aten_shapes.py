@@ -4,8 +4,8 @@ from math import prod
 from typing import Any
 
 from convlens.base.errors import InputError
+from convlens.scratch.from_torch.translation import Arguments, Builder, Out, cast, numbers
 from convlens.scratch.graph import Ref
-from convlens.scratch.translation import Arguments, Builder, Out, numbers
 
 
 def flatten(g: Builder, a: Arguments) -> Out:
@@ -66,6 +66,17 @@ def squeeze(g: Builder, a: Arguments) -> Out:
 def unsqueeze(g: Builder, a: Arguments) -> Out:
     place = a["dim"] % (len(a["self"].shape) + 1)
     return _take(g, a["self"], (*(slice(None),) * place, None))
+
+
+def squeezed(g: Builder, x: Out, axis: int) -> Out:
+    """Without an axis of size 1."""
+    return _take(g, x, (*(slice(None),) * axis, 0))
+
+
+def unsqueezed(g: Builder, x: Out, axis: int, rank: int) -> Out:
+    """With one more axis, so that there are `rank`."""
+    assert 0 <= axis < rank
+    return _take(g, x, (*(slice(None),) * axis, None))
 
 
 def select(g: Builder, a: Arguments) -> Out:
@@ -147,9 +158,116 @@ def same(g: Builder, a: Arguments) -> Out:
     return a["self"] if "self" in a else a["input"]
 
 
-def clone(g: Builder, a: Arguments) -> Out:
-    return g.emit("identity", [same(g, a)])
+def to(g: Builder, a: Arguments) -> Out:
+    """A cast; moving to a device changes nothing here."""
+    dtype = a["other"].dtype if isinstance(a.get("other"), Out) else str(a.get("dtype") or "").removeprefix("torch.")
+    return cast(g, a["self"], dtype)
+
+
+def type_as(g: Builder, a: Arguments) -> Out:
+    return cast(g, a["self"], a["other"].dtype)
 
 
 def detach(g: Builder, a: Arguments) -> Out:
     return g.emit("stop_gradient", [a["self"]])
+
+
+# --- the same by other names ----------------------------------------------------------------------------------------
+
+
+def swap_last(g: Builder, a: Arguments) -> Out:
+    return transpose(g, {"self": a["self"], "dim0": -2, "dim1": -1})
+
+
+def reversed_axes(g: Builder, a: Arguments) -> Out:
+    return g.emit("permute", [a["self"]], axes=tuple(reversed(range(len(a["self"].shape)))))
+
+
+def expand_as(g: Builder, a: Arguments) -> Out:
+    return g.emit("broadcast", [a["self"]], shape=_sizes(g, a["other"]))
+
+
+def view_as(g: Builder, a: Arguments) -> Out:
+    return g.emit("reshape", [a["self"]], shape=_sizes(g, a["other"]))
+
+
+def _sizes(g: Builder, x: Out) -> tuple[Any, ...]:
+    return tuple(g.size(x, axis) for axis in range(len(x.shape)))
+
+
+def narrow(g: Builder, a: Arguments) -> Out:
+    if isinstance(a["start"], Out):
+        raise InputError("a slice whose start depends on values is not supported")
+    start, length = a["start"], a["length"]
+    if isinstance(start, int) and start < 0 and isinstance(a["self"].shape[a["dim"]], int):
+        start += a["self"].shape[a["dim"]]
+    return slice_(g, {"self": a["self"], "dim": a["dim"], "start": start, "end": start + length, "step": 1})
+
+
+def unbind(g: Builder, a: Arguments) -> tuple[Out, ...]:
+    n = a["self"].shape[a["dim"]]
+    if n is None:
+        raise InputError("splitting the batch is not supported")
+    return tuple(select(g, {"self": a["self"], "dim": a["dim"], "index": i}) for i in range(n))
+
+
+def flip(g: Builder, a: Arguments) -> Out:
+    rank = len(a["self"].shape)
+    gone = {d % rank for d in a["dims"]}
+    return _take(g, a["self"], tuple(slice(None, None, -1 if i in gone else None) for i in range(rank)))
+
+
+def roll(g: Builder, a: Arguments) -> Out:
+    """Along each axis the last `shift` cells come first."""
+    x, dims = a["self"], list(a["dims"])
+    if not dims:
+        raise InputError("rolling a flattened array is not supported: name the axes")
+    for shift, dim in zip(a["shifts"], dims, strict=True):
+        axis = dim % len(x.shape)
+        n = x.shape[axis]
+        if n is None:
+            raise InputError("rolling along the batch is not supported")
+        cut, lead = (-shift) % n if n else 0, (slice(None),) * axis
+        if cut:
+            parts: list[Out | None] = [_take(g, x, (*lead, part)) for part in (slice(cut, None), slice(0, cut))]
+            x = Out(g.emit("concat", parts, axis=axis).position, x.shape, x.dtype)
+    return x
+
+
+def repeat(g: Builder, a: Arguments) -> Out:
+    """The whole array several times along each axis."""
+    x, counts = a["self"], list(a["repeats"])
+    if any(not isinstance(n, int) or n < 1 for n in counts):
+        raise InputError("repeating 0 times, or as often as the batch is large, is not supported")
+    for _ in range(len(counts) - len(x.shape)):
+        x = Out(_take(g, x, (None,)).position, (1, *x.shape), x.dtype)
+    for axis, n in enumerate(counts):
+        if n > 1:
+            x = Out(g.emit("concat", [x] * n, axis=axis).position, x.shape, x.dtype)
+    return x
+
+
+def pixel_shuffle(g: Builder, a: Arguments) -> Out:
+    """[N, C r r, H, W] -> [N, C, H r, W r] (Shi et al., 2016)."""
+    r = a["upscale_factor"]
+    _, c, h, w = a["self"].shape
+    parts = g.emit("reshape", [a["self"]], shape=(-1, c // r**2, r, r, h, w))
+    return g.emit("reshape", [g.emit("permute", [parts], axes=(0, 1, 4, 2, 5, 3))], shape=(-1, c // r**2, h * r, w * r))
+
+
+def pixel_unshuffle(g: Builder, a: Arguments) -> Out:
+    """[N, C, H r, W r] -> [N, C r r, H, W]."""
+    r = a["downscale_factor"]
+    _, c, h, w = a["self"].shape
+    parts = g.emit("reshape", [a["self"]], shape=(-1, c, h // r, r, w // r, r))
+    return g.emit(
+        "reshape", [g.emit("permute", [parts], axes=(0, 1, 3, 5, 2, 4))], shape=(-1, c * r**2, h // r, w // r)
+    )
+
+
+def channel_shuffle(g: Builder, a: Arguments) -> Out:
+    """Channels of the groups in turn (Zhang et al., ShuffleNet, 2018)."""
+    groups, (_, c, *size) = a["groups"], a["self"].shape
+    parts = g.emit("reshape", [a["self"]], shape=(-1, groups, c // groups, *size))
+    axes = (0, 2, 1, *range(3, 3 + len(size)))
+    return g.emit("reshape", [g.emit("permute", [parts], axes=axes)], shape=(-1, c, *size))
