@@ -54,6 +54,8 @@ from convlens.ops.classification_loss import (
     binary_cross_entropy_backward,
     cross_entropy,
     cross_entropy_backward,
+    nll,
+    nll_backward,
     one_hot,
 )
 from convlens.ops.convolution import (
@@ -113,6 +115,8 @@ from convlens.ops.loss import (
     msle_backward,
     poisson,
     poisson_backward,
+    smooth_l1,
+    smooth_l1_backward,
     squared_hinge,
     squared_hinge_backward,
 )

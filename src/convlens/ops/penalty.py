@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convlens.ops._checks import real
 from convlens.ops.arrays import as_float
 
 ArrayLike = Any
@@ -18,13 +19,13 @@ class PenaltyGradients(NamedTuple):
 def l1_penalty(w: ArrayLike, *, strength: float = 1.0) -> np.ndarray:
     """strength * sum |w|: drives weights to exactly zero. Source: Tibshirani, 1996."""
     w = as_float("w", w)
-    return np.asarray(np.abs(w).sum() * strength, w.dtype)
+    return np.asarray(np.abs(w).sum() * real("strength", strength), w.dtype)
 
 
 def l1_penalty_backward(grad: ArrayLike, w: ArrayLike, *, strength: float = 1.0) -> PenaltyGradients:
     """grad * strength * sign(w), with sign(0) = 0."""
     w = as_float("w", w)
-    return PenaltyGradients(w.dtype.type(grad) * strength * np.sign(w))
+    return PenaltyGradients(np.asarray(real("grad", grad) * real("strength", strength) * np.sign(w)))
 
 
 def l2_penalty(w: ArrayLike, *, strength: float = 1.0) -> np.ndarray:
@@ -33,10 +34,10 @@ def l2_penalty(w: ArrayLike, *, strength: float = 1.0) -> np.ndarray:
     Source: Krogh and Hertz, 1991.
     """
     w = as_float("w", w)
-    return np.asarray((w * w).sum() * strength, w.dtype)
+    return np.asarray((w * w).sum() * real("strength", strength), w.dtype)
 
 
 def l2_penalty_backward(grad: ArrayLike, w: ArrayLike, *, strength: float = 1.0) -> PenaltyGradients:
     """grad * strength * 2 w."""
     w = as_float("w", w)
-    return PenaltyGradients(w.dtype.type(grad) * (2 * strength) * w)
+    return PenaltyGradients(np.asarray(2 * real("grad", grad) * real("strength", strength) * w))
