@@ -75,10 +75,22 @@ def logits_of(module: Any, x: Tensor, classes: int) -> Tensor:
         raise
 
 
-def first_look(module: nn.Module, x: Tensor, classes: int) -> str:
-    """Runs a network once on a few images in evaluation mode, before any training, and reads what it returns.
+def look(module: nn.Module, x: Tensor, classes: int) -> Outputs:
+    """What a network returns for a few images in evaluation mode, with gradients noted; then modes and random state are
+    those of before."""
+    device = next((p.device for p in module.parameters()), x.device)
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.random.fork_rng(), torch.enable_grad():
+            return read_outputs(run(module, x.to(device)), len(x), classes)
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
-    Returns a note about what was chosen, or "". Random state and modes are put back.
+
+def first_look(module: nn.Module, x: Tensor, classes: int) -> str:
+    """Runs a network once on a few images, before any training, and returns a note about what was chosen, or "".
 
     Raises:
         InputError: nothing in it can be trained, it cannot take the images, or its outputs are no logits.
@@ -87,14 +99,7 @@ def first_look(module: nn.Module, x: Tensor, classes: int) -> str:
     if not any(p.requires_grad for p in parameters):
         what = "all are frozen (requires_grad is False)" if parameters else "it has none"
         raise InputError(f"the network has no parameters to train: {what}")
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with torch.random.fork_rng(), torch.enable_grad():
-            found = read_outputs(run(module, x.to(parameters[0].device)), len(x), classes)
-    finally:
-        for part, mode in modes:
-            part.training = mode
+    found = look(module, x, classes)
     refuse_probabilities(found.logits)
     return found.note
 

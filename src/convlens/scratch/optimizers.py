@@ -7,7 +7,7 @@
 engines walk the same path.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,25 +47,27 @@ class SGD:
         momentum: how much of the last step is kept; 0 for none. Source: Polyak, 1964.
         nesterov: look ahead, p = p - lr * (g + momentum * v). Source: Nesterov, 1983; Sutskever et al., 2013.
         weight_decay: adds weight_decay * p to the gradient (an L2 penalty of half that strength).
-        bias_lr: factor on lr for arrays of one dimension: biases, scales of normalisation.
+        bias_lr: factor on lr for biases and scales of normalisation: arrays of one dimension, and those in `vectors`.
         decay_biases: whether those decay as well.
+        vectors: names of such arrays that have more dimensions.
     """
 
     def __init__(self, lr: float = 0.01, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
-        bias_lr: float = 1.0, decay_biases: bool = True,
+        bias_lr: float = 1.0, decay_biases: bool = True, vectors: Collection[str] = (),
     ):  # fmt: skip
         _not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
         if nesterov and not momentum:
             raise InputError("nesterov: True with momentum 0, expected a momentum to look ahead along")
-        self.bias_lr, self.decay_biases = bias_lr, decay_biases
+        self.bias_lr, self.decay_biases, self.vectors = bias_lr, decay_biases, frozenset(vectors)
         self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
         self._velocity: dict[str, Array] = {}
 
     def step(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
         for name, p in parameters.items():
             g = gradients[name]
-            lr = self.lr if p.ndim >= 2 else self.lr * self.bias_lr
-            decay = self.weight_decay if p.ndim >= 2 or self.decay_biases else 0.0
+            is_weight = p.ndim >= 2 and name not in self.vectors
+            lr = self.lr if is_weight else self.lr * self.bias_lr
+            decay = self.weight_decay if is_weight or self.decay_biases else 0.0
             if decay:
                 g = g + decay * p
             if self.momentum:
@@ -105,11 +107,12 @@ class Adam:
         decoupled: bool = False,
         bias_lr: float = 1.0,
         decay_biases: bool = True,
+        vectors: Collection[str] = (),
     ):
         _not_negative(lr=lr, eps=eps, weight_decay=weight_decay)
         if not all(0 <= beta < 1 for beta in betas):
             raise InputError(f"betas: {betas}, expected two numbers from 0 to below 1")
-        self.bias_lr, self.decay_biases = bias_lr, decay_biases
+        self.bias_lr, self.decay_biases, self.vectors = bias_lr, decay_biases, frozenset(vectors)
         self.lr, self.betas, self.eps = lr, betas, eps
         self.weight_decay, self.decoupled = weight_decay, decoupled
         self._steps = 0
@@ -121,8 +124,9 @@ class Adam:
         correct1, correct2 = 1 - b1**self._steps, 1 - b2**self._steps
         for name, p in parameters.items():
             g = gradients[name]
-            lr = self.lr if p.ndim >= 2 else self.lr * self.bias_lr
-            decay = self.weight_decay if p.ndim >= 2 or self.decay_biases else 0.0
+            is_weight = p.ndim >= 2 and name not in self.vectors
+            lr = self.lr if is_weight else self.lr * self.bias_lr
+            decay = self.weight_decay if is_weight or self.decay_biases else 0.0
             if decay and self.decoupled:
                 p *= 1 - lr * decay
             elif decay:

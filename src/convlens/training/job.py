@@ -20,6 +20,7 @@ from convlens.inspection.caller import undisturbed
 from convlens.inspection.evaluation import evaluate
 from convlens.inspection.views import Views
 from convlens.runs import RunFolder
+from convlens.training import groups
 from convlens.training.clock import Clock
 from convlens.training.prepare import prepare, refuse_other_words
 from convlens.training.recipe import Recipe
@@ -104,9 +105,13 @@ def _torch_engine(job: Job) -> TorchEngine:
     val = None
     if len(splits.val):
         val = Loader(splits.val, job.preprocess, batch_size=recipe.eval_batch_size, shuffle=False, **shared)
+    output_weights: set[str] = set()
+    if recipe.optimizer.name == "muon":
+        few = torch.from_numpy(job.preprocess.normalise(splits.train.pixels[:2]))
+        output_weights = groups.output_weights(job.module, few, len(splits.train.classes))
     return TorchEngine(
         job.module, train, val, classes=splits.train.classes, recipe=recipe, numeric=numeric, seed=seed,
-        class_weights=_class_weights(recipe, splits.train),
+        class_weights=_class_weights(recipe, splits.train), output_weights=output_weights,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ averaged weights, class weights, L1, clipping and mixed precision belong to the 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from convlens.scratch import loop
 from convlens.scratch import optimizers as scratch_optimizers
 from convlens.scratch.from_torch import training_pair
 from convlens.scratch.graph import Graph
+from convlens.training import groups
 from convlens.training.recipe import Recipe
 
 
@@ -37,8 +38,10 @@ class NumpyEngine:
         with answering(module, len(splits.train.classes)):
             self.trained, self.evaluator = training_pair(module, splits.train.shape)
         self._elsewhere = _not_in_graph(module, set(self.trained.state()))
+        self._saved = tuple(module.state_dict())  # buffers may be none of it
         self._counters = _counters(self.trained)
-        self.optimizer = _optimizer(recipe)
+        vectors = groups.trainable(module).keys() - groups.weights(module).keys()
+        self.optimizer = _optimizer(recipe, vectors)
         self.reset_totals()
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -77,7 +80,7 @@ class NumpyEngine:
         return from_logits(logits, images.labels, images.classes)
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {name: self._array(name).copy() for name in (*self.trained.state(), *self._elsewhere)}
+        return {name: self._array(name).copy() for name in self._saved}
 
     def _array(self, name: str) -> np.ndarray:
         found = self._elsewhere.get(name, name)
@@ -85,7 +88,7 @@ class NumpyEngine:
 
     def load_weights(self, arrays: dict[str, np.ndarray]) -> None:
         """Takes weights back, for training and for inference."""
-        self.trained.load_state({name: array for name, array in arrays.items() if name not in self._elsewhere})
+        self.trained.load_state({name: arrays.get(name, array) for name, array in self.trained.state().items()})
         for name, found in self._elsewhere.items():
             if not isinstance(found, str):
                 self._elsewhere[name] = np.array(arrays[name])
@@ -133,13 +136,13 @@ def unsupported(recipe: Recipe, shape: tuple[int, int, int]) -> list[str]:
     return keys + [f"augment.{key}" for key, value in settings.items() if value and key not in neutral]
 
 
-def _optimizer(recipe: Recipe) -> scratch_optimizers.SGD | scratch_optimizers.Adam:
+def _optimizer(recipe: Recipe, vectors: Collection[str] = ()) -> scratch_optimizers.SGD | scratch_optimizers.Adam:
     o = recipe.optimizer
     if o.name == "sgd":
         nesterov = o.nesterov and o.momentum > 0
         return scratch_optimizers.SGD(
             o.lr, momentum=o.momentum, nesterov=nesterov, weight_decay=o.weight_decay,
-            bias_lr=o.bias_lr, decay_biases=False,
+            bias_lr=o.bias_lr, decay_biases=False, vectors=vectors,
         )  # fmt: skip
     if o.name in ("adam", "adamw"):
         return scratch_optimizers.Adam(
@@ -150,6 +153,7 @@ def _optimizer(recipe: Recipe) -> scratch_optimizers.SGD | scratch_optimizers.Ad
             decoupled=o.name == "adamw",
             bias_lr=o.bias_lr,
             decay_biases=False,
+            vectors=vectors,
         )
     raise InputError(f"the NumPy engine has no optimizer {o.name!r}; choose sgd, adam or adamw")
 

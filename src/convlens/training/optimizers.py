@@ -1,30 +1,31 @@
 """Optimisers built from a recipe: parameter groups, and state that travels as named arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convlens.base.errors import InputError
+from convlens.training import groups
 from convlens.training.muon import Muon
 from convlens.training.recipe import Optimizer as Settings
 from convlens.training.updates import SGD, Adam, Optimizer
 
 
-def build(module: nn.Module, settings: Settings) -> list[Optimizer]:
+def build(module: nn.Module, settings: Settings, outputs: Collection[str] = ()) -> list[Optimizer]:
     """The optimisers of a network, most often one. Groups carry `base_lr`, which the schedule multiplies.
 
-    Weight decay goes to the weights of two and more dimensions alone: decaying biases and the scale of
-    normalisation layers only restricts the network (Goyal et al., "Accurate, large minibatch SGD", 2017).
-    Under `muon`, filters and matrices but the last get orthogonalised momentum and all else SGD.
+    Weight decay goes to filters and matrices alone (see `groups.weights`). Under `muon` these get orthogonalised
+    momentum, but for those of the output layer, which `outputs` names, and embeddings; all else gets SGD.
     """
-    trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    weights = [p for _, p in trainable if p.ndim >= 2]
-    others = [p for _, p in trainable if p.ndim < 2]
+    weights = groups.weights(module)
+    others = [p for name, p in groups.trainable(module).items() if name not in weights]
     if settings.name != "muon":
-        return [_plain(settings.name, settings, weights, others)]
-    hidden, head = weights[:-1], weights[-1:]
+        return [_plain(settings.name, settings, list(weights.values()), others)]
+    apart = {*outputs, *(name for name, p in weights.items() if not _is_matrix(p)), *groups.embeddings(module)}
+    hidden = [p for name, p in weights.items() if name not in apart]
+    head = [p for name, p in weights.items() if name in apart]
     optimizers = [_plain("sgd", settings, head, others)]
     if hidden:
         muon = Muon(
@@ -35,16 +36,21 @@ def build(module: nn.Module, settings: Settings) -> list[Optimizer]:
     return optimizers
 
 
+def _is_matrix(parameter: Tensor) -> bool:
+    """Whether there is a direction to make orthogonal to another."""
+    return min(len(parameter), parameter[0].numel()) > 1
+
+
 def _plain(name: str, settings: Settings, weights: Sequence[Tensor], others: Sequence[Tensor]) -> Optimizer:
-    groups = [
+    both = [
         {"params": weights, "lr": settings.lr, "weight_decay": settings.weight_decay},
         {"params": others, "lr": settings.lr * settings.bias_lr, "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
+    filled = [group for group in both if group["params"]]
     if name == "sgd":
-        made = SGD(groups, settings.lr, settings.momentum, nesterov=settings.nesterov)
+        made = SGD(filled, settings.lr, settings.momentum, nesterov=settings.nesterov)
     else:
-        made = Adam(groups, settings.lr, settings.betas, settings.eps, decoupled=name == "adamw")
+        made = Adam(filled, settings.lr, settings.betas, settings.eps, decoupled=name == "adamw")
     return _with_base_lr(made)
 
 

@@ -1,7 +1,7 @@
 """The engine that works: a step of training in PyTorch."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from convlens.base.seeds import derive
 from convlens.data.loader import Loader
 from convlens.inspection.evaluation import Evaluation, evaluate
 from convlens.inspection.outputs import Outputs, read_outputs, refuse_probabilities, run
-from convlens.training import optimizers
+from convlens.training import groups, optimizers
 from convlens.training.averaging import ExponentialMovingAverage, Lookahead
 from convlens.training.recipe import Recipe
 from convlens.training.settings import Numeric
@@ -41,13 +41,14 @@ class TorchEngine:
         numeric: Numeric,
         seed: int,
         class_weights: np.ndarray | None = None,
+        output_weights: Collection[str] = (),
     ):
         self.module, self.train_loader, self.val_loader = module, train, val
         self.classes, self.recipe, self.numeric, self.seed = classes, recipe, numeric, seed
         self.class_weights = None
         if class_weights is not None:
             self.class_weights = torch.tensor(class_weights, dtype=torch.float32, device=numeric.device)
-        self.optimizers = optimizers.build(module, recipe.optimizer)
+        self.optimizers = optimizers.build(module, recipe.optimizer, output_weights)
         self._trained = [
             p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]
         ]
@@ -145,7 +146,7 @@ class TorchEngine:
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.numeric.dtype == "bfloat16")
 
     def _l1_norm(self) -> Tensor:
-        norms = [p.abs().sum() for p in self._trained if p.ndim >= 2]
+        norms = [p.abs().sum() for p in groups.weights(self.module).values()]
         return torch.stack(norms).sum() if norms else torch.zeros((), device=self.numeric.device)
 
     def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> Tensor:
