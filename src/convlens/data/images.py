@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.data.labels import number, on_cpu, read
 from convlens.data.rows import MappedRows, Pixels, Rows, digests, is_mapped
 
 
@@ -64,31 +65,13 @@ class Images:
         """Images from whatever holds them: arrays, nested lists, CPU tensors.
 
         pixels: [N, H, W] or [N, H, W, C], C = 1 or 3; see `as_uint8` for the types.
-        labels: [N] integers, or strings (then the classes are their distinct values in natural order).
-        classes: the names; for integer labels "0", "1", ... up to the largest label by default.
+        labels: [N] integers or strings, or one-hot [N, K]; see `labels.read` for all that is taken.
+        classes: the names, by position; without them see `labels.number`.
 
         Raises `InputError` where shapes, types or values do not fit.
         """
-        pixels = as_uint8(pixels, name)
-        if pixels.ndim == 3:
-            pixels = pixels[..., None]
-        if pixels.ndim == 4 and pixels.shape[3] not in (1, 3) and pixels.shape[1] in (1, 3):
-            raise InputError(
-                f"{name}: pixels have the shape {list(pixels.shape)}, which looks like [N, C, H, W]; "
-                "put the channels last, as in pixels.transpose(0, 2, 3, 1)"
-            )
-        labels = np.asarray(labels)
-        if labels.dtype == object and len(labels) and all(isinstance(label, str) for label in labels.flat):
-            labels = labels.astype(str)
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.dtype.kind in "US":
-            labels, classes = _numbered(labels, classes, name)
-        elif labels.dtype == bool or (labels.dtype.kind == "f" and _whole(labels)):
-            labels = labels.astype(np.int64)
-        if classes is None and labels.dtype.kind in "iu" and labels.ndim == 1:
-            classes = [str(k) for k in range(int(labels.max(initial=-1)) + 1)]
-        return cls(pixels, labels, tuple(classes or ()), name)
+        values, names, _ = number(read(labels, name), classes, name)
+        return cls(stacked(pixels, name), values, names, name)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -124,6 +107,19 @@ class Images:
         return digest.hexdigest()
 
 
+def stacked(pixels: Any, name: str = "images") -> np.ndarray:
+    """Pictures of one size as uint8 [N, H, W, C], from [N, H, W] or [N, H, W, C]. Raises `InputError` for others."""
+    pixels = as_uint8(pixels, name)
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    if pixels.ndim == 4 and pixels.shape[3] not in (1, 3) and pixels.shape[1] in (1, 3):
+        raise InputError(
+            f"{name}: pixels have the shape {list(pixels.shape)}, which looks like [N, C, H, W]; "
+            "put the channels last, as in pixels.transpose(0, 2, 3, 1)"
+        )
+    return pixels
+
+
 def as_uint8(pixels: Any, name: str = "image") -> np.ndarray:
     """Pixels of any array-like as uint8.
 
@@ -132,8 +128,8 @@ def as_uint8(pixels: Any, name: str = "image") -> np.ndarray:
     scale would train on the wrong pictures without a word.
     """
     try:
-        pixels = np.asarray(pixels)
-    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors on a GPU
+        pixels = np.asarray(on_cpu(pixels))
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists
         raise InputError(f"{name}: cannot be read as an array of pixels ({error})") from error
     if pixels.dtype == np.uint8:
         return pixels
@@ -154,25 +150,6 @@ def as_uint8(pixels: Any, name: str = "image") -> np.ndarray:
     if low < 0 or high > 255:
         raise InputError(f"{name}: integer pixels must lie in 0..255, these run from {low} to {high}; scale them")
     return pixels.astype(np.uint8)
-
-
-def _numbered(labels: np.ndarray, classes: Sequence[str] | None, name: str) -> tuple[np.ndarray, Sequence[str]]:
-    """String labels as numbers: (int64 [N], class names)."""
-    from convlens.data.naming import natural
-
-    if labels.ndim != 1:
-        raise InputError(f"{name}: labels must have the shape [N], not {list(labels.shape)}")
-    distinct, inverse = np.unique(labels.astype(str), return_inverse=True)
-    order = sorted(distinct.tolist(), key=natural) if classes is None else [str(c) for c in classes]
-    position = {label: number for number, label in enumerate(order)}
-    for label in distinct.tolist():
-        if label not in position:
-            raise InputError(f"{name}: the label '{label}' is none of the classes {', '.join(order[:8])}")
-    return np.array([position[label] for label in distinct.tolist()], np.int64)[inverse], order
-
-
-def _whole(values: np.ndarray) -> bool:
-    return bool(np.isfinite(values).all() and (values == np.trunc(values)).all())
 
 
 def _kind(value: Any) -> str:

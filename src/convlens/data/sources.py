@@ -52,13 +52,13 @@ class ArraySource:
         self._load = load
 
     @classmethod
-    def of(cls, parts: Mapping[str, Images]) -> "ArraySource":
+    def of(cls, parts: Mapping[str, Images], notes: list[str] | None = None) -> "ArraySource":
         """Of images at hand. Raises `InputError` if there is no part "train" or the parts do not fit together."""
         from convlens.data.splits import check
 
         check(parts)
         train = parts["train"]
-        return cls(train.name, lambda: parts, classes=train.classes, native=train.shape)
+        return cls(train.name, lambda: parts, classes=train.classes, native=train.shape, notes=notes)
 
     def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> dict[str, Images]:
         """See `Source.read`."""
@@ -87,7 +87,8 @@ def find(
     """The source that a name, a path or arrays stand for.
 
     source: one of `names()`; the path of a folder, zip or tar of images in class folders; `Images`; a pair
-        (pixels, labels) for `Images.from_arrays`; or a mapping of parts ("train", "val", "test") to those.
+        (pixels, labels) for `Images.from_arrays`; a mapping of parts ("train", "val", "test") to those; or two or three
+        of those for train (, val) and test.
     root: where named sets are looked for first, instead of $CONVLENS_DATA.
     stream: decode the pictures of a folder or zip each time they are needed rather than ahead. Left to itself a source
         does that only where the decoded set would not fit on the disk.
@@ -105,25 +106,15 @@ def find(
 
 
 def _find(source: Any, root: str | Path | None, on_download: Callable[[str, int, int], None] | None) -> Source:
-    if isinstance(source, Images):
-        return ArraySource.of({"train": source})
-    if isinstance(source, Mapping):
-        return ArraySource.of({str(part): _as_images(value) for part, value in source.items()})
-    if isinstance(source, (tuple, list)) and len(source) == 2:
-        return ArraySource.of({"train": _as_images(source)})
+    if isinstance(source, (Images, Mapping, tuple, list)):
+        from convlens.data.arrays import parts_of
+
+        return ArraySource.of(*parts_of(source))
     if isinstance(source, (str, Path)):
         return _find_path(source, root, on_download)
     if hasattr(source, "read") and hasattr(source, "classes"):
         return cast(Source, source)
     raise InputError(f"data must be a name, a path, Images or a pair (pixels, labels), not {type(source).__name__}")
-
-
-def _as_images(value: Any) -> Images:
-    if isinstance(value, Images):
-        return value
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        return Images.from_arrays(*value)
-    raise InputError(f"a part must be Images or a pair (pixels, labels), not {type(value).__name__}")
 
 
 def _find_path(
