@@ -1,36 +1,23 @@
 """Folders, zip and tar archives of image files, walked member by member. Archives are never unpacked to disk."""
 
-import bz2
-import contextlib
 import errno
-import gzip
 import hashlib
-import io
-import lzma
 import os
-import posixpath
 import stat
-import tarfile
-import threading
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, BinaryIO, Protocol, cast
+from typing import Protocol
 
+from convlens.base import files
 from convlens.base.errors import InputError
-from convlens.data.decode import EXTENSIONS
+from convlens.data.archives import Tar, Zip, unpacker
+from convlens.data.members import DEPTH_LIMIT, Blob, MemberError, Opener, UnpackError, is_candidate
 from convlens.data.naming import natural, printable
 
-RATIO_LIMIT, RATIO_FLOOR = 100, 1 << 20
-"""An archive that unpacks to more than RATIO_LIMIT times its size, and more than RATIO_FLOOR bytes, is refused."""
-
-Blob = bytes | Path
-Opener = Callable[[], Blob]
-
-
-class MemberError(InputError):
-    """One file of a container cannot be read; the others can."""
+__all__ = [
+    "Blob", "Container", "Folder", "MemberError", "Opener", "Tar", "UnpackError", "Zip", "is_candidate",
+    "open_container",
+]  # fmt: skip
 
 
 class Container(Protocol):
@@ -64,23 +51,13 @@ def open_container(path: Path) -> Container:
     """The container at `path`. Raises `InputError` if it is neither folder, zip nor tar."""
     if path.is_dir():
         return Folder(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    with files.open_plain(path) as file, files.explained("read", path):
+        head = file.read(512)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return Zip(path)
-    if head[257:262] == b"ustar" or _unpacker(head) or path.suffix == ".tar":
+    if head[257:262] == b"ustar" or unpacker(head) or path.suffix == ".tar":
         return Tar(path)
     raise InputError(f"{path}: neither a folder nor a zip or tar archive; give a folder of images in class folders")
-
-
-def is_candidate(path: str) -> bool:
-    """Whether a file counts as an image by its name and place."""
-    parts = path.split("/")
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and posixpath.splitext(parts[-1])[1].lower() in EXTENSIONS
 
 
 class Folder:
@@ -121,6 +98,9 @@ class Folder:
 
     def _list_one(self, prefix: str, found: list, queue: list[str], links: list[str], seen: set) -> None:
         folder = self.path / prefix
+        if prefix.count("/") > DEPTH_LIMIT:
+            top = printable(prefix.split("/", 1)[0])
+            raise InputError(f"{self.path}: folders more than {DEPTH_LIMIT} deep in {top}/; give a shallower folder")
         try:
             status = folder.stat()
             if (status.st_dev, status.st_ino) in seen:
@@ -153,158 +133,3 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
         if error.errno == errno.ELOOP:
             return None
         raise
-
-
-class _Archive:
-    def __init__(self, path: Path):
-        self.path = path
-        self.size = path.stat().st_size
-
-    def identity(self) -> str:
-        """See `Container.identity`."""
-        status = self.path.stat()
-        text = f"{self.path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-        return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
-
-    def refuse(self, why: str) -> InputError:
-        return InputError(f"{self.path}: refused, {why}; if you trust it, unpack it yourself and give the folder")
-
-    def check_member(self, name: str) -> None:
-        """Refuses names that lead out of the folder into which the archive would be unpacked."""
-        plain = name.replace("\\", "/")
-        if plain.startswith("/") or plain[1:2] == ":" or ".." in plain.split("/"):
-            raise self.refuse(f"the member '{printable(name)}' climbs out of its folder")
-
-    def check_total(self, unpacked: int) -> None:
-        if unpacked > max(RATIO_LIMIT * self.size, RATIO_FLOOR):
-            raise self.refuse(f"it unpacks to more than {RATIO_LIMIT} times its size")
-
-
-class Zip(_Archive):
-    """A zip archive. Encrypted members cannot be read and count as damaged."""
-
-    slow_to_list = False
-
-    def files(self) -> Iterator[tuple[str, Opener]]:
-        """See `Container.files`."""
-        with self._open() as archive:
-            for path, member in self._members(archive).items():
-                yield path, lambda member=member: self._content(archive, member)
-
-    def reader(self) -> Callable[[str], Blob]:
-        """See `Container.reader`. The archive stays open as long as the function lives."""
-        archive, one_at_a_time = self._open(), threading.Lock()  # ZipFile counts its readers without one
-        members = self._members(archive)
-
-        def read(path: str) -> bytes:
-            with one_at_a_time:
-                return self._content(archive, members[path])
-
-        return read
-
-    def _open(self) -> zipfile.ZipFile:
-        try:
-            return zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-            raise InputError(f"{self.path}: damaged zip archive ({error}); copy or download it again") from error
-
-    def _members(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-        members: dict[str, zipfile.ZipInfo] = {}
-        for member in archive.infolist():
-            self.check_member(member.filename)
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise self.refuse(f"the member '{printable(member.filename)}' is a link")
-            if not member.is_dir() and is_candidate(member.filename):
-                members.setdefault(posixpath.normpath(member.filename), member)
-        self.check_total(sum(member.file_size for member in archive.infolist()))
-        return members
-
-    def _content(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-        # zipfile reads no more than the announced size, and that was counted
-        try:
-            return archive.read(member)
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError) as error:
-            raise MemberError(f"cannot be unpacked ({error})") from error
-
-
-class Tar(_Archive):
-    """A tar archive, plain or compressed by gzip, bzip2 or xz, read from start to end."""
-
-    slow_to_list = True
-
-    def files(self) -> Iterator[tuple[str, Opener]]:
-        """See `Container.files`."""
-        seen: set[str] = set()
-        for path, content in self.members():
-            if is_candidate(path) and path not in seen:
-                seen.add(path)
-                yield path, content
-
-    def reader(self) -> Callable[[str], Blob]:
-        """See `Container.reader`."""
-        raise InputError(f"{self.path}: a tar has no index to find a file by; unpack it, or pack it as a zip")
-
-    def members(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
-        """(path, a function that gives the content, to be called before the next item) of every plain file."""
-        with self._damage(), self.path.open("rb") as raw:
-            unpack = _unpacker(raw.read(6))
-            raw.seek(0)
-            counted = cast(BinaryIO, _Counted(unpack(raw) if unpack else raw, self.check_total))
-            with tarfile.open(fileobj=counted, mode="r|") as archive:
-                yield from self._members(archive)
-
-    @contextlib.contextmanager
-    def _damage(self) -> Iterator[None]:
-        """Names the archive in any error of reading it."""
-        try:
-            yield
-        except InputError:
-            raise
-        except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
-            raise InputError(f"{self.path}: damaged tar archive ({error}); copy or download it again") from error
-
-    def _members(self, archive: tarfile.TarFile) -> Iterator[tuple[str, Callable[[], bytes]]]:
-        total = 0
-        for member in archive:
-            self.check_member(member.name)
-            if member.issym() or member.islnk():
-                raise self.refuse(f"the member '{printable(member.name)}' is a link")
-            if not (member.isfile() or member.isdir()) or member.sparse is not None:
-                raise self.refuse(f"the member '{printable(member.name)}' is no plain file")
-            total += member.size
-            self.check_total(total)
-            if member.isfile():
-                file = archive.extractfile(member)
-                assert file is not None
-                yield posixpath.normpath(member.name), lambda file=file: self._content(file)
-
-    def _content(self, file: IO[bytes]) -> bytes:
-        with self._damage():
-            return file.read()
-
-
-def _unpacker(head: bytes) -> Callable[[BinaryIO], BinaryIO] | None:
-    for magic, unpack in (
-        (b"\x1f\x8b", lambda raw: gzip.GzipFile(fileobj=raw)),
-        (b"BZh", bz2.BZ2File),
-        (b"\xfd7zXZ\0", lzma.LZMAFile),
-    ):
-        if head.startswith(magic):
-            return cast(Callable[[BinaryIO], BinaryIO], unpack)
-    return None
-
-
-class _Counted(io.RawIOBase):
-    """A stream that reports how much has been read from it, before it hands it on."""
-
-    def __init__(self, stream: BinaryIO, check: Callable[[int], None]):
-        self._stream, self._check, self._total = stream, check, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._total += len(data)
-        self._check(self._total)
-        return data

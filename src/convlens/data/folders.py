@@ -16,7 +16,7 @@ from convlens.base.errors import InputError
 from convlens.base.hardware import disk_free
 from convlens.base.words import bytes_text
 from convlens.data import cache
-from convlens.data.containers import Blob, Container, MemberError, open_container
+from convlens.data.containers import Blob, Container, MemberError, UnpackError, open_container
 from convlens.data.decode import open_image, orientation
 from convlens.data.encoded import Decoder, EncodedRows, Examined
 from convlens.data.images import Images
@@ -245,6 +245,11 @@ def _batches(
         try:
             blob = content()
             size += len(blob) if isinstance(blob, bytes) else blob.stat().st_size
+        except UnpackError as error:  # unlike a bad picture: what else came with it is not to be trusted either
+            raise InputError(
+                f"{container.path}: {printable(path)} {error}; copy or download the archive again, or unpack it and "
+                "give the folder"
+            ) from error
         except MemberError as error:
             failed[path] = str(error)
             continue

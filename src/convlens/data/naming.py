@@ -14,7 +14,8 @@ def natural(name: str) -> tuple:
     parts: list = _DIGITS.split(name)
     # text and numbers alternate, text first (perhaps empty), so equal positions always have equal types
     parts[0::2] = [part.casefold() for part in parts[0::2]]
-    parts[1::2] = [int(part) for part in parts[1::2]]
+    numbers = [part.lstrip("0") for part in parts[1::2]]  # not int(): it refuses more than 4300 digits
+    parts[1::2] = [(len(number), number) for number in numbers]
     return parts, name
 
 
