@@ -98,6 +98,70 @@ def test_adaptive_pooling_agrees_with_pytorch_and_the_loops(h, w, h_out, w_out):
         assert_close(backward(y, x, (h_out, w_out)).x, getattr(loops, f"{name}_backward")(y, x, (h_out, w_out)))
 
 
+def with_ties_and_holes(shape, seed):
+    """Few different values, some NaN, some infinite."""
+    return np.random.default_rng(seed).choice(
+        [0.0, 1, 2, np.nan, -np.inf, np.inf], shape, p=[0.3, 0.3, 0.2, 0.1, 0.05, 0.05]
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 3),
+    ceil=st.booleans(),
+    data=st.data(),
+)
+def test_maxima_their_places_and_gradients_are_those_of_pytorch_also_for_nan_and_ties(
+    seed, size, kernel, stride, ceil, data
+):
+    padding = data.draw(st.integers(0, kernel // 2))
+    x = with_ties_and_holes((2, 2, *size), seed)
+    options = {"stride": stride, "padding": padding}
+    tensor = torch.from_numpy(x.copy()).requires_grad_()
+    theirs, places = F.max_pool2d(tensor, kernel, **options, ceil_mode=ceil, return_indices=True)
+    ours, indices = ops.max_pool2d_with_indices(x, kernel, **options, ceil=ceil)
+    assert np.array_equal(ours, theirs.detach(), equal_nan=True)
+    assert np.array_equal(ours, ops.max_pool2d(x, kernel, **options, ceil=ceil), equal_nan=True)
+    assert np.array_equal(indices, places)
+    theirs.backward(torch.ones_like(theirs))
+    dx = ops.max_pool2d_backward(np.ones_like(ours), x, kernel, **options, ceil=ceil).x
+    assert np.array_equal(dx, tensor.grad)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    target=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
+def test_adaptive_pooling_of_nan_and_ties_is_that_of_pytorch(seed, size, target):
+    x = with_ties_and_holes((2, 2, *size), seed)
+    tensor = torch.from_numpy(x.copy()).requires_grad_()
+    theirs, places = F.adaptive_max_pool2d(tensor, target, return_indices=True)
+    ours, indices = ops.adaptive_max_pool2d_with_indices(x, target)
+    assert np.array_equal(ours, theirs.detach(), equal_nan=True)
+    assert np.array_equal(indices, places)
+    theirs.backward(torch.ones_like(theirs))
+    assert np.array_equal(ops.adaptive_max_pool2d_backward(np.ones_like(ours), x, target).x, tensor.grad)
+    with np.errstate(invalid="ignore"):
+        means = ops.adaptive_avg_pool2d(x, target)
+    np.testing.assert_allclose(means, F.adaptive_avg_pool2d(tensor, target).detach(), rtol=1e-12)
+
+
+def test_a_divisor_takes_the_place_of_the_number_of_cells():
+    for count_padding in (True, False):
+        options = {"padding": 1, "count_padding": count_padding, "divisor": 3}
+        check_operation(
+            lambda x, o=options: ops.avg_pool2d(x, 2, **o),
+            lambda grad, x, o=options: ops.avg_pool2d_backward(grad, x, 2, **o),
+            lambda x: F.avg_pool2d(x, 2, padding=1, divisor_override=3),
+            {"x": normal(2, 2, 5, 4)},
+        )
+
+
 @pytest.mark.parametrize("name", ["avg", "max"])
 def test_global_pooling_gives_one_number_a_channel(name):
     check_operation(

@@ -75,6 +75,7 @@ from convlens.ops.global_pooling import (
     adaptive_avg_pool2d_backward,
     adaptive_max_pool2d,
     adaptive_max_pool2d_backward,
+    adaptive_max_pool2d_with_indices,
     global_avg_pool2d,
     global_avg_pool2d_backward,
     global_max_pool2d,
@@ -148,6 +149,7 @@ from convlens.ops.pooling import (
     avg_pool2d_backward,
     max_pool2d,
     max_pool2d_backward,
+    max_pool2d_with_indices,
 )
 from convlens.ops.rectifier import (
     celu,

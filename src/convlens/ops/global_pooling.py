@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from convlens.geometry import adaptive_cells
 from convlens.ops import _checks
 from convlens.ops._checks import Array, Size
-from convlens.ops.pooling import PoolingGradients
+from convlens.ops.pooling import PoolingGradients, along, to_cells
 
 
 def global_avg_pool2d(x: Any) -> Array:
@@ -43,66 +44,71 @@ def global_max_pool2d_backward(grad: Any, x: Any) -> PoolingGradients:
 
 
 def adaptive_avg_pool2d(x: Any, size: Size) -> Array:
-    """Means over windows that cover the image in an even grid: y[n, c] = A_h x[n, c] A_w^T.
+    """Means over windows that cover the image in an even grid, first over rows, then over columns.
 
-    Row p of A_h holds 1 / (number of rows in window p) where the window is, 0 elsewhere; A_w likewise.
     x (N, C, H, W), size one integer or (H_out, W_out) -> (N, C, H_out, W_out).
     """
     (x,) = _checks.arrays(x=x)
-    rows, columns = (_averaging(*axis).astype(x.dtype) for axis in _sizes(x, size))
-    return rows @ x @ columns.T
+    for axis, n, m in _sizes(x, size):
+        windows = adaptive_windows(n, m)
+        x = np.stack([along(x, axis, window).mean(axis=axis) for window in windows], axis=axis)
+    return x
 
 
 def adaptive_avg_pool2d_backward(grad: Any, x: Any, size: Size) -> PoolingGradients:
-    """dx[n, c] = A_h^T grad[n, c] A_w, for grad (N, C, H_out, W_out)."""
+    """Each gradient is shared out equally among the cells of its window."""
     grad, x = _checks.arrays(grad=grad, x=x)
-    rows, columns = (_averaging(*axis).astype(x.dtype) for axis in _sizes(x, size))
-    _checks.expect_shape("grad", grad, (*x.shape[:2], len(rows), len(columns)))
-    return PoolingGradients(rows.T @ grad @ columns)
+    sizes = _sizes(x, size)
+    _checks.expect_shape("grad", grad, (*x.shape[:2], *(m for _, _, m in sizes)))
+    for axis, n, m in sizes:
+        dx = np.zeros((*grad.shape[:axis], n, *grad.shape[axis + 1 :]), grad.dtype)
+        for p, window in enumerate(adaptive_windows(n, m)):
+            share = along(dx, axis, window)
+            share += along(grad, axis, slice(p, p + 1)) / grad.dtype.type(window.stop - window.start)
+        grad = dx
+    return PoolingGradients(grad)
 
 
 def adaptive_max_pool2d(x: Any, size: Size) -> Array:
     """The largest of each window of `adaptive_avg_pool2d`. x (N, C, H, W) -> (N, C, H_out, W_out)."""
+    return adaptive_max_pool2d_with_indices(x, size)[0]
+
+
+def adaptive_max_pool2d_with_indices(x: Any, size: Size) -> tuple[Array, Array]:
+    """Also which cell of the image each maximum is: row * W + column, int64, of the shape of the maxima.
+
+    Of equal values the first in reading order is taken, of NaN the last, as PyTorch does.
+    """
     (x,) = _checks.arrays(x=x)
-    (height, h_out), (width, w_out) = _sizes(x, size)
+    (_, height, h_out), (_, width, w_out) = _sizes(x, size)
     y = np.empty((*x.shape[:2], h_out, w_out), x.dtype)
+    indices = np.empty(y.shape, np.int64)
+    numbers = np.arange(height * width).reshape(height, width)
     for p, rows in enumerate(adaptive_windows(height, h_out)):
         for q, columns in enumerate(adaptive_windows(width, w_out)):
-            y[:, :, p, q] = x[:, :, rows, columns].max(axis=(2, 3))
-    return y
+            window = x[:, :, rows, columns].reshape(*x.shape[:2], -1)
+            first_maximum, last_nan = window.argmax(axis=2), -1 - np.isnan(window[:, :, ::-1]).argmax(axis=2)
+            y[:, :, p, q] = window.max(axis=2)
+            winner = np.where(np.isnan(y[:, :, p, q]), last_nan, first_maximum)
+            indices[:, :, p, q] = numbers[rows, columns].reshape(-1)[winner]
+    return y, indices
 
 
 def adaptive_max_pool2d_backward(grad: Any, x: Any, size: Size) -> PoolingGradients:
-    """Each gradient goes to the first cell (in reading order) that won its window."""
+    """Each gradient goes to the cell that won its window."""
     grad, x = _checks.arrays(grad=grad, x=x)
-    (height, h_out), (width, w_out) = _sizes(x, size)
-    _checks.expect_shape("grad", grad, (*x.shape[:2], h_out, w_out))
-    n, c = np.ogrid[: x.shape[0], : x.shape[1]]
-    dx = np.zeros_like(x)
-    for p, rows in enumerate(adaptive_windows(height, h_out)):
-        for q, columns in enumerate(adaptive_windows(width, w_out)):
-            window = x[:, :, rows, columns]
-            winner = window.reshape(*x.shape[:2], -1).argmax(axis=2)
-            i, j = np.unravel_index(winner, window.shape[2:])
-            dx[n, c, rows.start + i, columns.start + j] += grad[:, :, p, q]
-    return PoolingGradients(dx)
+    _, indices = adaptive_max_pool2d_with_indices(x, size)
+    _checks.expect_shape("grad", grad, indices.shape)
+    return PoolingGradients(to_cells(grad, indices, x.shape))
 
 
 def adaptive_windows(n: int, m: int) -> list[slice]:
     """The m windows over n cells."""
-    return [slice(p * n // m, -(-(p + 1) * n // m)) for p in range(m)]
+    cells = [adaptive_cells(p, n, m) for p in range(m)]
+    return [slice(window.start, window.stop) for window in cells]
 
 
-def _averaging(n: int, m: int) -> Array:
-    """The matrix (m, n) that takes the mean of each window."""
-    matrix = np.zeros((m, n))
-    for row, window in zip(matrix, adaptive_windows(n, m), strict=True):
-        row[window] = 1 / (window.stop - window.start)
-    return matrix
-
-
-def _sizes(x: Array, size: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(H, H_out) and (W, W_out)."""
-    height, width = _checks.dimensions("x", x, "N C H W")[2:]
-    h_out, w_out = _checks.per_axis("size", size, 2)
-    return (height, h_out), (width, w_out)
+def _sizes(x: Array, size: Any) -> list[tuple[int, int, int]]:
+    """For each spatial axis: its number, the input size and the output size."""
+    shape = _checks.dimensions("x", x, "N C H W")
+    return [(2 + a, shape[2 + a], m) for a, m in enumerate(_checks.per_axis("size", size, 2))]

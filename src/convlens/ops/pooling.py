@@ -9,6 +9,7 @@ Sources: LeCun et al., "Gradient-based learning applied to document recognition"
 """
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from convlens.geometry import conv_size, effective_kernel
 from convlens.ops import _checks, _parallel
 from convlens.ops._checks import Array, Padding, Size
 from convlens.ops._windows import Axis
+from convlens.ops.arrays import kept
 
 CACHE = 1 << 19  # bytes of images worked on at a time
 ROWS, COLUMNS = 2, 3  # of (N, C, H, W)
@@ -47,7 +49,8 @@ def max_pool2d(
         ceil: round the output size up; a window that would start beyond the image and its padding is left out.
 
     Returns:
-        (N, C, H_out, W_out) of x's float type; -inf where a dilated window sees padding alone.
+        (N, C, H_out, W_out) of x's float type; -inf where a dilated window sees padding alone, NaN where a window sees
+        one.
     """
     (x,) = _checks.arrays(x=x)
     axes = _axes(x, kernel, stride, padding, dilation, ceil)
@@ -64,17 +67,37 @@ def max_pool2d_backward(
     dilation: Size = 1,
     ceil: bool = False,
 ) -> PoolingGradients:
-    """Each grad[n, c, p, q] goes to the cell that won its window: of equals, the first in reading order."""
+    """Each grad[n, c, p, q] goes to the cell that won its window: the first in reading order (of NaN the last)."""
     grad, x = _checks.arrays(grad=grad, x=x)
     rows, columns = axes = _axes(x, kernel, stride, padding, dilation, ceil)
     _checks.expect_shape("grad", grad, (*x.shape[:2], rows.output, columns.output))
 
     def backward(x: Array, grad: Array) -> Array:
         along_columns, y = _row_maxima(x, axes)
+        if np.isnan(y).any():  # equal to nothing, so that no winner would be found below
+            return to_cells(grad, _winners(x, axes)[1], x.shape)
         d_along_columns = _to_winners(grad, along_columns, y, rows, ROWS)
         return _to_winners(d_along_columns, x, along_columns, columns, COLUMNS)
 
     return PoolingGradients(_in_blocks(backward, x, axes, grad))
+
+
+def max_pool2d_with_indices(
+    x: Any,
+    kernel: Size,
+    *,
+    stride: Size | None = None,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    ceil: bool = False,
+) -> tuple[Array, Array]:
+    """The maxima of `max_pool2d`, and which cell each is: row * W + column, int64; both (N, C, H_out, W_out).
+
+    Of equal values the first in reading order is taken, of NaN the last, as PyTorch does; -1 where a dilated window
+    sees padding alone. The gradient of the maxima is that of `max_pool2d`.
+    """
+    (x,) = _checks.arrays(x=x)
+    return _winners(x, _axes(x, kernel, stride, padding, dilation, ceil))
 
 
 def avg_pool2d(
@@ -85,15 +108,16 @@ def avg_pool2d(
     padding: Padding = 0,
     ceil: bool = False,
     count_padding: bool = True,
+    divisor: int | None = None,
 ) -> Array:
     """y[n, c, p, q] = sum of x[n, c] over the window / number of cells in it.
 
     Arguments as `max_pool2d`. `count_padding` (PyTorch's default) counts the zeros around the image as cells;
-    otherwise (TensorFlow's way) only cells of the image count.
+    otherwise (TensorFlow's way) only cells of the image count. `divisor` takes the place of the number of cells.
     """
     (x,) = _checks.arrays(x=x)
     axes = _axes(x, kernel, stride, padding, 1, ceil)
-    cells = _cells(axes, count_padding).astype(x.dtype)
+    cells = _cells(axes, count_padding, divisor).astype(x.dtype)
     return _in_blocks(lambda part: _windowed_sum(part, axes) / cells, x, axes)
 
 
@@ -106,12 +130,13 @@ def avg_pool2d_backward(
     padding: Padding = 0,
     ceil: bool = False,
     count_padding: bool = True,
+    divisor: int | None = None,
 ) -> PoolingGradients:
     """Each grad[n, c, p, q] is shared out equally among the cells of its window."""
     grad, x = _checks.arrays(grad=grad, x=x)
     rows, columns = axes = _axes(x, kernel, stride, padding, 1, ceil)
     _checks.expect_shape("grad", grad, (*x.shape[:2], rows.output, columns.output))
-    cells = _cells(axes, count_padding).astype(x.dtype)
+    cells = _cells(axes, count_padding, divisor).astype(x.dtype)
 
     def backward(x: Array, grad: Array) -> Array:
         return _spread(_spread(grad / cells, rows, ROWS), columns, COLUMNS)
@@ -152,7 +177,7 @@ def _in_blocks(work: Callable[..., Array], x: Array, axes: tuple[Axis, Axis], *m
     return np.concatenate(blocks) if blocks else work(x, *more)
 
 
-def _along(a: Array, axis: int, cells: slice) -> Array:
+def along(a: Array, axis: int, cells: slice) -> Array:
     """View of these cells along one axis."""
     return a[(slice(None),) * axis + (cells,)]
 
@@ -175,8 +200,8 @@ def _reduced(x: Array, axis: Axis, number: int, combine: np.ufunc, start: float)
     shape[number] = axis.output
     y = np.full(shape, start, x.dtype)
     for outputs, inputs in axis.meetings:
-        target = _along(y, number, outputs)
-        combine(target, _along(x, number, inputs), out=target)
+        target = along(y, number, outputs)
+        combine(target, along(x, number, inputs), out=target)
     return y
 
 
@@ -186,29 +211,52 @@ def _spread(grad: Array, axis: Axis, number: int) -> Array:
     shape[number] = axis.size
     dx = np.zeros(shape, grad.dtype)
     for outputs, inputs in axis.meetings:
-        target = _along(dx, number, inputs)
-        target += _along(grad, number, outputs)
+        target = along(dx, number, inputs)
+        target += along(grad, number, outputs)
     return dx
 
 
 def _to_winners(grad: Array, x: Array, y: Array, axis: Axis, number: int) -> Array:
     """The adjoint of a maximum over windows: the first cell equal to the maximum takes the gradient."""
     dx = np.zeros_like(x)
-    # The gradient's bits times 0 or 1: what np.where(won, grad, 0) gives, infinities included, ten times as fast.
-    bits = grad.view(np.int32 if grad.itemsize == 4 else np.int64)
     undecided = np.ones(y.shape, bool)
     for outputs, inputs in axis.meetings:
-        still = _along(undecided, number, outputs)
-        won = _along(x, number, inputs) == _along(y, number, outputs)
+        still = along(undecided, number, outputs)
+        won = along(x, number, inputs) == along(y, number, outputs)
         won &= still
         still ^= won
-        target = _along(dx, number, inputs)
-        target += (_along(bits, number, outputs) * won).view(grad.dtype)
+        target = along(dx, number, inputs)
+        target += kept(along(grad, number, outputs), won)
     return dx
 
 
-def _cells(axes: tuple[Axis, Axis], count_padding: bool) -> Array:
-    """How many cells each window divides by, (H_out, W_out)."""
+def _winners(x: Array, axes: tuple[Axis, Axis]) -> tuple[Array, Array]:
+    """Both axes at once: the maximum of each window, and the number of its cell in the image."""
+    rows, columns = axes
+    shape = (*x.shape[:2], rows.output, columns.output)
+    y, indices = np.full(shape, -np.inf, x.dtype), np.full(shape, -1)
+    numbers = np.arange(rows.size * columns.size).reshape(rows.size, columns.size)
+    for (p, above), (q, beside) in product(rows.meetings, columns.meetings):
+        seen, best, number = x[:, :, above, beside], y[:, :, p, q], indices[:, :, p, q]
+        better = (seen > best) | np.isnan(seen) | (number < 0)
+        np.copyto(best, seen, where=better)
+        np.copyto(number, numbers[above, beside], where=better)
+    return y, indices
+
+
+def to_cells(grad: Array, indices: Array, shape: tuple[int, ...]) -> Array:
+    """Every gradient (N, C, H_out, W_out) added to the cell of (N, C, H, W) that its index names; -1 to none."""
+    dx = np.zeros((*shape[:2], shape[2] * shape[3]), grad.dtype)
+    n, c = np.ogrid[: shape[0], : shape[1]]
+    where = (n[..., None, None], c[..., None, None], indices)
+    np.add.at(dx, where, kept(grad, indices >= 0))
+    return dx.reshape(shape)
+
+
+def _cells(axes: tuple[Axis, Axis], count_padding: bool, divisor: int | None) -> Array:
+    """What each window's sum is divided by, (H_out, W_out)."""
+    if divisor is not None:
+        return np.full([axis.output for axis in axes], _checks.whole("divisor", divisor, 1))
     counts = []
     for axis in axes:
         start = np.arange(axis.output) * axis.stride - axis.before
