@@ -90,8 +90,7 @@ FUNCTIONS = {
 def test_a_function_is_the_same_in_both_engines(name):
     torch.manual_seed(0)
     found = verify(Lambda(FUNCTIONS[name]), (3, 8, 8))
-    # PyTorch's derivative of the hard sigmoid holds its 1/6 in float32, even for float64.
-    assert found.agrees(1e-7 if name == "hardsigmoid" else 1e-11), found
+    assert found.agrees(1e-11), found
 
 
 LAYERS = {

@@ -86,6 +86,16 @@ class Tape:
         assert call is not None
         return call.output
 
+    def deviations(self) -> dict[str, Array]:
+        """For each running mean, by name: the standard deviation of its channels in this batch, as far as kept."""
+        found: dict[str, Array] = {}
+        for node, call in zip(self._graph.nodes, self._calls, strict=True):
+            if node.op in ("batch_norm", "running_instance_norm") and call is not None and call.saved is not None:
+                source = node.inputs[3] if len(node.inputs) > 3 else None
+                if source is not None:
+                    found[self._graph.nodes[source].name] = np.sqrt(call.saved.var)
+        return found
+
     def backward(self, *grads: Array | None, inputs: bool = False, magnitudes: bool = False) -> Gradients:
         """Gradients of sum_i sum(grads[i] * outputs[i]). The tape can be used once: it lets go of values on the way.
 

@@ -99,6 +99,7 @@ def _running_instance_norm(call: Call) -> Array:
     axes, momentum = tuple(range(2, x.ndim)), call.settings["momentum"]
     n = x[0, 0].size
     own_mean, own_var = x.mean(axis=axes).mean(axis=0), x.var(axis=axes, ddof=min(1, n - 1)).mean(axis=0)
+    call.saved = ops.Statistics(own_mean, own_var)
     call.updates = {
         3: ((1 - momentum) * mean + momentum * own_mean).astype(mean.dtype),
         4: ((1 - momentum) * var + momentum * own_var).astype(var.dtype),
@@ -187,6 +188,15 @@ _PLAIN = [
     "global_max_pool2d",
     "relu",
     "leaky_relu",
+    "prelu",
+    "elu",
+    "selu",
+    "celu",
+    "mish",
+    "softplus",
+    "glu",
+    "log_sigmoid",
+    "threshold",
     "clamp",
     "silu",
     "gelu",
@@ -199,6 +209,7 @@ _PLAIN = [
     "pad",
     "upsample_nearest",
     "upsample_bilinear",
+    "upsample_bicubic",
     "layer_norm",
     "group_norm",
     "instance_norm",

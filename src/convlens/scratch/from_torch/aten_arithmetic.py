@@ -111,6 +111,11 @@ def added_product(left: str, right: str) -> Handler:
     return handler
 
 
+def contraction(left: str, right: str, equation: str) -> Handler:
+    """A product of vectors, or of a matrix and a vector."""
+    return lambda g, a: g.emit("einsum", [a[left], a[right]], equation=equation)
+
+
 def einsum(g: Builder, a: Arguments) -> Out:
     """The equation in its explicit form, without dots."""
     ranks = [len(t.shape) for t in a["tensors"]]

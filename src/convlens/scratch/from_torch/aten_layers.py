@@ -77,13 +77,21 @@ def rms_norm(g: Builder, a: Arguments) -> Out:
     return out if a["weight"] is None else g.emit("multiply", [out, a["weight"]])
 
 
+def weight_norm(g: Builder, a: Arguments) -> Out:
+    """g * v / |v|, the norm over all axes but one (Salimans and Kingma, 2016)."""
+    v, axes = a["v"], None if a["dim"] == -1 else tuple(i for i in range(len(a["v"].shape)) if i != a["dim"])
+    squares = g.emit("total", [g.emit("power", [v], exponent=2.0)], axis=axes, keepdims=axes is not None)
+    return g.emit("multiply", [v, g.emit("divide", [a["g"], g.emit("root", [squares])])])
+
+
 def dropout(channels: bool = False, alpha: bool = False) -> Handler:
     """Single numbers or whole channels; "alpha" keeps mean and variance of an input that SELU made."""
 
     def handler(g: Builder, a: Arguments) -> Out:
+        x = a["self"] if "self" in a else a["input"]  # in place or not
         if not a["train"] or a["p"] == 0:
-            return a["input"]
-        return _dropped(g, a["input"], a["p"], channels=channels, alpha=alpha)
+            return x
+        return _dropped(g, x, a["p"], channels=channels, alpha=alpha)
 
     return handler
 
@@ -149,4 +157,33 @@ def hardsigmoid(g: Builder, a: Arguments) -> Out:
 
 
 def hardswish(g: Builder, a: Arguments) -> Out:
-    return g.emit("multiply", [a["self"], hardsigmoid(g, a)])
+    """x * min(max(x + 3, 0), 6) / 6."""
+    shifted = g.emit("scale_shift", [a["self"]], shift=3.0)
+    gate = g.emit("scale_shift", [g.emit("hardtanh", [shifted], low=0.0, high=6.0)], scale=1 / 6)
+    return g.emit("multiply", [a["self"], gate])
+
+
+def elu(g: Builder, a: Arguments) -> Out:
+    if a["scale"] != 1 or a["input_scale"] != 1:
+        raise InputError("an ELU that is scaled is not supported")
+    return g.emit("elu", [a["self"]], alpha=float(a["alpha"]))
+
+
+def celu(g: Builder, a: Arguments) -> Out:
+    return g.emit("celu", [a["self"]], alpha=float(a["alpha"]))
+
+
+def prelu(g: Builder, a: Arguments) -> Out:
+    return g.emit("prelu", [a["self"], a["weight"]])
+
+
+def softplus(g: Builder, a: Arguments) -> Out:
+    return g.emit("softplus", [a["self"]], beta=float(a["beta"]), threshold=float(a["threshold"]))
+
+
+def glu(g: Builder, a: Arguments) -> Out:
+    return g.emit("glu", [a["self"]], axis=a["dim"])
+
+
+def threshold(g: Builder, a: Arguments) -> Out:
+    return g.emit("threshold", [a["self"]], threshold=float(a["threshold"]), value=float(a["value"]))

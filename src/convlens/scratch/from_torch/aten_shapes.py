@@ -4,7 +4,7 @@ from math import prod
 from typing import Any
 
 from convlens.base.errors import InputError
-from convlens.scratch.from_torch.translation import Arguments, Builder, Out, cast, numbers
+from convlens.scratch.from_torch.translation import Arguments, Builder, Handler, Out, cast, numbers
 from convlens.scratch.graph import Ref
 
 
@@ -135,12 +135,14 @@ def pad(g: Builder, a: Arguments) -> Out:
     return g.emit("pad", [a["self"]], padding=pairs, value=float(a.get("value") or 0), mode=a.get("mode", "constant"))
 
 
-def upsample_nearest(g: Builder, a: Arguments) -> Out:
-    return g.emit("upsample_nearest", [_image(a)], **_scaling(a))
+def upsample(op: str, **settings: Any) -> Handler:
+    """To an output size or by factors."""
 
+    def handler(g: Builder, a: Arguments) -> Out:
+        corners = {"align_corners": a["align_corners"]} if "align_corners" in a else {}
+        return g.emit(op, [_image(a)], **_scaling(a), **corners, **settings)
 
-def upsample_bilinear(g: Builder, a: Arguments) -> Out:
-    return g.emit("upsample_bilinear", [_image(a)], **_scaling(a), align_corners=a["align_corners"])
+    return handler
 
 
 def _image(a: Arguments) -> Out:
