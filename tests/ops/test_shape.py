@@ -45,6 +45,28 @@ def test_concat_joins_and_its_gradient_is_cut_at_the_same_places():
     assert all(np.array_equal(a, b) for a, b in zip(back, parts, strict=True))
 
 
+def test_pixels_are_shuffled_as_pytorch_does():
+    for name, shape in [("pixel_shuffle", (2, 12, 3, 2)), ("pixel_unshuffle", (2, 3, 4, 6))]:
+        check_operation(
+            lambda x, n=name: getattr(ops, n)(x, factor=2),
+            lambda grad, x, n=name: getattr(ops, f"{n}_backward")(grad, x, factor=2),
+            lambda x, n=name: getattr(F, n)(x, 2),
+            {"x": normal(*shape)},
+        )
+
+
+def test_single_numbers_and_empty_arrays_move_as_in_pytorch():
+    one, nothing = np.array(3.0), np.zeros((0, 2))
+    assert ops.flatten(one, start=0).tolist() == [3.0]
+    assert ops.permute(one, axes=()).shape == ops.permute_backward(one, one, axes=()).x.shape == ()
+    assert ops.broadcast(one, shape=(2, 3)).shape == (2, 3)
+    assert isinstance(ops.take(np.ones(3), index=(1,)), np.ndarray)
+    assert ops.concat([nothing, nothing], axis=0).shape == (0, 2)
+    assert ops.permute(nothing, axes=(1, 0)).shape == (2, 0)
+    assert ops.pad(nothing, padding=((0, 0), (1, 1))).shape == (0, 4)
+    assert ops.flatten(np.zeros((0, 2, 3))).shape == (0, 6)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -57,6 +79,22 @@ def test_concat_joins_and_its_gradient_is_cut_at_the_same_places():
         (lambda: ops.pad(np.ones(3), padding=((3, 0),), mode="reflect"), "padding"),
         (lambda: ops.pad(np.ones(3), padding=((-2, -2),)), "padding"),
         (lambda: ops.flatten(np.ones((2, 3)), start=1, end=0), "start: 1"),
+        (lambda: ops.flatten(np.ones((2, 3)), start=3), "start: 3, expected -2 to 1"),
+        (lambda: ops.permute(np.ones((2, 3)), axes=(2, 3)), "axes: 2, expected -2 to 1"),
+        (lambda: ops.permute_backward(np.ones((2, 3)), np.ones((2, 3)), axes=(1, 0)), "grad: shape"),
+        (lambda: ops.broadcast(np.ones(3), shape=(3, 2)), "shape: "),
+        (lambda: ops.broadcast(np.ones((2, 3)), shape=(3,)), "shape: "),
+        (lambda: ops.broadcast_backward(np.ones((2, 4)), np.ones(3)), "grad: shape"),
+        (lambda: ops.concat([np.ones(())]), "axis: 1"),
+        (lambda: ops.concat([np.ones(2), np.ones(())], axis=0), r"xs\[1\]: shape"),
+        (lambda: ops.concat_backward(np.ones(3), [np.ones(2)], axis=0), "grad: shape"),
+        (lambda: ops.take_backward(np.ones(3), np.ones((2, 2)), index=(0,)), "grad: shape"),
+        (lambda: ops.put_backward(np.ones(3), np.ones(2), 1.0, index=(0,)), "grad: shape"),
+        (lambda: ops.reshape_backward(np.ones(3), np.ones(2)), "grad: shape"),
+        (lambda: ops.pad(np.ones((0, 2)), padding=((1, 1), (0, 0)), mode="replicate"), "padding"),
+        (lambda: ops.pad(np.ones(3), padding=((1.5, 0),)), "padding: 1.5, expected an integer"),
+        (lambda: ops.pixel_shuffle(np.ones((1, 3, 2, 2)), factor=2), "x: 3 channels, expected a multiple of 4"),
+        (lambda: ops.pixel_unshuffle(np.ones((1, 3, 3, 2)), factor=2), "x: 3 x 2 pixels"),
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_expected(call, words):
