@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from convlens import data as sources
 from convlens import report
 from convlens.base import screen
 from convlens.base.errors import InputError, nearest
 from convlens.data import Images, Preprocess
+from convlens.deploy.judging import judge
 from convlens.deploy.predictor import Failure, Prediction, Predictor
 from convlens.inspection.evaluation import Evaluation
 from convlens.runs import RunFolder, RunRecord
@@ -80,35 +80,17 @@ class Run:
         return found[0]
 
     def evaluate(self, data: Any = None) -> Evaluation:
-        """Judges the run on the test part of its own data, or on other data with the same classes.
+        """Judges the run on the test part of its own data, or on other data with classes of the same names.
 
         Args:
             data: a data set name, a path, `Images`, or a pair (pixels, labels). Of data with parts, the test
-                part counts; of data without, everything does.
-        """
-        return self.predictor.evaluate(self._test_images(data))
+                part counts; of data without, everything does. Pictures that the run was trained on, and pictures of
+                classes that it does not know, are left out: `Evaluation.scope` says how many.
 
-    def _test_images(self, data: Any) -> Images:
-        record = self.record
-        own = data is None
-        if own and record.data.source == "arrays":
-            raise InputError("the run was trained on arrays, which it does not keep; pass the data to evaluate on")
-        source = sources.find(record.data.source if own else data, stream=own and record.data.streamed)
-        parts = source.read(self.predictor.preprocess)
-        if not own:
-            return parts.get("test", parts["train"])
-        splits = sources.split(
-            parts,
-            seed=record.seed,
-            val_fraction=record.recipe["val_fraction"],
-            test_fraction=record.recipe["test_fraction"],
-        )
-        if splits.test.fingerprint()[:16] != record.data.fingerprint.split("-")[-1]:
-            raise InputError(
-                f"the test images of {record.data.source} are no longer those of the run; "
-                "to judge it on what is there now, name the data: --data"
-            )
-        return splits.test
+        Raises:
+            InputError: nothing that counts is left, no such data, data that are not where they were.
+        """
+        return judge(self.predictor, data)
 
     def report(self) -> Path:
         """Writes `report.html` again and gives its path."""

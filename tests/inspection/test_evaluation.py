@@ -1,6 +1,7 @@
 """Evaluation against scikit-learn, SciPy and PyTorch."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -169,3 +170,32 @@ def test_a_diverged_network_shows_in_the_loss_and_warns_of_nothing():
 def test_probabilities_must_fit_labels_and_classes():
     with pytest.raises(InputError, match=r"shape \(2, 3\)"):
         Evaluation(_classes(3), np.zeros(2, np.int64), np.zeros((2, 2), np.float32), 0.0)
+
+
+@given(n=st.integers(1, 200), k=st.integers(2, 12), seed=st.integers(0, 2**31))
+@settings(deadline=None, max_examples=30)
+def test_the_pairs_confused_are_the_cells_beside_the_diagonal(n: int, k: int, seed: int):
+    found = from_logits(*_random(n, k, seed), _classes(k))
+    matrix = metrics.confusion_matrix(found.labels, found.predicted, labels=list(range(k)))
+    cells = {(i, j): int(matrix[i, j]) for i in range(k) for j in range(k) if i != j and matrix[i, j]}
+    assert {(i, j): count for i, j, count in found.confused()} == cells
+    counts = [count for *_, count in found.confused(3)]
+    assert counts == sorted(cells.values(), reverse=True)[:3]
+
+
+def test_a_hundred_thousand_classes_need_no_matrix_of_all_pairs():
+    k, n = 100_000, 20
+    logits = np.zeros((n, k), np.float32)
+    logits[np.arange(n), np.arange(n) + (np.arange(n) % 2)] = 5
+    tracemalloc.start()
+    found = from_logits(logits, np.arange(n), _classes(k))
+    assert (found.accuracy, len(found.confused()), found.confused(1)) == (0.5, 10, [(1, 2, 1)])
+    assert [row["n"] for row in found.per_class[:21]] == [1] * 20 + [0]
+    assert tracemalloc.get_traced_memory()[1] < 300 << 20
+    tracemalloc.stop()
+    with pytest.raises(InputError, match="confused"):
+        _ = found.confusion
+
+
+def test_the_answer_is_shown_in_one_line():
+    assert repr(from_logits(*_random(5, 2, 0), _classes(2))).startswith("Evaluation(accuracy ")

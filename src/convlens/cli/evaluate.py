@@ -1,34 +1,62 @@
 """`convlens evaluate`: accuracy and per-class figures of a run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convlens.cli.common import Device, Json, UserModel, console, emit
+
+if TYPE_CHECKING:
+    from convlens.inspection.evaluation import Evaluation
+
+_TABLE = 100  # classes that are shown
+_MATRIX, _PAIRS = 1000, 10_000  # classes and pairs of classes in the JSON object
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     data: Annotated[
         str | None,
-        typer.Option(help="Other images with the same classes: their test part, or all of them. "
+        typer.Option(help="Other images with classes of the same names: their test part, or all of them but those "
+                     "that the run was trained on. "
                      "(default: the test part of the run's own)"),
     ] = None,
     model: UserModel = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Judge a run on its test images, or on others."""
+    """Judge a run on its test images, or on others.
+
+    Exit code 4: some files could not be read and are not in the figures.
+    """
     from convlens import api
 
     judged = api.load(run, model=model, device=device).evaluate(data)
     if as_json:
-        emit({
-            "accuracy": judged.accuracy, "loss": judged.loss, "per_class": judged.per_class, "n": judged.n,
-            "confusion": judged.confusion.tolist(),
-        })  # fmt: skip
-        return
+        emit(_object(judged))
+    else:
+        _show(judged)
+    if judged.scope.unreadable:
+        raise typer.Exit(4)
+
+
+def _object(judged: "Evaluation") -> dict[str, Any]:
+    scope, k = judged.scope, len(judged.classes)
+    return {
+        "accuracy": judged.accuracy, "loss": judged.loss, "per_class": judged.per_class, "n": judged.n,
+        "confusion": judged.confusion.tolist() if k <= _MATRIX else None,
+        "confused": [{"true": judged.classes[i], "predicted": judged.classes[j], "n": n}
+                     for i, j, n in judged.confused(None if k <= _MATRIX else _PAIRS)],
+        "left_out_as_trained": scope.trained,
+        "left_out_other_classes": scope.other_classes,
+        "classes_absent": list(scope.absent),
+        "unreadable": [{"path": path, "error": why} for path, why in scope.unreadable],
+        "notes": list(scope.notes),
+    }  # fmt: skip
+
+
+def _show(judged: "Evaluation") -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -38,10 +66,17 @@ def evaluate(
         f"[bold]accuracy {100 * judged.accuracy:.2f} %[/] ({100 * low:.2f} to {100 * high:.2f} %, 95 % interval), "
         f"loss {judged.loss:.4f}, {judged.n:,} images"
     )
+    for note in judged.scope.notes:
+        out.print(note, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("class", "images", "precision", "recall", "F1"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
-    for row in judged.per_class:
+    rows = [row for row in judged.per_class if row["n"]] if len(judged.classes) > _TABLE else judged.per_class
+    if len(rows) > _TABLE:
+        rows.sort(key=lambda row: -1.0 if row["f1"] != row["f1"] else row["f1"])
+    for row in rows[:_TABLE]:
         figures = (f"{100 * row[key]:.1f} %" if row[key] == row[key] else "-" for key in ("precision", "recall", "f1"))
         table.add_row(escape(row["class"]), f"{row['n']:,}", *figures)
     out.print(table)
+    if len(rows) > _TABLE:
+        out.print(f"the {_TABLE} classes with the lowest F1 of {len(rows):,}; --json gives all")

@@ -149,6 +149,8 @@ class Predictor:
                 x = torch.from_numpy(self.preprocess.normalise(pixels[start : start + _BATCH])).to(self.device)
                 logits = logits_of(self.module, x, len(self.classes))
                 found.append(logits.float().softmax(1).cpu().numpy())
+                if not np.isfinite(found[-1]).all():
+                    raise InputError(self._not_finite())
         return np.concatenate(found) if found else np.zeros((0, len(self.classes)), np.float32)
 
     def predict(self, images: Any, *, top: int = 5) -> list[Prediction | Failure]:
@@ -183,17 +185,24 @@ class Predictor:
         return Prediction(*ranked[0], top=ranked, path=path)
 
     def evaluate(self, images: Images) -> Evaluation:
-        """Judges the network on labelled images that `preprocess` has prepared.
+        """Judges the network on labelled images that `preprocess` has prepared, with the classes of the run.
 
         Raises:
-            InputError: classes other than those of the run.
+            InputError: other classes (`judging.judge` maps them by name), no images, outputs that are not finite.
         """
         if tuple(images.classes) != self.classes:
-            raise InputError(
-                f"{images.name} has the classes {_some(images.classes)}; the run was trained on {_some(self.classes)}"
-            )
+            raise InputError(f"{images.name} has other classes than the run")
         with undisturbed():
-            return evaluate(self.module, self._batches(images), self.classes)
+            judged = evaluate(self.module, self._batches(images), self.classes)
+        if not math.isfinite(judged.loss):
+            raise InputError(self._not_finite())
+        return judged
+
+    def _not_finite(self) -> str:
+        return (
+            f"the network of {self.folder.path} gives outputs that are not finite: its weights are of no use; "
+            "train it again with a lower learning rate"
+        )
 
     def _batches(self, images: Images) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
         for start in range(0, len(images), _BATCH):
@@ -217,7 +226,3 @@ def _expand(images: Any) -> Iterable[Any]:
 
 def _is_picture(path: Path) -> bool:
     return suffix(path.name) in PICTURES and not is_hidden(path.parts)
-
-
-def _some(classes: Sequence[str]) -> str:
-    return ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")

@@ -6,7 +6,7 @@ the collected logits, so the figures do not depend on the batch size or on the p
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +20,49 @@ if TYPE_CHECKING:
 _Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution: 95 % lie within +- this
 
 
-@dataclass(frozen=True, eq=False)
+_MATRIX = 8192  # classes: a confusion matrix of more would take more than half a GiB
+_ROWS = 1 << 22  # numbers: so many logits are turned into probabilities together
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which of the images that were given count, and why others do not.
+
+    trained: so many were left out because the network was trained on them; None where that is not known.
+    other_classes: so many of each class that the network does not know were left out.
+    absent: classes of the network of which there was no image. unreadable: (path, reason) of files without an answer.
+    notes: the same in words, a line each.
+    """
+
+    trained: int | None = None
+    other_classes: dict[str, int] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def noting(self, note: str) -> "Scope":
+        """The same with one more line."""
+        return replace(self, notes=(*self.notes, note))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """What a classifier said about N labelled images of K classes.
 
     classes: K names. labels: int64 [N], the truth. probabilities: float32 [N, K], rows sum to 1.
     loss: mean cross-entropy in nats (natural logarithm), no label smoothing, no class weights.
+    scope: what was left out, where images other than the network's own test images were given.
     """
 
     classes: tuple[str, ...]
     labels: np.ndarray
     probabilities: np.ndarray
     loss: float
+    scope: Scope = Scope(trained=0)
+
+    def __repr__(self) -> str:
+        notes = "".join(f"; {note}" for note in self.scope.notes)
+        return f"Evaluation(accuracy {self.accuracy:.4f}, loss {self.loss:.4f}, {self.n} images{notes})"
 
     def __post_init__(self) -> None:
         n, k = len(self.labels), len(self.classes)
@@ -67,15 +98,37 @@ class Evaluation:
 
     @cached_property
     def confusion(self) -> np.ndarray:
-        """int64 [K, K]: how many images of the class of the row were taken for the class of the column."""
+        """int64 [K, K]: how many images of the class of the row were taken for the class of the column.
+
+        Raises `InputError` for more than 8,192 classes: `confused` and `per_class` need no matrix.
+        """
         k = len(self.classes)
+        if k > _MATRIX:
+            raise InputError(f"a confusion matrix of {k:,} classes would be too large; use confused() or per_class")
         return np.bincount(self.labels * k + self.predicted, minlength=k * k).reshape(k, k)
+
+    def confused(self, k: int | None = None) -> list[tuple[int, int, int]]:
+        """(true class, predicted class, images) of the k pairs of different classes that occurred most often.
+
+        Of equals the one that comes first in the confusion matrix. All with k=None.
+        """
+        wrong = self.predicted != self.labels
+        cells, counts = np.unique(self.labels[wrong] * len(self.classes) + self.predicted[wrong], return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:k]
+        return [(*divmod(int(cells[i]), len(self.classes)), int(counts[i])) for i in order]
+
+    @cached_property
+    def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int64 [K] each: images of a class, images taken for it, and images of it that were taken for it."""
+        k = len(self.classes)
+        right = self.labels[self.predicted == self.labels]
+        truth, said, hits = (np.bincount(of, minlength=k) for of in (self.labels, self.predicted, right))
+        return truth, said, hits
 
     @property
     def per_class(self) -> list[dict[str, Any]]:
-        """One dict a class: class, n (images of it), precision, recall, f1. A figure that would be 0/0 is NaN."""
-        hits = self.confusion.diagonal()
-        truth, said = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        """One dict per class: class, n (images of it), precision, recall, f1. A figure that would be 0/0 is NaN."""
+        truth, said, hits = self.counts
         return [
             {
                 "class": name,
@@ -98,9 +151,8 @@ def evaluate(module: "nn.Module", batches: Iterable[tuple["Tensor", "Tensor"]], 
     """Runs `module` in evaluation mode over `batches` of (x [n, C, H, W], y int64 [n]), both on its device.
 
     The module gives logits [n, K], K = len(classes), in any floating-point type (others: see `outputs.read_outputs`).
-    Each submodule's training flag
-    is put back afterwards. The device is waited for once, at the end. Raises `InputError` for no images, for
-    outputs of another shape and for labels outside 0..K-1.
+    Each submodule's training flag is put back afterwards. The device is waited for once, at the end. Raises
+    `InputError` for no images, for outputs of another shape and for labels outside 0..K-1.
     """
     import torch
 
@@ -125,16 +177,20 @@ def evaluate(module: "nn.Module", batches: Iterable[tuple["Tensor", "Tensor"]], 
 def from_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Evaluation:
     """The evaluation of logits [N, K] (any float type) against labels [N]. The softmax is computed in float64."""
     labels = labels.astype(np.int64)
-    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which the loss then shows
-        z = logits.astype(np.float64)
-        z -= z.max(axis=1, keepdims=True)
-        p = np.exp(z)
-        total = p.sum(axis=1, keepdims=True)
-        p /= total
-    found = Evaluation(tuple(classes), labels, p.astype(np.float32), math.nan)  # checks labels before they index
-    picked = z[np.arange(len(labels)), labels] - np.log(total[:, 0])
-    loss = float(-picked.mean()) if len(labels) else math.nan
-    return Evaluation(found.classes, labels, found.probabilities, loss)
+    probabilities = np.empty(logits.shape, np.float32)
+    found = Evaluation(tuple(classes), labels, probabilities, math.nan)  # checks labels before they index
+    losses = np.empty(len(labels), np.float64)
+    step = max(1, _ROWS // max(1, logits.shape[1]))
+    for start in range(0, len(labels), step):  # float64 of all would be twice the memory of the logits
+        rows = slice(start, start + step)
+        with np.errstate(invalid="ignore"):  # infinite logits give NaN, which the loss then shows
+            z = logits[rows].astype(np.float64)
+            z -= z.max(axis=1, keepdims=True)
+            p = np.exp(z)
+            total = p.sum(axis=1, keepdims=True)
+            probabilities[rows] = p / total
+        losses[rows] = np.log(total[:, 0]) - z[np.arange(len(z)), labels[rows]]
+    return replace(found, loss=float(losses.mean()) if len(labels) else math.nan)
 
 
 def wilson_interval(correct: int, n: int, z: float = _Z95) -> tuple[float, float]:

@@ -20,6 +20,7 @@ FOLDED = 30
 """Classes: longer tables are folded."""
 
 _MATRIX = 30  # classes: larger confusion matrices are drawn as a picture
+_PICTURE = 1000  # classes: larger ones are not drawn, only their most frequent confusions are listed
 _KERNELS = 96
 
 
@@ -33,7 +34,9 @@ def data_uri(pixels: np.ndarray) -> str:
 
 
 def confusion(evaluation: Evaluation) -> dict[str, Any]:
-    """Up to 30 classes a table of cells, above that a picture of one pixel a cell."""
+    """Up to 30 classes a table of cells, up to 1,000 a picture of one pixel per cell, above that nothing."""
+    if len(evaluation.classes) > _PICTURE:
+        return {"left_out": True, "classes": len(evaluation.classes)}
     counts = evaluation.confusion
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shade = np.sqrt(share)  # the eye should find a cell of 1 %
@@ -63,25 +66,23 @@ def confusion(evaluation: Evaluation) -> dict[str, Any]:
 
 def confused_pairs(evaluation: Evaluation, k: int) -> list[dict[str, Any]]:
     """The k pairs (true, predicted) that occurred most often, with their share of the true class."""
-    wrong = evaluation.confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:k]
-    totals = evaluation.confusion.sum(axis=1)
+    truth, _, _ = evaluation.counts
     return [
         {
             "true": evaluation.classes[i],
             "predicted": evaluation.classes[j],
-            "n": int(wrong[i, j]),
-            "share": float(wrong[i, j] / totals[i]),
+            "n": n,
+            "share": n / int(truth[i]),
         }
-        for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)
-        if wrong[i, j]
+        for i, j, n in evaluation.confused(k)
     ]
 
 
 def per_class(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """In the order of the classes; of many classes the worst first."""
+    """In the order of the classes; of many classes the worst first, of very many only those that have images."""
     rows = evaluation.per_class
+    if len(rows) > _PICTURE:
+        rows = [row for row in rows if row["n"]]
     if len(rows) > FOLDED:
         rows.sort(key=lambda row: -1.0 if math.isnan(row["f1"]) else row["f1"])
     return rows

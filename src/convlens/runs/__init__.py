@@ -13,8 +13,10 @@ from convlens.runs.record import (
     RunRecord,
     Stopped,
 )
+from convlens.runs.trained import keep_trained, read_trained
 
 __all__ = [
     "Best", "Checkpoint", "DataRecord", "LeftOut", "ModelRecord", "PlateauState", "ProcessRecord", "RunFolder",
-    "RunRecord", "Stopped", "pack", "unpack",
+    "RunRecord", "Stopped", "keep_trained", "pack", "read_trained",
+    "unpack",
 ]  # fmt: skip

@@ -21,7 +21,7 @@ from convlens.models.lazy import settle_lazy_layers
 from convlens.models.network import count_parameters
 from convlens.models.weights import load_weights
 from convlens.nn import WhiteningConv2d
-from convlens.runs import DataRecord, LeftOut, ModelRecord, RunFolder, RunRecord
+from convlens.runs import DataRecord, LeftOut, ModelRecord, RunFolder, RunRecord, keep_trained
 from convlens.training import recipe as recipes
 from convlens.training import settings
 from convlens.training.handed_over import require_trainable_values, try_out
@@ -73,6 +73,7 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
         record = stored
     else:
         folder.write_record(record)
+    keep_trained(folder, [splits.train.fingerprints(), splits.val.fingerprints()])
     return Job(folder, record, recipe, numeric, module, preprocess, splits, notes)
 
 

@@ -1,0 +1,170 @@
+"""A run judged on labelled pictures: on its own test part, or on others, as far as they say something about it.
+
+Other pictures count where their class has the name of one of the run's, and where the run was not trained on them.
+"""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convlens import data as sources
+from convlens.base.errors import InputError
+from convlens.data import Images
+from convlens.deploy.predictor import Predictor
+from convlens.inspection.evaluation import Evaluation, Scope
+from convlens.runs import RunRecord, read_trained
+
+_NAMED = 100  # classes that a line names
+
+
+def judge(predictor: Predictor, data: Any = None) -> Evaluation:
+    """See `api.Run.evaluate`."""
+    if data is None:
+        return predictor.evaluate(_own_test_part(predictor))
+    source = sources.find(data)
+    parts = source.read(predictor.preprocess)
+    scope = Scope(unreadable=tuple(source.skipped))
+    part = "test" if "test" in parts else "train"
+    if len(parts) > 1 and part == "train":
+        scope = scope.noting(f"{source.name} has no test part: its training part is taken")
+    images, scope = _in_classes_of_the_run(parts[part], predictor.classes, scope)
+    images, scope = _not_trained_on(images, predictor, scope)
+    if scope.unreadable:
+        path, why = scope.unreadable[0]
+        scope = scope.noting(f"{_pictures(len(scope.unreadable))} could not be judged, such as {path}: {why}")
+    return replace(predictor.evaluate(images), scope=scope)
+
+
+def _own_test_part(predictor: Predictor) -> Images:
+    record = predictor.record
+    if record.data.source == "arrays":
+        raise InputError("the run was trained on arrays, which it does not keep; pass the data to evaluate on")
+    if record.data.source not in sources.names() and not Path(record.data.source).exists():
+        raise InputError(
+            f"the run's data are no longer at {record.data.source}; name where they are now, or other pictures: --data"
+        )
+    source = sources.find(record.data.source, stream=record.data.streamed)
+    splits = sources.split(
+        source.read(predictor.preprocess),
+        seed=record.seed,
+        val_fraction=record.recipe["val_fraction"],
+        test_fraction=record.recipe["test_fraction"],
+    )
+    if splits.test.fingerprint()[:16] != record.data.fingerprint.split("-")[-1]:
+        raise InputError(
+            f"the test images of {record.data.source} are no longer those of the run; to judge it on what is there "
+            "now, name the data: --data (pictures that it was trained on are left out)"
+        )
+    return splits.test
+
+
+def _not_trained_on(images: Images, predictor: Predictor, scope: Scope) -> tuple[Images, Scope]:
+    trained = read_trained(predictor.folder)
+    if trained is None:
+        return images, scope.noting(
+            "the run keeps no fingerprints of its training pictures (it is of an earlier version, or very large): "
+            "whether it was trained on these is not known"
+        )
+    known = np.isin(images.fingerprints(), trained)
+    count = int(known.sum())
+    scope = replace(scope, trained=count)
+    if count == 0:
+        return images, scope
+    if count == len(images):
+        raise InputError(
+            f"the run was trained on all {count:,} pictures of {images.name}, which say nothing about new ones; "
+            f"give pictures that it has not seen{_own_test(predictor.record)}"
+        )
+    said = f"{_pictures(count)} of {len(images):,} left out: the run was trained on them"
+    return images.select(~known), scope.noting(said)
+
+
+def _own_test(record: RunRecord) -> str:
+    return "" if record.data.source == "arrays" else ", or leave --data away for the run's own test part"
+
+
+def _in_classes_of_the_run(images: Images, ours: tuple[str, ...], scope: Scope) -> tuple[Images, Scope]:
+    """The pictures whose class the run knows, with the run's labels."""
+    if images.classes == ours and images.counts().all():
+        return images, scope
+    numbers = match_names(images.classes, ours)
+    counts = images.counts()
+    kept = numbers[images.labels] >= 0
+    if not kept.any():
+        raise InputError(_nothing_fits(images, ours))
+    other = {name: int(counts[k]) for k, name in enumerate(images.classes) if numbers[k] < 0 and counts[k]}
+    there = {int(numbers[k]) for k in range(len(numbers)) if numbers[k] >= 0 and counts[k]}
+    absent = tuple(name for k, name in enumerate(ours) if k not in there)
+    renamed = [
+        f"{name} as {ours[numbers[k]]}"
+        for k, name in enumerate(images.classes)
+        if numbers[k] >= 0 and name != ours[numbers[k]] and counts[k]
+    ]
+    scope = replace(scope, other_classes=other, absent=absent)
+    if other:
+        scope = scope.noting(
+            f"{_pictures(sum(other.values()))} left out, of classes that the run does not know: {listed(list(other))}"
+        )
+    if renamed:
+        scope = scope.noting(f"taken by their names but for case or spelling: {listed(renamed)}")
+    if absent:
+        scope = scope.noting(
+            f"the accuracy is over pictures of {len(ours) - len(absent)} of the run's {len(ours)} classes; "
+            f"not in this data: {listed(absent)}"
+        )
+    chosen = images if kept.all() else images.select(kept)
+    return Images(chosen.pixels, numbers[chosen.labels], ours, images.name, chosen.paths), scope
+
+
+def match_names(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:
+    """int64 [len(theirs)]: for each name its position in `ours`, or -1.
+
+    Names are compared as they are, then in one form of Unicode (NFC), then without regard to case and outer blanks,
+    each time among those that are left. What two names could mean is left unmatched.
+    """
+    found = np.full(len(theirs), -1, np.int64)
+    keys: tuple[Callable[[str], str], ...] = (str, _composed, lambda name: _composed(name).strip().casefold())
+    for key in keys:
+        taken = set(found.tolist())
+        position = _unique(key, ((k, name) for k, name in enumerate(ours) if k not in taken))
+        left = _unique(key, ((k, name) for k, name in enumerate(theirs) if found[k] < 0))
+        for name, k in left.items():
+            same = position.get(name)
+            if k is not None and same is not None:
+                found[k] = same
+    return found
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _unique(key: Callable[[str], str], names: Any) -> dict[str, int | None]:
+    """The position of each key; None where two names have it."""
+    found: dict[str, int | None] = {}
+    for k, name in names:
+        found[key(name)] = None if key(name) in found else k
+    return found
+
+
+def _nothing_fits(images: Images, ours: Sequence[str]) -> str:
+    numbers = all(name.isdecimal() for name in images.classes) and not all(name.isdecimal() for name in ours)
+    how = "give the labels as these names" if numbers else "rename its classes to these"
+    return (
+        f"{images.name} has none of the run's classes, but {listed(images.classes)}; "
+        f"the run was trained on {listed(ours)}; {how}"
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names, up to a hundred of them."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} picture{'s' * (count != 1)}"
