@@ -17,7 +17,8 @@ from convlens.deploy.predictor import Failure, Prediction, Predictor
 from convlens.inspection.evaluation import Evaluation
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import job
-from convlens.training.request import Request, fresh_path
+from convlens.training.place import fresh_path
+from convlens.training.request import Request, parse_size
 
 
 class Run:
@@ -105,7 +106,7 @@ def train(
     epochs: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
-    size: int | tuple[int, int] | None = None,
+    size: int | tuple[int, int] | str | None = None,
     stream: bool = False,
     settings: Sequence[str] = (),
     out: Path | str | None = None,
@@ -127,7 +128,7 @@ def train(
         recipe: a shipped name, a TOML file, a dictionary or a `Recipe`; the model's own by default.
         epochs, batch_size: in place of the recipe's.
         seed: names every random number of the run, the split included; 0 by default.
-        size: side of the network's input in pixels, or (height, width).
+        size: side of the network's input in pixels, or (height, width), or "48x64".
         stream: decode the pictures of a folder or zip each time they are needed, not ahead; the results are the same.
         settings: assignments such as "optimizer.lr=0.1".
         out: the run folder; `runs/<model>-<data>-<time>` by default.
@@ -150,8 +151,9 @@ def train(
             f"cl.train: unknown argument {name!r}{hint}; recipe settings go into settings=['optimizer.lr=0.1']"
         )
     request = Request(
-        model=model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, seed=seed, size=size,
-        stream=stream, settings=tuple(settings), out=out, resume=resume, weights=weights, engine=engine,
+        model=model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, seed=seed,
+        size=parse_size(size),
+        stream=stream, settings=settings, out=out, resume=resume, weights=weights, engine=engine,
         device=device, precision=precision, deterministic=deterministic, quiet=quiet, **more,
     )  # fmt: skip
     finished = job.run(request)

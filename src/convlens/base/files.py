@@ -204,6 +204,8 @@ class FolderLock:
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
                     raise InputError(f"{self.path} is not a plain file: remove it")
                 _lock(handle)
+                if not os.path.samestat(os.fstat(handle), os.lstat(self.path)):
+                    raise BlockingIOError(errno.EAGAIN, "removed by its holder, and made again by another")
             except BaseException as error:
                 os.close(handle)
                 if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
@@ -217,7 +219,7 @@ class FolderLock:
 
     def __exit__(self, *_: object) -> None:
         if self._handle is not None:
-            os.close(self._handle)  # closing releases the lock; the file stays, removing it would race
+            os.close(self._handle)  # closing releases the lock; the file stays
             self._handle = None
 
 

@@ -107,7 +107,9 @@ def check(
 def cache(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A name, folder, zip or tar.", show_default=False)],
     model: Annotated[str | None, typer.Option(help="The network that will be trained. (default: lenet5)")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the network's input. (default: as in training)")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="N|HxW", help="As for `convlens train`. (default: as in training)")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -118,13 +120,13 @@ def cache(
     from convlens.base.words import bytes_text
     from convlens.data.folders import FolderSource
     from convlens.training.prepare import input_for
-    from convlens.training.request import DEFAULT_MODEL
+    from convlens.training.request import DEFAULT_MODEL, parse_size
 
     with bars(quiet, unit="B") as progress:
         found = data.find(source, on_download=progress)
     if not isinstance(found, FolderSource):
         raise InputError(f"{found.name} is no set of image files: there is nothing to decode")
-    preprocess = input_for(found, models.get(model or DEFAULT_MODEL), size)
+    preprocess = input_for(found, models.get(model or DEFAULT_MODEL), parse_size(size))
     with bars(quiet, unit="images") as progress:
         place = found.decode_ahead(preprocess, lambda done, total: progress(f"decoding {found.name}", done, total))
     height, width = preprocess.size

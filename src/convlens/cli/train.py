@@ -28,7 +28,9 @@ def train(
     seeds: Annotated[int | None, typer.Option(help="Train this many seeds; gives mean and standard deviation.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. (default: runs/<model>-<data>-<time>)")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    size: Annotated[int | None, typer.Option(help="Side of the network's input, pixels.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="N|HxW", help="Side of the network's input in pixels, or height x width.")
+    ] = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Decode pictures when needed. (default: if the disk cannot hold them all)")
     ] = False,

@@ -98,10 +98,14 @@ def _without_memory(record: RunRecord, shapes: dict[str, tuple[int, ...]]) -> nn
     """The network as `run.json` has it, of shapes alone: a stranger's sizes could ask for more than the memory."""
     most = max(1000, sum(math.prod(shape) for shape in shapes.values()))
     for key, value in record.model.arguments.items():
-        if isinstance(value, int) and abs(value) > most:
+        if any(isinstance(number, int) and abs(number) > most for number in _flat(value)):
             raise InputError(f"run.json: model.arguments: {key} = {value} is larger than the network's weights")
     with shapes_only():
         return rebuild(record)
+
+
+def _flat(value: Any) -> list[Any]:
+    return [inner for item in value for inner in _flat(item)] if isinstance(value, list) else [value]
 
 
 def _refuse_other_shapes(

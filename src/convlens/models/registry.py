@@ -136,16 +136,18 @@ def create(
         if value < 1:
             raise InputError(f"network {name!r}: {what} must be at least 1, not {value}")
 
+    arguments = {key: _tuples(value) for key, value in arguments.items()}
+    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+
     def build(size: tuple[int, ...]) -> nn.Module:
         try:
             return entry.build(
                 num_classes=classes, in_channels=channels, image_size=size, **{**entry.arguments, **arguments}
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError, AssertionError) as error:
             if not arguments:
                 raise
-            given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-            raise InputError(f"network {name!r} cannot be built with {given}: {error}") from error
+            raise InputError(f"network {name!r} cannot be built with {given}: {_said(error)}") from error
 
     def shapes(size: tuple[int, ...]) -> nn.Module:
         with shapes_only():
@@ -156,20 +158,43 @@ def create(
     smaller = any(side < default for side, default in zip(size, entry.input[1:], strict=False))
     on_meta = torch.get_default_device().type == "meta"
     if smaller or on_meta:
-        network = _fitting(name, shapes, probe, size, check=smaller)
+        network = _fitting(name, shapes, probe, size, check=smaller, given=given)
         if on_meta:
             return network
     try:
         return build(size)
     except (ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
         if "alloc" in str(error):
             raise InputError(f"network {name!r} of this size does not fit into memory") from error
-        _fitting(name, shapes, probe, size, check=smaller)  # says which size it works on
+        _fitting(name, shapes, probe, size, check=smaller, given=given)  # says which size it works on
         raise
 
 
-def _fitting(name: str, build: Callable[..., Any], probe: Callable[..., Any], size: tuple[int, ...], *, check: bool):
-    """The network at that size; where it does not fit, an `InputError` with the smallest square that does."""
+def _said(error: Exception) -> str:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return f"unknown value {said}" if isinstance(error, KeyError) else said
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, such as those of a recipe, as the tuples that the networks of the zoo take."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _fitting(
+    name: str,
+    build: Callable[..., Any],
+    probe: Callable[..., Any],
+    size: tuple[int, ...],
+    *,
+    check: bool,
+    given: str,
+) -> Any:
+    """The network at that size; where it does not fit, an `InputError` with the smallest square that does.
+
+    given: the arguments that the caller gave, for messages: they are to blame where no size fits.
+    """
 
     def attempt(size: tuple[int, ...]) -> Any:
         network = build(size)
@@ -186,7 +211,9 @@ def _fitting(name: str, build: Callable[..., Any], probe: Callable[..., Any], si
             raise
         side = _smallest(attempt)
         if side is None:
-            raise
+            if not given:
+                raise
+            raise InputError(f"network {name!r} cannot be built with {given}: {_said(error)}") from error
         text = "x".join(map(str, size))
         reason = "" if min(size) < side else f"{error}; "
         raise InputError(

@@ -29,6 +29,10 @@ class RunFolder:
     def holds_a_run(self) -> bool:
         return self.run_json.exists()
 
+    def holds_weights(self) -> bool:
+        """Whether anything that was learned lies in it: the best weights, or a checkpoint."""
+        return self.weights.exists() or self.last.exists()
+
     def require(self) -> "RunFolder":
         """Itself, or an `InputError` if it is not a run folder."""
         if not self.path.is_dir():

@@ -18,6 +18,9 @@ _LARGEST_SIDE = 8192  # pixels
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Scalar = str | int | float | bool | None
+Argument = Scalar | list[Scalar | list[Scalar]]
+"""An argument of a network, as in `hidden = [256, 128]`."""
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -46,7 +49,7 @@ class ModelRecord(_Record):
 
     source: Literal["zoo", "file", "live"]
     name: str = Field(max_length=4096)
-    arguments: dict[str, str | int | float | bool | None] = {}
+    arguments: dict[str, Argument] = {}
     whitening: Literal[0, 3, 5] = 0
     input: list[Annotated[int, Field(ge=1, le=_LARGEST_SIDE)]] = Field(min_length=3, max_length=3)
     parameters: Count

@@ -16,10 +16,10 @@ MOST = 1 << 26
 def keep_trained(folder: RunFolder, fingerprints: Sequence[np.ndarray]) -> None:
     """Writes the fingerprints, each uint64 [N] (see `Images.fingerprints`), of the training and validation pictures.
 
-    What is there already stays: a run that goes on has the pictures that it began with.
+    What is there stays where anything was learned: a run that goes on has the pictures that it began with.
     """
     path = folder.path / FILE
-    if sum(map(len, fingerprints)) <= MOST and not path.exists():
+    if sum(map(len, fingerprints)) <= MOST and not (path.exists() and folder.holds_weights()):
         folder.write_arrays(path, {"fingerprints": np.unique(np.concatenate(fingerprints))}, {})
 
 

@@ -19,12 +19,13 @@ from convlens.data.loader import Loader
 from convlens.inspection.caller import undisturbed
 from convlens.inspection.evaluation import evaluate
 from convlens.inspection.views import Views
-from convlens.runs import RunFolder
+from convlens.runs import RunFolder, keep_trained
 from convlens.training import groups
 from convlens.training.clock import Clock
+from convlens.training.place import open_folder, reserved
 from convlens.training.prepare import prepare, refuse_other_words
 from convlens.training.recipe import Recipe
-from convlens.training.request import Finished, Job, Request, open_folder
+from convlens.training.request import Finished, Job, Request
 from convlens.training.stop import Stop
 from convlens.training.tensorboard import TensorBoard
 from convlens.training.torch_engine import TorchEngine
@@ -50,9 +51,7 @@ def _run(request: Request) -> Finished | RunFolder:
     if stored is not None and stored.results is not None and folder.report.exists():  # the report comes last
         refuse_other_words(request, stored)
         return folder
-    files.make_folder(folder.path)
-    with folder.lock():
-        files.remove_debris(folder.path)
+    with reserved(request) as (folder, stored):
         job = prepare(request, folder, stored)
         return _train(request, job, going_on=stored is not None and folder.last.exists())
 
@@ -83,6 +82,7 @@ def _train(request: Request, job: Job, going_on: bool) -> Finished:
         elif request.resume:
             progress.note("nothing had been saved yet: starting from the beginning")
         clock.keep()
+        keep_trained(job.folder, [job.splits.train.fingerprints(), job.splits.val.fingerprints()])
         with _tensorboard(request, job, trainer), clock.training():
             trainer.fit()
     return _judge(job, trainer, engine)

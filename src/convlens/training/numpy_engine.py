@@ -41,7 +41,7 @@ class NumpyEngine:
         self._saved = tuple(module.state_dict())  # buffers may be none of it
         self._counters = _counters(self.trained)
         vectors = groups.trainable(module).keys() - groups.weights(module).keys()
-        self.optimizer = _optimizer(recipe, vectors)
+        self.optimizer = optimizer_of(recipe, vectors)
         self.reset_totals()
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -136,7 +136,7 @@ def unsupported(recipe: Recipe, shape: tuple[int, int, int]) -> list[str]:
     return keys + [f"augment.{key}" for key, value in settings.items() if value and key not in neutral]
 
 
-def _optimizer(recipe: Recipe, vectors: Collection[str] = ()) -> scratch_optimizers.SGD | scratch_optimizers.Adam:
+def optimizer_of(recipe: Recipe, vectors: Collection[str] = ()) -> scratch_optimizers.SGD | scratch_optimizers.Adam:
     o = recipe.optimizer
     if o.name == "sgd":
         nesterov = o.nesterov and o.momentum > 0

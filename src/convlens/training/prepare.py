@@ -12,22 +12,25 @@ from torch import nn
 
 import convlens
 from convlens import data, models
-from convlens.base.errors import InputError, nearest
+from convlens.base.errors import InputError
 from convlens.base.progress import bars
 from convlens.base.seeds import derive
+from convlens.data.augment import Augmentation
+from convlens.data.folders import FolderSource
 from convlens.inspection.device import available
 from convlens.models.build import build, is_file_reference
 from convlens.models.lazy import settle_lazy_layers
 from convlens.models.network import count_parameters
 from convlens.models.weights import load_weights
 from convlens.nn import WhiteningConv2d
-from convlens.runs import DataRecord, LeftOut, ModelRecord, RunFolder, RunRecord, keep_trained
+from convlens.runs import DataRecord, LeftOut, ModelRecord, RunFolder, RunRecord
 from convlens.training import recipe as recipes
 from convlens.training import settings
+from convlens.training.compare import differences, recipe_differences
 from convlens.training.handed_over import require_trainable_values, try_out
 from convlens.training.initialisation import begin_as_identity, whiten_first_layer
 from convlens.training.recipe import Recipe
-from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED, ENGINES, Job, Request
+from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED, Job, Request
 
 _WHITENED = 5000  # training images that whitening looks at
 _LOOK = 2  # training images that the network is tried on, before there is a run folder
@@ -35,12 +38,8 @@ _LOOK = 2  # training images that the network is tried on, before there is a run
 
 def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Job:
     request.engine = request.engine or (stored.engine if stored else "torch")
-    if request.engine not in ENGINES:
-        raise InputError(f"unknown engine {request.engine!r}{nearest(request.engine, ENGINES)}; {' or '.join(ENGINES)}")
     reference = _model_reference(request, stored)
     seed = request.seed if request.seed is not None else stored.seed if stored else DEFAULT_SEED
-    if not abs(seed) < 1 << 63:
-        raise InputError(f"seed {seed}: must lie within 63 bits, so that every reader of run.json can hold it")
     own = models.get(reference) if isinstance(reference, str) and not is_file_reference(reference) else None
     recipe = _recipe(request, stored, own)
     numeric, notes = _numeric(request, recipe, stored)
@@ -51,6 +50,7 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
             on_download=progress,
         )
     preprocess = _preprocess(request, source, own, stored)
+    _check_before_reading(reference, recipe, source, preprocess, request.engine)
     with bars(request.quiet, unit="images") as progress:
         parts = source.read(preprocess, lambda done, total: progress(f"reading {source.name}", done, total))
     notes += [f"skipped {path}: {why}" for path, why in source.skipped[:20]]
@@ -58,6 +58,11 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
         notes.append(f"skipped {len(source.skipped) - 20} more images that could not be read")
     notes += source.notes
     splits = data.split(parts, seed=seed, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction)
+    if isinstance(recipe.batch_size, int) and recipe.batch_size > len(splits.train):
+        notes.append(
+            f"batch_size {recipe.batch_size:,} is more than the {len(splits.train):,} images for training: "
+            "each step takes all of them"
+        )
     preprocess = preprocess.fitted(splits.train.pixels)
     module = _module(reference, recipe, splits.train, seed)
     require_trainable_values(module)
@@ -69,11 +74,10 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     numeric = try_out(module, few, len(splits.train.classes), numeric, notes)
     record = _record(request, reference, source, module, recipe, preprocess, splits, seed, numeric)
     if stored is not None:
-        _refuse_difference(record, stored)
-        record = stored
-    else:
-        folder.write_record(record)
-    keep_trained(folder, [splits.train.fingerprints(), splits.val.fingerprints()])
+        different = differences(record, stored)
+        if different and folder.holds_weights():
+            raise InputError(f"cannot resume: {'; '.join(different)}; start a new run with another --out")
+        record = record.model_copy(update={"processes": stored.processes}) if different else stored
     return Job(folder, record, recipe, numeric, module, preprocess, splits, notes)
 
 
@@ -112,9 +116,8 @@ def _recipe(request: Request, stored: RunRecord | None, own: models.ModelEntry |
 
 
 def _numeric(request: Request, recipe: Recipe, stored: RunRecord | None) -> tuple[settings.Numeric, list[str]]:
-    chosen = settings.settle(
-        request.device or "auto", recipe.precision, compile=recipe.compile, deterministic=request.deterministic
-    )
+    wanted = "auto" if request.device is None else request.device
+    chosen = settings.settle(wanted, recipe.precision, compile=recipe.compile, deterministic=request.deterministic)
     notes: list[str] = []
     if recipe.compile and not chosen.compile:
         notes.append(f"warning: not compiled: {chosen.reasons['compile'].removeprefix('off: ')}")
@@ -166,6 +169,24 @@ def input_for(
     return data.Preprocess((height, width), channels)
 
 
+def _check_before_reading(
+    reference: str | nn.Module, recipe: Recipe, source: data.Source, preprocess: data.Preprocess, engine: str
+) -> None:
+    """Finds settings that cannot work before the pictures are read, which may take long."""
+    shape = (preprocess.channels, *preprocess.size)
+    if engine == "torch":
+        Augmentation(**recipe.augment.resolve(*shape)).require_size(*preprocess.size)
+    if not isinstance(recipe.class_weights, str) and len(recipe.class_weights) != len(source.classes):
+        raise InputError(f"class_weights: {len(recipe.class_weights)} numbers for {len(source.classes)} classes")
+    if engine == "numpy":
+        from convlens.training.numpy_engine import optimizer_of  # only where it is asked for: 70 ms
+
+        optimizer_of(recipe)
+    if isinstance(source, FolderSource) and isinstance(reference, str) and not is_file_reference(reference):
+        with torch.device("meta"):  # a network of the zoo costs nothing there
+            _build(reference, recipe, len(source.classes), shape)
+
+
 def _smallest_size(own: models.ModelEntry, native: tuple[int, int, int]) -> tuple[int, int]:
     """The size for small images on a network for large ones: their own, at least 32 pixels, or the next that works."""
     _, height, width = native
@@ -181,22 +202,22 @@ def _smallest_size(own: models.ModelEntry, native: tuple[int, int, int]) -> tupl
 
 
 def _module(reference: str | nn.Module, recipe: Recipe, train: data.Images, seed: int) -> nn.Module:
-    channels, height, width = train.shape
     if isinstance(reference, nn.Module):
         settle_lazy_layers(reference, train.shape)
         return reference
     torch.manual_seed(derive(seed, "initialisation"))
-    module = build(
-        reference,
-        num_classes=len(train.classes),
-        in_channels=channels,
-        image_size=(height, width),
-        whitening=recipe.whitening,
-        **recipe.model,
-    )
+    module = _build(reference, recipe, len(train.classes), train.shape)
     if recipe.identity_start:
         begin_as_identity(module)
     return module
+
+
+def _build(reference: str, recipe: Recipe, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+    """shape: (C, H, W)."""
+    return build(
+        reference, num_classes=classes, in_channels=shape[0], image_size=shape[1:], whitening=recipe.whitening,
+        **recipe.model,
+    )  # fmt: skip
 
 
 def _load_weights(module: nn.Module, path: Path | str) -> str:
@@ -270,46 +291,16 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _refuse_difference(new: RunRecord, stored: RunRecord) -> None:
-    differences = []
-    if (new.model.name, new.model.arguments) != (stored.model.name, stored.model.arguments):
-        differences.append(f"network: the run has {stored.model.name}, you asked for {new.model.name}")
-    if new.model.input != stored.model.input:
-        differences.append(f"input size: the run has {stored.model.input}, you asked for {new.model.input}")
-    if new.seed != stored.seed:
-        differences.append(f"seed: the run has {stored.seed}, you asked for {new.seed}")
-    if new.engine != stored.engine:
-        differences.append(f"engine: the run has {stored.engine}, you asked for {new.engine}")
-    differences += _recipe_differences(new.recipe, stored.recipe)
-    if not differences and new.data.fingerprint != stored.data.fingerprint:
-        differences.append(f"data: the images are not those that the run began with ({stored.data.name})")
-    if not differences and new.model.parameters != stored.model.parameters:
-        differences.append(f"network: {new.model.parameters} parameters instead of {stored.model.parameters}")
-    if differences:
-        raise InputError(f"cannot resume: {'; '.join(differences)}; start a new run with another --out")
-
-
-def _recipe_differences(new: dict[str, Any], stored: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in {**stored, **new}:
-        a, b = stored.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _recipe_differences(b, a, f"{prefix}{key}.")
-        elif a != b and key != "checkpoint_seconds":  # how often to save does not change the outcome
-            found.append(f"recipe: {prefix}{key} is {a!r} in the run, you asked for {b!r}")
-    return found
-
-
 def refuse_other_words(request: Request, stored: RunRecord) -> None:
     """A finished run: compares what can be compared without reading the data."""
-    differences = []
+    found = []
     if isinstance(request.model, str) and request.model != stored.model.name:
-        differences.append(f"network: the run has {stored.model.name}, you asked for {request.model}")
+        found.append(f"network: the run has {stored.model.name}, you asked for {request.model}")
     if request.seed not in (None, stored.seed):
-        differences.append(f"seed: the run has {stored.seed}, you asked for {request.seed}")
+        found.append(f"seed: the run has {stored.seed}, you asked for {request.seed}")
     if request.engine not in (None, stored.engine):
-        differences.append(f"engine: the run has {stored.engine}, you asked for {request.engine}")
+        found.append(f"engine: the run has {stored.engine}, you asked for {request.engine}")
     own = models.get(stored.model.name) if stored.model.source == "zoo" else None
-    differences += _recipe_differences(_recipe(request, stored, own).model_dump(mode="json"), stored.recipe)
-    if differences:
-        raise InputError(f"the run is finished, and another was asked for: {'; '.join(differences)}; use another --out")
+    found += recipe_differences(_recipe(request, stored, own).model_dump(mode="json"), stored.recipe)
+    if found:
+        raise InputError(f"the run is finished, and another was asked for: {'; '.join(found)}; use another --out")

@@ -1,20 +1,30 @@
 """The recipe: every setting of a training run, as data. Read from TOML, checked, completed, stored in `run.json`."""
 
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from convlens.base import files
 from convlens.base.errors import InputError, nearest
+from convlens.runs.record import Argument
 
 _LARGEST = 1 << 20  # bytes of a recipe file
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _none_of_the_data(arguments: dict[str, Argument]) -> dict[str, Argument]:
+    for key in ("num_classes", "in_channels", "image_size", "whitening", "reference"):
+        if key in arguments:
+            others = {"image_size": "set it by size", "whitening": "set it by the key whitening"}
+            raise ValueError(f"{key} is no argument to set here: {others.get(key, 'it follows from the images')}")
+    return arguments
 
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -85,10 +95,10 @@ class Recipe(_Section):
     everything and keeps the last weights (a fixed budget, as speed records do).
     """
 
-    epochs: int | Literal["auto"] = "auto"
+    epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     budget: int = Field(default=600_000, ge=1)
     max_epochs: int = Field(default=60, ge=1)
-    batch_size: int | Literal["auto"] = 128
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 128
     eval_batch_size: int = Field(default=500, ge=1)
     val_fraction: float = Field(default=0.1, ge=0, lt=1)
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
@@ -108,21 +118,17 @@ class Recipe(_Section):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
-    model: dict[str, str | int | float | bool] = {}
+    model: Annotated[dict[str, Argument], AfterValidator(_none_of_the_data)] = {}
 
     def epochs_for(self, images: int) -> int:
         """The number of epochs for a training set of that many images."""
         if isinstance(self.epochs, int):
-            if self.epochs < 1:
-                raise InputError(f"epochs: {self.epochs} is not a positive number")
             return self.epochs
         return max(3, min(self.max_epochs, round(self.budget / images)))
 
     def batch_size_for(self, images: int) -> int:
         """The batch size for a training set of that many images."""
         if isinstance(self.batch_size, int):
-            if self.batch_size < 1:
-                raise InputError(f"batch_size: {self.batch_size} is not a positive number")
             return min(self.batch_size, images)
         return min(max(32, min(256, images // 20)), images)
 
@@ -136,8 +142,15 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
         path = [str(part) for part in first["loc"] if isinstance(part, (str, int))]
         if first["type"] == "extra_forbidden":
             raise _unknown_key(path, where) from None
+        if path[:1] == ["model"] and len(path) > 1:
+            raise InputError(
+                f"{where}: model.{path[1]}: expected a number, a string, true, false, none, or a list of these "
+                f"(got {_short(values['model'][path[1]])})"
+            ) from None
         known = [part for part in path if part.isidentifier() and part in _all_keys()]
-        raise InputError(f"{where}: {'.'.join(known)}: {first['msg']} (got {_short(first['input'])})") from None
+        raise InputError(
+            f"{where}: {'.'.join(known)}: {first['msg'].removeprefix('Value error, ')} (got {_short(first['input'])})"
+        ) from None
 
 
 def _short(value: Any) -> str:
@@ -240,7 +253,7 @@ def load(
     *,
     model: str | None = None,
     family: str | None = None,
-    settings: tuple[str, ...] | list[str] = (),
+    settings: Sequence[str] = (),
     **overrides: Any,
 ) -> Recipe:
     """The recipe to use: a shipped name, a TOML file or a dictionary; else the model's own, its family's, `default`.

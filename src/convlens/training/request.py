@@ -1,7 +1,9 @@
-"""What was asked for, and where it goes: the request, the job made of it, the run folder."""
+"""What was asked for, and the job made of it."""
 
-import datetime
+import operator
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from convlens import data
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, nearest
 from convlens.inspection.evaluation import Evaluation
 from convlens.runs import RunFolder, RunRecord
 from convlens.training.recipe import Recipe
@@ -31,7 +33,7 @@ class Request:
     seed: int | None = None
     size: int | tuple[int, int] | None = None
     stream: bool = False
-    settings: tuple[str, ...] = ()
+    settings: Sequence[str] = ()
     out: Path | str | None = None
     resume: bool = False
     weights: Path | str | None = None
@@ -42,6 +44,65 @@ class Request:
     tensorboard: bool = True
     quiet: bool = False
     started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        """Makes plain values of what stands for them. Raises `InputError` for an argument of a wrong kind."""
+        self.model = _model(self.model)
+        for name in ("epochs", "batch_size", "seed"):
+            if getattr(self, name) is not None:
+                setattr(self, name, _whole(name, getattr(self, name), least=None if name == "seed" else 1))
+        if self.seed is not None and not abs(self.seed) < 1 << 63:
+            raise InputError(f"seed {self.seed}: must lie within 63 bits, so that every reader of run.json can hold it")
+        if not isinstance(self.settings, (list, tuple)) or not all(isinstance(text, str) for text in self.settings):
+            raise InputError('settings: expected a list of assignments, as in ["optimizer.lr=0.1"]')
+        if isinstance(self.recipe, os.PathLike):
+            self.recipe = os.fspath(self.recipe)
+        if not isinstance(self.recipe, (str, dict, Recipe, type(None))):
+            raise InputError(f"recipe: expected a name, a TOML file, a dictionary or a Recipe, {_kind(self.recipe)}")
+        for name in ("out", "weights"):
+            if not isinstance(getattr(self, name), (str, os.PathLike, type(None))):
+                raise InputError(f"{name}: expected a path, {_kind(getattr(self, name))}")
+        for name in ("engine", "device", "precision"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InputError(f"{name}: expected a word, {_kind(value)}")
+        if self.engine is not None and self.engine not in ENGINES:
+            raise InputError(f"unknown engine {self.engine!r}{nearest(self.engine, ENGINES)}; {' or '.join(ENGINES)}")
+
+
+def _kind(value: Any) -> str:
+    return f"not {'a class' if isinstance(value, type) else f'a value of type {type(value).__name__}'}"
+
+
+def _model(model: Any) -> str | nn.Module | None:
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if isinstance(model, (str, nn.Module, type(None))):
+        return model
+    called = f": call it, as in {model.__name__}()" if callable(model) and hasattr(model, "__name__") else ""
+    raise InputError(f'model: expected a name, "file.py:Function" or an nn.Module, {_kind(model)}{called}')
+
+
+def _whole(name: str, value: Any, least: int | None) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InputError(f"{name}: expected a whole number, not {str(value)[:40]!r}")
+    number = operator.index(value)
+    if least is not None and number < least:
+        raise InputError(f"{name}: must be at least {least}, not {str(number)[:40]}")
+    return number
+
+
+def parse_size(size: Any) -> int | tuple[int, int] | None:
+    """An int, a pair (height, width), or what the command line has for one: "64" or "48x64"."""
+    if size is None:
+        return None
+    sides = size.lower().split("x") if isinstance(size, str) else size
+    sides = list(sides) if isinstance(sides, (tuple, list)) else [sides]
+    sides = [int(side) if isinstance(side, str) and side.isdecimal() and len(side) < 10 else side for side in sides]
+    if len(sides) not in (1, 2) or not all(hasattr(side, "__index__") and not isinstance(side, bool) for side in sides):
+        raise InputError(f"size: expected pixels, as in 64, or height and width, as in 48x64; not {str(size)[:40]!r}")
+    sides = [_whole("size", side, least=1) for side in sides]
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 @dataclass
@@ -67,40 +128,3 @@ class Finished:
     module: nn.Module
     evaluation: Evaluation
     test: data.Images
-
-
-def open_folder(request: Request) -> tuple[RunFolder, RunRecord | None]:
-    if request.out is None:
-        if request.resume:
-            raise InputError("--resume needs --out DIR, the folder of the run to go on with")
-        return RunFolder(fresh_path(request.model, request.data)), None
-    folder = RunFolder(request.out)
-    if not folder.holds_a_run():
-        if folder.path.is_dir() and any(not _ours(p) for p in folder.path.iterdir()):
-            raise InputError(f"--out {folder.path} is a folder with other things in it; choose a new or an empty one")
-        if folder.path.exists() and not folder.path.is_dir():
-            raise InputError(f"--out {folder.path} is a file; choose a folder")
-        return folder, None
-    if not request.resume:
-        raise InputError(f"--out {folder.path} already holds a run; continue it with --resume or choose another folder")
-    return folder, folder.read_record()
-
-
-def _ours(path: Path) -> bool:
-    """Whether a killed start may have left this file."""
-    return path.name == ".lock" or (path.name.startswith(".") and path.name.endswith(".tmp"))
-
-
-def fresh_path(model: str | nn.Module | None, source: Any) -> Path:
-    """`runs/<model>-<data>-<time>`, with a number behind it where that exists already."""
-    name = type(model).__name__ if isinstance(model, nn.Module) else (model or DEFAULT_MODEL).rpartition(":")[2]
-    if isinstance(source, (str, Path)):
-        images = Path(source).resolve().name.split(".")[0] or "data"
-    else:
-        images = DEFAULT_DATA if source is None else "arrays"
-    words = [name, images, datetime.datetime.now().strftime("%Y%m%d-%H%M%S")]
-    base = Path("runs") / "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in word) for word in words)
-    path, number = base, 2
-    while path.exists():
-        path, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return path

@@ -213,10 +213,13 @@ class Trainer:
     def _diverged(self, what: str) -> NoReturn:
         if self._unsaved_best is not None:
             self._write_best()
-        kept = f"the weights of epoch {self.best['epoch']} are kept" if self.best else "no good weights exist yet"
+        kept = "nothing had been saved yet"
+        if self.folder.holds_weights():
+            which = f"the weights of epoch {self.best['epoch']} are" if self.best else "what was saved before is"
+            kept = f"{which} kept in {self.folder.path}"
         raise DivergedError(
-            f"training diverged: {what} is not finite in epoch {self.epoch + 1}, step {self.step}; {kept} in "
-            f"{self.folder.path}; try a lower learning rate, as in --set optimizer.lr={self.recipe.optimizer.lr / 10:g}"
+            f"training diverged: {what} is not finite in epoch {self.epoch + 1}, step {self.step}; {kept}; "
+            f"try a lower learning rate, as in --set optimizer.lr={self.recipe.optimizer.lr / 10:g}"
         )
 
     def _save_and_leave(self, signum: int) -> NoReturn:

@@ -113,12 +113,8 @@ class _Batch:
     def move(self, indices: Tensor | None) -> None:
         """Turns, flips, shift, crop, rotation."""
         s = self.settings
+        s.require_size(self.h, self.w)
         turns = self.whole("turns", 0, 4) if s.quarter_turns else np.zeros(self.n, np.int64)
-        if s.quarter_turns and self.h != self.w:
-            raise InputError(
-                f"augment: quarter_turns need square images, these are {self.h} x {self.w}; "
-                "choose a square size or rotate"
-            )
         # a turn by 90 degrees is a transposition and a flip upside down; the flips of turn and setting make one
         self.replace(turns % 2 == 1, geometry.transposed)
         upended = ((turns == 1) | (turns == 2)) ^ self.coins("vertical flip", s.vertical_flip)
@@ -155,11 +151,6 @@ class _Batch:
 
     def shift(self) -> None:
         limit, padding = self.settings.shift, self.settings.padding
-        if limit >= min(self.h, self.w):
-            raise InputError(
-                f"augment: shift {limit} is too far for images of {self.h} x {self.w}; "
-                f"choose at most {min(self.h, self.w) - 1}"
-            )
         down, right = (self.ship(self.whole(name, -limit, limit + 1)) for name in ("shift down", "shift right"))
         self.x = geometry.shifted(self.x, down, right, limit=limit, padding=padding, fill=self.fill)
 

@@ -85,6 +85,19 @@ class Augmentation:
             raise InputError(f"augment: {name} must be two numbers with {rule}, not {value!r}")
         object.__setattr__(self, name, (float(value[0]), float(value[1])))
 
+    def require_size(self, height: int, width: int) -> None:
+        """Raises `InputError` where the settings do not suit images of that size in pixels."""
+        if self.quarter_turns and height != width:
+            raise InputError(
+                f"augment: quarter_turns need square images, these are {height} x {width}; "
+                "choose a square size or rotate"
+            )
+        if self.shift >= min(height, width):
+            raise InputError(
+                f"augment: shift {self.shift} is too far for images of {height} x {width}; "
+                f"choose at most {min(height, width) - 1}"
+            )
+
     @cached_property
     def active(self) -> bool:
         """Whether anything is on."""
