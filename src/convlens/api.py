@@ -133,7 +133,7 @@ def train(
         settings: assignments such as "optimizer.lr=0.1".
         out: the run folder; `runs/<model>-<data>-<time>` by default.
         resume: go on with the run in `out`.
-        weights: a file to start from (safetensors, or a PyTorch file without code in it).
+        weights: a file to start from (safetensors, or a PyTorch file without code in it), or a run folder.
         engine: "torch", or "numpy": the readable arithmetic, without augmentation and averages.
         device, precision: "auto" by default.
         deterministic: bit-identical results on a GPU too, at some cost.

@@ -34,7 +34,9 @@ def train(
     stream: Annotated[
         bool, typer.Option("--stream", help="Decode pictures when needed. (default: if the disk cannot hold them all)")
     ] = False,
-    weights: Annotated[Path | None, typer.Option(help="Start from these weights; another head is replaced.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Start from the weights of a file or run; another head is replaced.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A recipe setting, as in optimizer.lr=0.1.")
     ] = None,

@@ -137,6 +137,8 @@ def command(record: RunRecord, preprocess: Preprocess) -> str:
     if preprocess.size[0] == preprocess.size[1]:
         words += ["--size", str(preprocess.size[0])]
     words += ["--seed", str(record.seed)]
+    if record.started_from is not None:
+        words += ["--weights", record.started_from.path]
     known = {name: dict(_leaves(recipes.load(name).model_dump(mode="json"))) for name in recipes.shipped()}
     wanted = dict(_leaves(record.recipe))
     changes = {

@@ -11,12 +11,13 @@ from convlens.runs.record import (
     PlateauState,
     ProcessRecord,
     RunRecord,
+    StartedFrom,
     Stopped,
 )
 from convlens.runs.trained import keep_trained, read_trained
 
 __all__ = [
     "Best", "Checkpoint", "DataRecord", "LeftOut", "ModelRecord", "PlateauState", "ProcessRecord", "RunFolder",
-    "RunRecord", "Stopped", "keep_trained", "pack", "read_trained",
+    "RunRecord", "StartedFrom", "Stopped", "keep_trained", "pack", "read_trained",
     "unpack",
 ]  # fmt: skip

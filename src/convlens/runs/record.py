@@ -75,6 +75,13 @@ class DataRecord(_Record):
     left_out: LeftOut = LeftOut()
 
 
+class StartedFrom(_Record):
+    """The weights that a run started from: a file or a run folder, and the SHA-256 of its weights."""
+
+    path: str = Field(max_length=4096)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class ProcessRecord(_Record):
     """One of the processes that worked on a run: seconds in all and of training, up to its last save.
 
@@ -148,6 +155,7 @@ class _Results(_Open):
 class RunRecord(_Record):
     """Everything about a run but its weights.
 
+    started_from: where the first weights came from, if they were not drawn.
     weights_sha256: of the whole file weights.safetensors, once the run is finished; None in runs of earlier versions.
     """
 
@@ -164,6 +172,7 @@ class RunRecord(_Record):
     versions: dict[str, str]
     processes: list[ProcessRecord] = []
     results: Annotated[dict[str, Any], _fits(_Results)] | None = None
+    started_from: StartedFrom | None = None
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="before")

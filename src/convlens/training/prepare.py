@@ -21,7 +21,6 @@ from convlens.inspection.device import available
 from convlens.models.build import build, is_file_reference
 from convlens.models.lazy import settle_lazy_layers
 from convlens.models.network import count_parameters
-from convlens.models.weights import load_weights
 from convlens.nn import WhiteningConv2d
 from convlens.runs import DataRecord, LeftOut, ModelRecord, RunFolder, RunRecord
 from convlens.training import recipe as recipes
@@ -31,6 +30,7 @@ from convlens.training.handed_over import require_trainable_values, try_out
 from convlens.training.initialisation import begin_as_identity, whiten_first_layer
 from convlens.training.recipe import Recipe
 from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED, Job, Request
+from convlens.training.starting import other_start, start_from
 
 _WHITENED = 5000  # training images that whitening looks at
 _LOOK = 2  # training images that the network is tried on, before there is a run folder
@@ -68,8 +68,7 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     require_trainable_values(module)
     if any(isinstance(layer, WhiteningConv2d) for layer in module.modules()):
         whiten_first_layer(module, torch.from_numpy(preprocess.normalise(splits.train.pixels[:_WHITENED])))
-    if request.weights is not None:
-        notes.append(_load_weights(module, request.weights))
+    started_from = start_from(module, request.weights, folder, stored, notes)
     few = torch.from_numpy(preprocess.normalise(splits.train.pixels[:_LOOK]))
     numeric = try_out(module, few, len(splits.train.classes), numeric, notes)
     record = _record(request, reference, source, module, recipe, preprocess, splits, seed, numeric)
@@ -78,6 +77,7 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
         if different and folder.holds_weights():
             raise InputError(f"cannot resume: {'; '.join(different)}; start a new run with another --out")
         record = record.model_copy(update={"processes": stored.processes}) if different else stored
+    record = record.model_copy(update={"started_from": started_from})
     return Job(folder, record, recipe, numeric, module, preprocess, splits, notes)
 
 
@@ -220,12 +220,6 @@ def _build(reference: str, recipe: Recipe, classes: int, shape: tuple[int, int, 
     )  # fmt: skip
 
 
-def _load_weights(module: nn.Module, path: Path | str) -> str:
-    report = load_weights(module, path)
-    fresh = f", fresh: {', '.join(report.fresh)}" if report.fresh else ""
-    return f"started from {path}: {len(report.loaded)} arrays{fresh}"
-
-
 def _record(
     request: Request,
     reference: str | nn.Module,
@@ -300,6 +294,7 @@ def refuse_other_words(request: Request, stored: RunRecord) -> None:
         found.append(f"seed: the run has {stored.seed}, you asked for {request.seed}")
     if request.engine not in (None, stored.engine):
         found.append(f"engine: the run has {stored.engine}, you asked for {request.engine}")
+    found += other_start(request.weights, stored)
     own = models.get(stored.model.name) if stored.model.source == "zoo" else None
     found += recipe_differences(_recipe(request, stored, own).model_dump(mode="json"), stored.recipe)
     if found:
