@@ -193,11 +193,18 @@ def _double(module: nn.Module, shape: tuple[int, ...], batch: int) -> Graph:
 
 
 def _with_constants_of_pytorch(graph: Graph) -> Graph:
-    """PyTorch keeps the 1/6 of the hard sigmoid's derivative in float32, for float64 too: so do we, to compare."""
-    exact, kept = 1 / 6, float(np.float32(1) / np.float32(6))
+    """PyTorch holds some constants of derivatives in float32, for float64 too: so do we, to compare.
+
+    These are the 1/6 of the hard sigmoid and the alpha of CELU.
+    """
+    sixth = float(np.float32(1) / np.float32(6))
     for i, node in enumerate(graph.nodes):
-        if node.op == "hardsigmoid" and node.settings["slope"] == exact:
-            graph.nodes[i] = replace(node, settings={**node.settings, "slope": kept})
+        kept: dict[str, float] = {}
+        if node.op == "hardsigmoid" and node.settings["slope"] == 1 / 6:
+            kept = {"slope": sixth}
+        if node.op == "celu" and node.settings["inverse"] == 1 / node.settings["alpha"]:
+            kept = {"inverse": 1 / float(np.float32(node.settings["alpha"]))}
+        graph.nodes[i] = replace(node, settings={**node.settings, **kept})
     return graph
 
 

@@ -86,7 +86,7 @@ def adaptive_max_pool2d_with_indices(x: Any, size: Size) -> tuple[Array, Array]:
     numbers = np.arange(height * width).reshape(height, width)
     for p, rows in enumerate(adaptive_windows(height, h_out)):
         for q, columns in enumerate(adaptive_windows(width, w_out)):
-            window = x[:, :, rows, columns].reshape(*x.shape[:2], -1)
+            window = x[:, :, rows, columns].reshape(*x.shape[:2], numbers[rows, columns].size)
             first_maximum, last_nan = window.argmax(axis=2), -1 - np.isnan(window[:, :, ::-1]).argmax(axis=2)
             y[:, :, p, q] = window.max(axis=2)
             winner = np.where(np.isnan(y[:, :, p, q]), last_nan, first_maximum)

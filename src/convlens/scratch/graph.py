@@ -18,34 +18,12 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.base.files import explained, write_bytes
+from convlens.scratch.node import LEAVES, Node, Ref, references, resolved
 from convlens.scratch.operations import OPERATIONS, Call, Mode
 
+__all__ = ["LEAVES", "Gradients", "Graph", "Node", "Ref", "Tape"]
+
 Array = np.ndarray
-LEAVES = ("input", "parameter", "buffer", "constant")
-
-
-@dataclass(frozen=True)
-class Ref:
-    """In a node's settings: the value that another node (a size) has at run time."""
-
-    node: int
-
-
-@dataclass(frozen=True)
-class Node:
-    """One operation of a graph.
-
-    Attributes:
-        name: unique in its graph; for parameters and buffers the name of the array.
-        op: a key of `OPERATIONS`, or one of `LEAVES`.
-        inputs: positions of the nodes whose outputs it takes, all smaller than its own; None for an argument left out.
-        settings: everything else that the operation takes.
-    """
-
-    name: str
-    op: str
-    inputs: tuple[int | None, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -217,7 +195,7 @@ class Graph:
         for position in range(len(self.nodes) - 1, -1, -1):
             if position in behind:
                 node = self.nodes[position]
-                behind |= {i for i in (*node.inputs, *_references(node.settings)) if i is not None}
+                behind |= {i for i in (*node.inputs, *references(node.settings)) if i is not None}
         return {self.nodes[position].name for position in behind}
 
     def astype(self, dtype: Any) -> "Graph":
@@ -301,7 +279,7 @@ class Graph:
 
     def _apply(self, node: Node, calls: list[Call | None], mode: Mode) -> Call:
         arrays = tuple(None if i is None else calls[i].output for i in node.inputs)  # type: ignore[union-attr]
-        settings = _resolved(node.settings, calls)
+        settings = resolved(node.settings, calls)
         call = Call(arrays, settings, mode)
         try:
             call.output = OPERATIONS[node.op].forward(call)
@@ -320,7 +298,7 @@ class Graph:
         """For each position, the nodes whose values nobody wants any more after it."""
         last = list(range(len(self.nodes)))
         for position, node in enumerate(self.nodes):
-            for source in (*node.inputs, *_references(node.settings)):
+            for source in (*node.inputs, *references(node.settings)):
                 if source is not None:
                     last[source] = position
         done: list[list[int]] = [[] for _ in self.nodes]
@@ -328,22 +306,3 @@ class Graph:
             if source not in self.outputs:
                 done[position].append(source)
         return done
-
-
-def _references(value: Any) -> list[int]:
-    if isinstance(value, Ref):
-        return [value.node]
-    if isinstance(value, Mapping):
-        return [r for item in value.values() for r in _references(item)]
-    return [r for item in value for r in _references(item)] if isinstance(value, (list, tuple)) else []
-
-
-def _resolved(value: Any, calls: list[Call | None]) -> Any:
-    """Settings with every `Ref` replaced by the value it stands for."""
-    if isinstance(value, Ref):
-        call = calls[value.node]
-        assert call is not None
-        return call.output
-    if isinstance(value, Mapping):
-        return {key: _resolved(item, calls) for key, item in value.items()}
-    return type(value)(_resolved(item, calls) for item in value) if isinstance(value, (list, tuple)) else value

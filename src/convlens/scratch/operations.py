@@ -60,6 +60,11 @@ def _value(function: Callable[..., Any]) -> Operation:
     return Operation(lambda call: function(*call.arrays, **call.settings), lambda call, grad: [None] * len(call.arrays))
 
 
+def _indices(pool: Callable[..., tuple[Array, Array]]) -> Operation:
+    """Which cell of its image each maximum is: integers, without gradient."""
+    return _value(lambda x, **settings: pool(x, **settings)[1])
+
+
 # --- batch normalisation --------------------------------------------------------------------------------------------
 
 
@@ -149,6 +154,14 @@ def _hardsigmoid_backward(call: Call, grad: Array) -> Sequence[Array | None]:
     return [np.where((x > -3) & (x < 3), grad * slope, grad.dtype.type(0))]
 
 
+def _celu_backward(call: Call, grad: Array) -> Sequence[Array | None]:
+    """Settings: alpha; inverse, 1 / alpha (or what PyTorch takes for it)."""
+    x, alpha, inverse = call.arrays[0], call.settings["alpha"], call.settings["inverse"]
+    if inverse == 1 / alpha:
+        return ops.celu_backward(grad, x, alpha=alpha)
+    return [np.where(x > 0, grad, grad * alpha * inverse * np.exp(np.minimum(x, 0) * inverse))]
+
+
 # --- sizes, which shapes of dynamic graphs are made of ---------------------------------------------------------------
 
 
@@ -191,7 +204,6 @@ _PLAIN = [
     "prelu",
     "elu",
     "selu",
-    "celu",
     "mish",
     "softplus",
     "glu",
@@ -207,6 +219,8 @@ _PLAIN = [
     "take",
     "put",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "upsample_nearest",
     "upsample_bilinear",
     "upsample_bicubic",
@@ -223,12 +237,15 @@ OPERATIONS: dict[str, Operation] = {
     "hardtanh": Operation(_hardtanh, _hardtanh_backward),
     "concat": _list("concat"),
     "batch_norm": Operation(_batch_norm, _batch_norm_backward),
+    "celu": Operation(lambda call: ops.celu(call.arrays[0], alpha=call.settings["alpha"]), _celu_backward),
     "hardsigmoid": Operation(_hardsigmoid, _hardsigmoid_backward),
     "running_instance_norm": Operation(_running_instance_norm, _running_instance_norm_backward),
     **SELECTION,
     **MOMENTS,
     **CHANCE,
     "stop_gradient": Operation(lambda call: call.arrays[0], lambda call, grad: [None]),
+    "max_pool2d_indices": _indices(ops.max_pool2d_with_indices),
+    "adaptive_max_pool2d_indices": _indices(ops.adaptive_max_pool2d_with_indices),
     "size": _value(_size),
     "integer": _value(_integer),
 }

@@ -78,8 +78,10 @@ def _extreme(function: Callable[..., Any]) -> Operation:
 def _reduced(function: Callable[..., Any]) -> Callable[[Call], Array]:
     def forward(call: Call) -> Array:
         x, axis, keepdims = call.arrays[0], call.settings["axis"], call.settings["keepdims"]
-        if x.size == 0:
-            raise InputError(f"x: shape {x.shape}, an empty array has no extreme")
+        axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+        if any(x.shape[a] == 0 for a in axes):
+            raise InputError(f"x: shape {x.shape}, there is no extreme of nothing")
+        axis = None if axis is None else tuple(axes)
         return np.asarray(function(x, axis=axis, keepdims=keepdims))
 
     return forward
@@ -91,7 +93,8 @@ def _spread(call: Call, grad: Array) -> Shares:
     axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
     kept = [1 if i in {a % max(x.ndim, 1) for a in axes} else n for i, n in enumerate(x.shape)]
     chosen = x == call.output.reshape(kept)
-    return [np.where(chosen, grad.reshape(kept) / chosen.sum(axis=axes, keepdims=True), grad.dtype.type(0))]
+    with np.errstate(invalid="ignore"):  # where the extreme is NaN nothing is equal to it, and NaN comes back
+        return [grad.reshape(kept) * chosen / chosen.sum(axis=axes, keepdims=True, dtype=grad.dtype)]
 
 
 def _first(function: Callable[..., Any]) -> Operation:

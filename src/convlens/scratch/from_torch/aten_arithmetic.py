@@ -1,6 +1,6 @@
 """Arithmetic, sums and comparisons of an exported program as nodes of a graph; see `aten`."""
 
-from math import copysign, inf
+from math import copysign, inf, log
 from typing import Any
 
 from convlens.base.errors import InputError
@@ -53,8 +53,10 @@ def divide(g: Builder, a: Arguments) -> Out:
 
 
 def power(g: Builder, a: Arguments) -> Out:
+    if not _is_tensor(a["self"]) and float(a["self"]) > 0:  # c^x = exp(x log c)
+        return g.emit("exp", [g.emit("scale_shift", [a["exponent"]], scale=log(float(a["self"])))])
     if not _is_tensor(a["self"]) or _is_tensor(a["exponent"]):
-        raise InputError("powers are supported with a constant exponent only")
+        raise InputError("powers are supported with a constant exponent, or of a constant above 0, only")
     return g.emit("power", [a["self"]], exponent=float(a["exponent"]))
 
 
@@ -75,7 +77,22 @@ def reduction(op: str) -> Handler:
 
 
 def matmul(left: str, right: str) -> Handler:
-    return lambda g, a: g.emit("matmul", [a[left], a[right]])
+    """Vectors are matrices of one row (left) or one column (right), and lose that axis again."""
+
+    def handler(g: Builder, a: Arguments) -> Out:
+        x, y = a[left], a[right]
+        row, column = len(x.shape) == 1, len(y.shape) == 1
+        if row:
+            x = g.emit("take", [x], index=(None,))
+        if column:
+            y = g.emit("take", [y], index=(Ellipsis, None))
+        out = g.emit("matmul", [x, y])
+        if column:
+            out = g.emit("take", [out], index=(Ellipsis, 0))
+        lead = (Ellipsis, 0) if column else (Ellipsis, 0, slice(None))
+        return g.emit("take", [out], index=lead) if row else out
+
+    return handler
 
 
 def fill(g: Builder, a: Arguments) -> Out:
@@ -179,6 +196,18 @@ def vector_norm(g: Builder, a: Arguments) -> Out:
         raise InputError(f"a norm of order {order} is not supported")
     summed = g.emit("total", [g.emit("power", [magnitude], exponent=float(order))], **settings)
     return g.emit("power", [summed], exponent=1 / order)
+
+
+def cosine_similarity(g: Builder, a: Arguments) -> Out:
+    """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along an axis."""
+    axis, settings = a["dim"], {"axis": a["dim"], "keepdims": True}
+
+    def unit(x: Out) -> Out:
+        square = g.emit("total", [g.emit("power", [x], exponent=2.0)], **settings)
+        return g.emit("divide", [x, g.emit("clamp", [g.emit("root", [square])], low=a["eps"], high=None)])
+
+    product = g.emit("multiply", [unit(a["x1"]), unit(a["x2"])])
+    return g.emit("total", [product], axis=axis, keepdims=False)
 
 
 def logsumexp(g: Builder, a: Arguments) -> Out:

@@ -170,7 +170,8 @@ def elu(g: Builder, a: Arguments) -> Out:
 
 
 def celu(g: Builder, a: Arguments) -> Out:
-    return g.emit("celu", [a["self"]], alpha=float(a["alpha"]))
+    alpha = float(a["alpha"])
+    return g.emit("celu", [a["self"]], alpha=alpha, inverse=1 / alpha)
 
 
 def prelu(g: Builder, a: Arguments) -> Out:

@@ -1,15 +1,12 @@
 """Pooling of an exported program as nodes of a graph; see `aten`."""
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 from convlens.base.errors import InputError
 from convlens.geometry import conv_size
 from convlens.scratch.from_torch.aten_shapes import squeezed, unsqueezed
-from convlens.scratch.from_torch.translation import Arguments, Builder, Handler, Missing, Out, numbers
-
-INDICES = Missing("the indices of pooling")
+from convlens.scratch.from_torch.translation import Arguments, Builder, Handler, Out, numbers
 
 
 def maximum(axes: int, *, indices: bool = False) -> Handler:
@@ -19,7 +16,7 @@ def maximum(axes: int, *, indices: bool = False) -> Handler:
         settings = _window(a, axes)
         settings["dilation"] = _pair(a["dilation"], axes, 1)
         out = _as_images(g, a["self"], axes, lambda x: g.emit("max_pool2d", [x], **settings))
-        return (out, INDICES) if indices else out
+        return (out, _indices(g, "max_pool2d", a["self"], axes, settings)) if indices else out
 
     return handler
 
@@ -27,16 +24,8 @@ def maximum(axes: int, *, indices: bool = False) -> Handler:
 def average(axes: int) -> Handler:
     def handler(g: Builder, a: Arguments) -> Out:
         settings = _window(a, axes)
-        settings["count_padding"] = a["count_include_pad"]
-        divisor = a.get("divisor_override")
-        if divisor is not None:
-            if a["ceil_mode"]:
-                raise InputError("average pooling with both a divisor of its own and ceil_mode is not supported")
-            settings["count_padding"] = True
-        out = _as_images(g, a["self"], axes, lambda x: g.emit("avg_pool2d", [x], **settings))
-        if divisor is None:
-            return out
-        return g.emit("scale_shift", [out], scale=prod(settings["kernel"]) / divisor)
+        settings |= {"count_padding": a["count_include_pad"], "divisor": a.get("divisor_override")}
+        return _as_images(g, a["self"], axes, lambda x: g.emit("avg_pool2d", [x], **settings))
 
     return handler
 
@@ -72,9 +61,16 @@ def adaptive(op: str, axes: int) -> Handler:
         size = list(given) if isinstance(given, (list, tuple)) else [given] * axes
         size = [1] * (2 - axes) + [x.shape[len(x.shape) - axes + i] if s is None else s for i, s in enumerate(size)]
         out = _as_images(g, x, axes, lambda image: g.emit(op, [image], size=tuple(size)))
-        return (out, INDICES) if op == "adaptive_max_pool2d" else out
+        return (out, _indices(g, op, x, axes, {"size": tuple(size)})) if op == "adaptive_max_pool2d" else out
 
     return handler
+
+
+def _indices(g: Builder, op: str, x: Out, axes: int, settings: dict[str, Any]) -> Out | None:
+    """The places of the maxima, if somebody wants them."""
+    if not g.wants(1):
+        return None
+    return _as_images(g, x, axes, lambda image: g.emit(f"{op}_indices", [image], **settings))
 
 
 def _as_images(g: Builder, x: Out, axes: int, pool: Any) -> Out:

@@ -97,6 +97,20 @@ def clamp(g: Builder, a: Arguments) -> Out:
     return x
 
 
+def shrink(soft: bool) -> Handler:
+    """0 between -lambda and lambda; beyond, x itself or (soft) x moved towards 0 by lambda."""
+
+    def handler(g: Builder, a: Arguments) -> Out:
+        x, limit = a["self"], float(a["lambd"])
+        beyond = g.emit("compare", [g.emit("absolute", [x])], name="gt", other=limit)
+        if soft:
+            step = g.emit("scale_shift", [g.emit("sign", [x])], scale=-limit)
+            x = g.emit("add", [x, step])
+        return g.emit("where", [beyond, x, constant(g, 0, g.result_dtype)])
+
+    return handler
+
+
 # --- indices --------------------------------------------------------------------------------------------------------
 
 
@@ -122,7 +136,10 @@ def embedding(g: Builder, a: Arguments) -> Out:
 
 
 def gather(g: Builder, a: Arguments) -> Out:
-    return g.emit("gather", [a["self"], a["index"]], axis=a["dim"])
+    x, index = a["self"], a["index"]
+    if len(x.shape) != len(index.shape):
+        raise InputError("gathering with an empty index is not supported")
+    return g.emit("gather", [x, index], axis=a["dim"])
 
 
 def argmax(g: Builder, a: Arguments) -> Out:

@@ -36,7 +36,7 @@ def permute(g: Builder, a: Arguments) -> Out:
 def transpose(g: Builder, a: Arguments) -> Out:
     axes = list(range(len(a["self"].shape)))
     i, j = (a.get(f"dim{k}", a.get(f"axis{k}", k)) for k in (0, 1))
-    if axes:
+    if len(axes) > 1:
         axes[i], axes[j] = axes[j], axes[i]
     return g.emit("permute", [a["self"]], axes=tuple(axes))
 
@@ -249,22 +249,17 @@ def repeat(g: Builder, a: Arguments) -> Out:
     return x
 
 
+def tile(g: Builder, a: Arguments) -> Out:
+    counts = list(a["dims"])
+    return repeat(g, {"self": a["self"], "repeats": [1] * (len(a["self"].shape) - len(counts)) + counts})
+
+
 def pixel_shuffle(g: Builder, a: Arguments) -> Out:
-    """[N, C r r, H, W] -> [N, C, H r, W r] (Shi et al., 2016)."""
-    r = a["upscale_factor"]
-    _, c, h, w = a["self"].shape
-    parts = g.emit("reshape", [a["self"]], shape=(-1, c // r**2, r, r, h, w))
-    return g.emit("reshape", [g.emit("permute", [parts], axes=(0, 1, 4, 2, 5, 3))], shape=(-1, c // r**2, h * r, w * r))
+    return g.emit("pixel_shuffle", [a["self"]], factor=a["upscale_factor"])
 
 
 def pixel_unshuffle(g: Builder, a: Arguments) -> Out:
-    """[N, C, H r, W r] -> [N, C r r, H, W]."""
-    r = a["downscale_factor"]
-    _, c, h, w = a["self"].shape
-    parts = g.emit("reshape", [a["self"]], shape=(-1, c, h // r, r, w // r, r))
-    return g.emit(
-        "reshape", [g.emit("permute", [parts], axes=(0, 1, 3, 5, 2, 4))], shape=(-1, c * r**2, h // r, w // r)
-    )
+    return g.emit("pixel_unshuffle", [a["self"]], factor=a["downscale_factor"])
 
 
 def channel_shuffle(g: Builder, a: Arguments) -> Out:

@@ -85,6 +85,10 @@ class Builder:
         known = x.shape[axis]
         return Ref(self.emit("size", [x], axis=axis).position) if known is None else known
 
+    def wants(self, which: int) -> bool:
+        users = [] if self.current is None else list(self.current.users)
+        return any(u.target is operator.getitem and u.args[1] == which and u.users for u in users)
+
     def count_beside(self, mean: Out) -> Out | None:
         name = self.nodes[mean.position].name.rpartition(".")[0]
         name = f"{name}.num_batches_tracked" if name else "num_batches_tracked"
@@ -178,7 +182,7 @@ class Builder:
             return self.size(arguments["self"], arguments["dim"])
         targets = folding.written(node)
         if targets and self._only_counts(targets[0]):
-            return None
+            return self.values[targets[0]]
         base = name.removesuffix("_") if targets else name
         handler = HANDLERS.get(base)
         if handler is None or len(targets) > 1:
@@ -289,10 +293,15 @@ class Builder:
 
     def _only_counts(self, target: fx.Node) -> bool:
         """Whether a write only counts batches (batch norm's `num_batches_tracked += 1`) and nothing reads the count."""
+        while folding.written(target):
+            target = folding.written(target)[0]
         tensor = target.meta.get("val")
         if target.op != "placeholder" or not isinstance(tensor, torch.Tensor) or tensor.is_floating_point():
             return False
-        return all(target in folding.written(user) and not user.users for user in target.users)
+        return self._only_written(target)
+
+    def _only_written(self, node: fx.Node) -> bool:
+        return all(node in folding.written(user) and self._only_written(user) for user in node.users)
 
     # --- names
 

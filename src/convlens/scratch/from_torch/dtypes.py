@@ -19,7 +19,7 @@ _MIXED = {
     *("gt", "lt", "ge", "le", "eq", "ne", "logical_not", "logical_and", "logical_or", "bitwise_not", "bitwise_and"),
     *("bitwise_or", "scaled_dot_product_attention", "argmax", "contiguous", "clone", "detach", "expand_as", "view_as"),
     *("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "new_empty", "empty_like"),
-    *("reshape_as", "fill", "zero", "bernoulli"),
+    *("__and__", "__iand__", "__or__", "__ior__", "reshape_as", "fill", "zero", "bernoulli"),
 }
 # Operations that only move numbers, of whatever type.
 _REARRANGING = {

@@ -42,7 +42,7 @@ def exported(
         raise InputError(f"{name} cannot be traced for an input of shape {shape}: {first}") from error
     if dynamic and _fixed_batch(program):
         raise InputError(
-            f"{name}: its forward fixes the size of the batch, as `len(x)` does in a traced network; "
+            f"{name}: its forward fixes the size of the batch, as `len(x)` does in a traced network, or tests it; "
             "write `x.shape[0]`, or train in the PyTorch engine"
         )
     return program
@@ -71,7 +71,7 @@ def _constant_momentum(module: nn.Module) -> Iterator[None]:
 
 
 def _fixed_batch(program: torch.export.ExportedProgram) -> bool:
-    """Whether the program holds for one size of batch only, though any was asked for."""
-    inputs = {s.arg.name for s in program.graph_signature.input_specs if s.kind.name == "USER_INPUT"}
-    nodes = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in inputs]
-    return any(isinstance(n.meta["val"].shape[0], int) for n in nodes if n.meta.get("val") is not None)
+    """Whether the program holds for some sizes of batch only, though any was asked for."""
+    # One symbol stands for the batch. It is gone where its value was used, and bounded where its value was tested.
+    ranges = list(program.range_constraints.values())
+    return not ranges or any(r.lower > 2 or r.upper < 2**31 for r in ranges)

@@ -56,6 +56,10 @@ class Builder(Protocol):
         """The size of an axis: a number, or a reference to what it will be at run time."""
         ...
 
+    def wants(self, which: int) -> bool:
+        """Whether the program uses this output of the current operation."""
+        ...
+
     def count_beside(self, mean: Out) -> Out | None:
         """The count of batches of the layer with this running mean, if it divides by it (`momentum=None`)."""
         ...
