@@ -53,7 +53,7 @@ class Run:
         if self._predictor is None:
             self._predictor = Predictor(self.path, model=self._model, device=self._device)
             if self._predictor.note:
-                screen.console(stderr=True).print(self._predictor.note, markup=False, soft_wrap=True)
+                _tell(self._predictor.note)
         return self._predictor
 
     @property
@@ -62,23 +62,27 @@ class Run:
         return self.predictor.module
 
     def predict(self, images: Any, *, top: int = 5) -> Any:
-        """The class of an image, or a list of them for several images or a folder.
+        """The class of a picture, or a list of them for several pictures.
 
         Args:
-            images: a path, a Pillow image, an array uint8 [H, W] or [H, W, C], a folder, or a list of these.
+            images: a path, a Pillow image, the bytes or the open file of a picture, an array or tensor; a stack of
+                pictures, a folder, zip or tar, a list or a generator of any of these. See `Predictor.stream`, which
+                gives the answers one by one. What had to be guessed about the axes of an array is said on stderr.
             top: how many classes to rank.
 
         Raises:
-            InputError: a single image that cannot be read. Among several, it becomes a `Failure` in the list.
+            InputError: what is no picture; a single file that cannot be read. Among several, such a file becomes a
+                `Failure` in the list.
         """
-        found = self.predictor.predict(images, top=top)
-        several = isinstance(images, Sequence) and not isinstance(images, str)
-        several = several or (isinstance(images, (str, Path)) and Path(images).is_dir())
-        if several:
-            return found
-        if isinstance(found[0], Failure):
+        predictor = self.predictor
+        told = len(predictor.notes)
+        several, items = predictor.pictures(images)
+        found = list(predictor.answers(items, top=top))
+        for note in predictor.notes[told:]:
+            _tell(note)
+        if len(found) == 1 and isinstance(found[0], Failure) and (not several or found[0].path == str(images)):
             raise InputError(found[0].error)
-        return found[0]
+        return found if several else found[0]
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Judges the run on the test part of its own data, or on other data with classes of the same names.
@@ -96,6 +100,10 @@ class Run:
     def report(self) -> Path:
         """Writes `report.html` again and gives its path."""
         return report.write(self.path)
+
+
+def _tell(note: str) -> None:
+    screen.console(stderr=True).print(note, markup=False, soft_wrap=True)
 
 
 def train(

@@ -1,5 +1,6 @@
 """`convlens evaluate` and `predict`: what they print, and the exit code where a part could not be done."""
 
+import io
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 import convlens as cl
+from convlens.base.errors import InputError
 
 
 def picture(label: int, seed: int) -> Image.Image:
@@ -76,3 +78,75 @@ def test_data_without_pictures_are_refused_in_one_line(cli, run, tmp_path):
     (tmp_path / "nothing").mkdir()
     assert "no images" in cli("evaluate", run.path, "--data", tmp_path / "nothing").refused()
     assert "no data set" in cli("evaluate", run.path, "--data", tmp_path / "none").refused()
+
+
+def test_predicting_files_prints_one_line_each(cli, run, new):
+    shown = cli("predict", run.path, new / "bee", new / "ant" / "100.png")
+    assert shown.code == 0
+    assert shown.err == ""
+    lines = shown.out.splitlines()
+    assert [line.split()[0] for line in lines] == ["bee"] * 4 + ["ant"]
+    assert str(new / "ant" / "100.png") in lines[-1]
+
+
+def test_where_some_files_fail_the_others_are_predicted_and_the_last_line_counts(cli, run, new):
+    (new / "ant" / "broken.png").write_bytes(b"no picture")
+    (new / "ant" / "phone.heic").write_bytes(b"no picture")
+    (new / "ant" / ".hidden.png").write_bytes(b"no picture")
+    (new / "empty").mkdir()
+    given = (new / "ant", new / "none.png", new / "empty")
+    shown = cli("predict", run.path, *given)
+    assert shown.code == 4
+    assert len(shown.out.splitlines()) == 4
+    errors = shown.err.splitlines()
+    assert errors[-1] == "4 of 8 files could not be read"
+    for name in ("broken.png", "phone.heic", "none.png", "in the folder"):
+        assert sum(line.startswith("error: ") and name in line for line in errors) == 1
+    said = cli("predict", run.path, *given, "--json")
+    assert said.code == 4
+    assert said.json["failed"] == 4
+    assert sum("error" in row for row in said.json["predictions"]) == 4
+    assert [row["label"] for row in said.json["predictions"] if "label" in row] == ["ant"] * 4
+
+
+def test_where_no_file_can_be_read_the_command_fails_in_one_line(cli, run, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "empty").mkdir()
+    for given in (["broken.png"], ["none.png"], ["empty"], ["broken.png", "none.png"]):
+        for json in ([], ["--json"]):
+            said = cli("predict", run.path, *given, *json)
+            assert given[0] in said.refused()
+            assert said.out == ""
+    assert "(and 1 more)" in cli("predict", run.path, "broken.png", "none.png").refused()
+
+
+def test_a_picture_from_stdin_is_predicted(cli, run, new, monkeypatch):
+    with (new / "bee" / "100.png").open("rb") as file:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file.read())))
+    assert cli("predict", run.path, "-", "--json").json["predictions"][0]["label"] == "bee"
+
+
+def test_in_python_an_answer_comes_for_each_picture_and_guesses_are_said(run, new, capsys):
+    pixels = np.stack([np.asarray(picture(label, 100)) for label in (0, 1, 1)])
+    assert [answer.label for answer in run.predict(pixels[..., None])] == ["ant", "bee", "bee"]
+    assert [answer.label for answer in run.predict(one for one in pixels)] == ["ant", "bee", "bee"]
+    assert run.predict(pixels[1][None]).label == "bee"
+    assert run.predict((new / "ant" / "100.png").read_bytes()).label == "ant"
+    assert run.predict([]) == []
+    assert capsys.readouterr().err == ""
+    assert [a.label for a in run.predict(np.stack([pixels] * 3, axis=1))] == ["ant", "bee", "bee"]
+    assert "is taken as [N, C, H, W]" in capsys.readouterr().err
+    for nothing in (new / "none.png", b"no picture", 0):
+        with pytest.raises(InputError):
+            run.predict(nothing)
+    with pytest.raises(InputError, match="top"):
+        run.predict(pixels[0], top=0)
+
+
+def test_answers_of_a_generator_come_while_it_goes_on(run):
+    def endless():
+        while True:
+            yield np.asarray(picture(1, 0))
+
+    answers = run.predictor.stream(endless())
+    assert [next(answers).label for _ in range(300)] == ["bee"] * 300

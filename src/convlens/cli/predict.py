@@ -1,53 +1,79 @@
 """`convlens predict`: labels for images."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convlens.base.errors import InputError
 from convlens.cli.common import Device, Json, UserModel, console, emit
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from convlens.deploy.predictor import Failure, Prediction
+
 
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files or folders.", show_default=False)
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="Image files, folders, zips or tars; - for stdin.", show_default=False),
     ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to rank.")] = 5,
     model: UserModel = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Say what is in images, with exactly the preprocessing of training."""
+    """Say what is in images, with exactly the preprocessing of training.
+
+    Exit code 4: some files could not be read; 2: none could.
+    """
     from convlens import api
     from convlens.deploy.predictor import Failure
 
-    found = api.load(run, model=model, device=device).predict(list(images), top=top)
-    failures = [answer for answer in found if isinstance(answer, Failure)]
-    if len(failures) == len(found):
-        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    given = [getattr(sys.stdin, "buffer", None) if image == "-" else image for image in images]
+    predictor = api.load(run, model=model, device=device).predictor
+    rows: list[dict[str, Any]] = []
+    count, failures = 0, []
+    out = console()
+    for answer in predictor.stream(given, top=top):
+        count += 1
+        if isinstance(answer, Failure):
+            failures.append(answer)
+        elif not as_json:
+            _show(out, answer)
+        if as_json:
+            rows.append(_row(answer))
+    if len(failures) == count:
+        more = f" (and {count - 1} more)" if count > 1 else ""
         raise InputError(f"{failures[0].error}{more}")
     if as_json:
-        emit({"predictions": [_row(answer) for answer in found]})
-        return
+        emit({"predictions": rows, "failed": len(failures)})
+    if failures:
+        err = console(as_json=True)
+        for failure in failures:
+            err.print(f"error: {failure.error}", markup=False, soft_wrap=True)
+        err.print(f"{len(failures):,} of {count:,} files could not be read", markup=False)
+        raise typer.Exit(4)
+
+
+def _show(out: "Console", answer: "Prediction") -> None:
     from rich.markup import escape
 
-    out = console()
-    for answer in found:
-        if isinstance(answer, Failure):
-            out.print(f"[red]error[/]   {escape(answer.error)}", soft_wrap=True)
-            continue
-        others = ", ".join(f"{escape(label)} {100 * p:.1f} %" for label, p in answer.top[1:3])
-        out.print(
-            f"[bold]{escape(answer.label)}[/]  {100 * answer.probability:5.1f} %  {escape(str(answer.path))}"
-            + (f"  [dim](then {others})[/]" if others else ""),
-            soft_wrap=True,
-        )
+    others = ", ".join(f"{escape(label)} {100 * p:.1f} %" for label, p in answer.top[1:3])
+    out.print(
+        f"[bold]{escape(answer.label)}[/]  {100 * answer.probability:5.1f} %  {escape(answer.path or '-')}"
+        + (f"  [dim](then {others})[/]" if others else ""),
+        soft_wrap=True,
+    )
 
 
-def _row(answer: Any) -> dict[str, Any]:
-    if hasattr(answer, "error"):
+def _row(answer: "Prediction | Failure") -> dict[str, Any]:
+    from convlens.deploy.predictor import Failure
+
+    if isinstance(answer, Failure):
         return {"path": answer.path, "error": answer.error}
     top = [{"label": label, "probability": p} for label, p in answer.top]
     return {"path": answer.path, "label": answer.label, "probability": answer.probability, "top": top}

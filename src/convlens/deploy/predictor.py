@@ -1,8 +1,9 @@
 """Predictions of a finished run, with exactly the preprocessing of its training."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 from convlens import models
 from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
-from convlens.data.suffixes import PICTURES, is_hidden, suffix
+from convlens.deploy.inputs import Item, pictures, reason
 from convlens.inspection.caller import undisturbed
 from convlens.inspection.device import choose, for_run
 from convlens.inspection.evaluation import Evaluation, evaluate
@@ -132,6 +133,7 @@ class Predictor:
 
     Attributes:
         note: a line about the device, where it is not the one that was to be expected; else None.
+        notes: what was guessed about arrays that were predicted, a line each.
 
     >>> Predictor("runs/lenet5-mnist").predict(["seven.png"])  # doctest: +SKIP
     """
@@ -144,6 +146,7 @@ class Predictor:
         self.module.to(self.device)
         self.classes = tuple(self.record.classes)
         self.preprocess = Preprocess.from_dict(self.record.preprocess)
+        self.notes: list[str] = []
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """float32 [N, K] for prepared pixels uint8 [N, H, W, C]."""
@@ -158,30 +161,51 @@ class Predictor:
         return np.concatenate(found) if found else np.zeros((0, len(self.classes)), np.float32)
 
     def predict(self, images: Any, *, top: int = 5) -> list[Prediction | Failure]:
-        """Predictions in the order given.
+        """Predictions in the order given, as a list. See `stream`."""
+        return list(self.stream(images, top=top))
+
+    def stream(self, images: Any, *, top: int = 5) -> Iterator[Prediction | Failure]:
+        """Predictions in the order given, while pictures are read; 256 of them are in memory at a time.
 
         Args:
-            images: one or several of: path, Pillow image, array [H, W] or [H, W, C]. A folder stands for the
-                images in it, found recursively.
+            images: one or several of: path; Pillow image; bytes or open file of a picture; array or tensor [H, W],
+                [H, W, C] or [C, H, W] (types: see `data.images.as_uint8`). A stack [N, H, W], [N, H, W, C] or
+                [N, C, H, W] is N pictures; a folder, zip or tar stands for the pictures in it; several may be a list,
+                any other iterable or a generator, or `Images`. Channels before rows are noted in `notes`.
             top: how many classes `Prediction.top` holds.
-        """
-        items = list(_expand(images))
-        prepared: list[np.ndarray | Failure] = [self._prepare(item) for item in items]
-        good = [image for image in prepared if isinstance(image, np.ndarray)]
-        rows = iter(self.probabilities(np.stack(good)) if good else [])
-        answers: list[Prediction | Failure] = []
-        for item, image in zip(items, prepared, strict=True):
-            path = str(item) if isinstance(item, (str, Path)) else None
-            answers.append(image if isinstance(image, Failure) else self._answer(next(rows), path, top))
-        return answers
 
-    def _prepare(self, item: Any) -> np.ndarray | Failure:
+        Raises:
+            InputError: what is no picture at all. A file that cannot be read becomes a `Failure`.
+        """
+        return self.answers(self.pictures(images)[1], top=top)
+
+    def pictures(self, images: Any) -> tuple[bool, Iterator[Item]]:
+        """Whether `images` are several pictures, and these one by one."""
+        return pictures(images, self.preprocess.channels, self._note)
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def answers(self, items: Iterator[Item], *, top: int = 5) -> Iterator[Prediction | Failure]:
+        """`stream` for what `pictures` gave."""
+        if not isinstance(top, int) or top < 1:
+            raise InputError(f"top: how many classes to rank must be at least 1, not {top!r}")
+        while batch := [(item, self._prepare(item)) for item in islice(items, _BATCH)]:
+            good = [pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]
+            rows = iter(self.probabilities(np.stack(good)) if good else [])
+            for item, pixels in batch:
+                yield pixels if isinstance(pixels, Failure) else self._answer(next(rows), item.path, top)
+
+    def _prepare(self, item: Item) -> np.ndarray | Failure:
         try:
-            return self.preprocess.prepare(item)
+            if isinstance(item.picture, InputError):
+                raise item.picture
+            return self.preprocess.prepare(item.picture, item.name)
         except InputError as error:
-            if not isinstance(item, (str, Path)):
+            if not item.is_file:
                 raise
-            return Failure(str(item), str(error))
+            return Failure(item.path or item.name, reason(item, error))
 
     def _answer(self, row: np.ndarray, path: str | None, top: int) -> Prediction:
         order = np.argsort(-row, kind="stable")[:top]
@@ -213,20 +237,3 @@ class Predictor:
             x = self.preprocess.normalise(images.pixels[start : start + _BATCH])
             y = images.labels[start : start + _BATCH]
             yield torch.from_numpy(x).to(self.device), torch.from_numpy(np.array(y)).to(self.device)
-
-
-def _expand(images: Any) -> Iterable[Any]:
-    if isinstance(images, (str, Path)) or not isinstance(images, Sequence):
-        images = [images]
-    for item in images:
-        if isinstance(item, (str, Path)) and Path(item).is_dir():
-            files = sorted(p for p in Path(item).rglob("*") if _is_picture(p.relative_to(item)) and p.is_file())
-            if not files:
-                raise InputError(f"there are no image files in the folder {item}")
-            yield from files
-        else:
-            yield item
-
-
-def _is_picture(path: Path) -> bool:
-    return suffix(path.name) in PICTURES and not is_hidden(path.parts)
