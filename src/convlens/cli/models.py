@@ -26,12 +26,15 @@ def models(
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("name")
+    table.add_column("also called", overflow="fold")
     table.add_column("family")
     for heading in ("year", "parameters", "input", "classes"):
         table.add_column(heading, justify="right")
     for e in entries:
         size = "x".join(map(str, e.input))
-        table.add_row(e.name, e.family, str(e.year), f"{e.parameters:,}", size, str(e.num_classes))
+        table.add_row(
+            e.name, ", ".join(e.aliases), e.family, str(e.year), f"{e.parameters:,}", size, str(e.num_classes)
+        )
     out = console()
     out.print(table)
     if family is None:

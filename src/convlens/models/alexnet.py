@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from convlens.models.choices import Choices
 from convlens.models.network import Network, flat_features
 from convlens.models.registry import Paper, register
 from convlens.nn import KerasBatchNorm2d, LocalResponseNorm
@@ -41,7 +42,7 @@ SMALL = (
     Conv(96, 3, norm="batch", pool=True), Conv(256, 3, norm="batch", pool=True),
     Conv(384, 3, 1, 1), Conv(384, 3, 1, 1), Conv(256, 3, 1, 1, pool=True),
 )  # fmt: skip
-FORMS = {"published": PUBLISHED, "one_tower": ONE_TOWER, "ungrouped": UNGROUPED, "small": SMALL}
+FORMS = Choices("form", {"published": PUBLISHED, "one_tower": ONE_TOWER, "ungrouped": UNGROUPED, "small": SMALL})
 
 
 class AlexNet(Network):

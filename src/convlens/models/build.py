@@ -16,6 +16,8 @@ from torch import nn
 from convlens.base.errors import ConvlensError, InputError, nearest
 from convlens.models import registry
 from convlens.models.lazy import settle_lazy_layers
+from convlens.models.network import Network
+from convlens.models.whitened import Whitened
 from convlens.nn import WhiteningConv2d
 
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
@@ -54,6 +56,8 @@ def build(
         network = build(
             reference, num_classes=num_classes, in_channels=layer.out_channels, image_size=image_size, **arguments
         )
+        if isinstance(network, Network):
+            return Whitened(layer, network)
         return nn.Sequential(OrderedDict(whitening=layer, network=network))
     if not is_file_reference(reference):
         return registry.create(

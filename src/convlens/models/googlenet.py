@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from convlens.base.errors import InputError
 from convlens.geometry import conv_size
+from convlens.models.choices import Choices
 from convlens.models.network import Network
 from convlens.models.registry import Paper, register
 from convlens.nn import LocalResponseNorm
@@ -99,11 +100,15 @@ def auxiliary_side(side: int) -> int:
     return conv_size(side, 5, 3)
 
 
+FORMS: Choices[Any] = Choices("form", {"published": ConvReLU, "library": ConvNormReLU, "text": ConvReLU})
+
+
 class GoogLeNet(Network):
     """Stem, nine inception modules, average pooling, one dense layer.
 
-    With `aux`, training mode returns a tuple (logits, auxiliary logits after 4a, after 4d); the paper adds the losses
-    of the auxiliary heads with weight 0.3 (`auxiliary_weight`). Evaluation mode returns the logits alone.
+    With `aux`, training mode returns a tuple (logits, auxiliary logits after 4d, after 4a), the common library's order;
+    the paper adds the losses of the auxiliary heads with weight 0.3 (`auxiliary_weight`). Evaluation mode returns the
+    logits alone.
 
     Args:
         form: "published" (biases, 5x5 branch, local response norm), "library" (batch norm, 3x3 in place of 5x5) or
@@ -135,7 +140,7 @@ class GoogLeNet(Network):
         if transform_input and in_channels != 3:
             raise InputError(f"transform_input is for colour images of 3 channels, not {in_channels}")
         self.init, self.transform_input = init, transform_input
-        conv: Any = ConvNormReLU if form == "library" else ConvReLU
+        conv = FORMS[form]
         wide = 3 if form == "library" else 5
         norm = LocalResponseNorm if form == "published" and lrn else nn.Identity
         rounding: Any = {"padding": 1} if form == "text" else {"ceil_mode": True}
@@ -190,7 +195,7 @@ class GoogLeNet(Network):
         a, d, x = self._maps(x)
         logits = self.fc(self.dropout(torch.flatten(self.avgpool(x), 1)))
         if self.training and self.aux1 is not None and self.aux2 is not None:
-            return logits, self.aux1(a), self.aux2(d)
+            return logits, self.aux2(d), self.aux1(a)
         return logits
 
 

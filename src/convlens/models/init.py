@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from convlens.models.choices import Choices
+
 Scheme = Callable[[Any], None]
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -55,18 +57,22 @@ def _he_fan_out(layer: Any) -> None:
         nn.init.uniform_(layer.weight, -1 / sqrt(fan_in(layer)), 1 / sqrt(fan_in(layer)))
 
 
-SCHEMES: dict[str, Scheme] = {
-    "pytorch": pytorch,
-    # He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015: N(0, 2 / fan_in)
-    "he": _scheme(lambda layer: nn.init.normal_(layer.weight, 0.0, sqrt(2 / fan_in(layer)))),
-    # the same with fan_out in convolutions, as in the common library's ResNet
-    "he_fan_out": _scheme(_he_fan_out),
-    # Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; Keras' default
-    "glorot": _scheme(lambda layer: nn.init.xavier_uniform_(layer.weight)),
-    # LeCun, Bottou, Orr, Mueller, "Efficient BackProp", 1998, used in LeNet-5: uniform in +-2.4 / fan_in
-    "lecun_1998": _scheme(lambda layer: nn.init.uniform_(layer.weight, -2.4 / fan_in(layer), 2.4 / fan_in(layer))),
-    "normal_0.01": normal(0.01),
-    "normal_0.02": normal(0.02),
-    # N(0, 0.01^2) cut at +-2, as in the common library's GoogLeNet
-    "truncated_0.01": _scheme(lambda layer: nn.init.trunc_normal_(layer.weight, 0.0, 0.01, -2, 2)),
-}
+SCHEMES: Choices[Scheme] = Choices(
+    "init",
+    {
+        "pytorch": pytorch,
+        # He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015: N(0, 2 / fan_in)
+        "he": _scheme(lambda layer: nn.init.normal_(layer.weight, 0.0, sqrt(2 / fan_in(layer)))),
+        # the same with fan_out in convolutions, as in the common library's ResNet
+        "he_fan_out": _scheme(_he_fan_out),
+        # Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010;
+        # Keras' default
+        "glorot": _scheme(lambda layer: nn.init.xavier_uniform_(layer.weight)),
+        # LeCun, Bottou, Orr, Mueller, "Efficient BackProp", 1998, used in LeNet-5: uniform in +-2.4 / fan_in
+        "lecun_1998": _scheme(lambda layer: nn.init.uniform_(layer.weight, -2.4 / fan_in(layer), 2.4 / fan_in(layer))),
+        "normal_0.01": normal(0.01),
+        "normal_0.02": normal(0.02),
+        # N(0, 0.01^2) cut at +-2, as in the common library's GoogLeNet
+        "truncated_0.01": _scheme(lambda layer: nn.init.trunc_normal_(layer.weight, 0.0, 0.01, -2, 2)),
+    },
+)

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from convlens.geometry import conv_size
+from convlens.models.choices import Choices
 from convlens.models.init import SCHEMES
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "none": nn.Identity}
-POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+ACTIVATIONS: Choices[type[nn.Module]] = Choices(
+    "activation", {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "none": nn.Identity}
+)
+POOLS: Choices[type[nn.Module]] = Choices("pool", {"max": nn.MaxPool2d, "avg": nn.AvgPool2d})
 
 
 class Network(nn.Module):

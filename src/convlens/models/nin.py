@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from convlens.models.choices import Choices
 from convlens.models.network import Network
 from convlens.models.registry import Paper, register
 
@@ -19,25 +20,28 @@ class Row(NamedTuple):
     pool: type[nn.Module] | None = None
 
 
-FORMS = {
-    "imagenet": (
-        Row((96, 96, 96), 11, 4, 0, nn.MaxPool2d),
-        Row((256, 256, 256), 5, 1, 2, nn.MaxPool2d),
-        Row((384, 384, 384), 3, 1, 1, nn.MaxPool2d),
-        Row((1024, 1024, 0), 3, 1, 1),
-    ),
-    "cifar": (
-        Row((192, 160, 96), 5, 1, 2, nn.MaxPool2d),
-        Row((192, 192, 192), 5, 1, 2, nn.AvgPool2d),
-        Row((192, 192, 0), 3, 1, 1),
-    ),
-    "text": (
-        Row((96, 96, 96), 11, 4, 0, nn.MaxPool2d),
-        Row((256, 256, 256), 5, 1, 2, nn.MaxPool2d),
-        Row((384, 384, 384), 3, 1, 1, nn.MaxPool2d),
-        Row((0, 0, 0), 3, 1, 1),
-    ),
-}
+FORMS = Choices(
+    "form",
+    {
+        "imagenet": (
+            Row((96, 96, 96), 11, 4, 0, nn.MaxPool2d),
+            Row((256, 256, 256), 5, 1, 2, nn.MaxPool2d),
+            Row((384, 384, 384), 3, 1, 1, nn.MaxPool2d),
+            Row((1024, 1024, 0), 3, 1, 1),
+        ),
+        "cifar": (
+            Row((192, 160, 96), 5, 1, 2, nn.MaxPool2d),
+            Row((192, 192, 192), 5, 1, 2, nn.AvgPool2d),
+            Row((192, 192, 0), 3, 1, 1),
+        ),
+        "text": (
+            Row((96, 96, 96), 11, 4, 0, nn.MaxPool2d),
+            Row((256, 256, 256), 5, 1, 2, nn.MaxPool2d),
+            Row((384, 384, 384), 3, 1, 1, nn.MaxPool2d),
+            Row((0, 0, 0), 3, 1, 1),
+        ),
+    },
+)
 
 
 class NiN(Network):

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from convlens.models.choices import Choices
 from convlens.models.network import Network
 from convlens.models.registry import Paper, register
 
@@ -26,10 +27,13 @@ class Fire(nn.Module):
 
 
 # (squeeze, expand) of fire modules 2 to 9; "pool" halves the size
-VERSIONS = {
-    "1.0": ((16, 64), (16, 64), (32, 128), "pool", (32, 128), (48, 192), (48, 192), (64, 256), "pool", (64, 256)),
-    "1.1": ((16, 64), (16, 64), "pool", (32, 128), (32, 128), "pool", (48, 192), (48, 192), (64, 256), (64, 256)),
-}
+VERSIONS = Choices(
+    "version",
+    {
+        "1.0": ((16, 64), (16, 64), (32, 128), "pool", (32, 128), (48, 192), (48, 192), (64, 256), "pool", (64, 256)),
+        "1.1": ((16, 64), (16, 64), "pool", (32, 128), (32, 128), "pool", (48, 192), (48, 192), (64, 256), (64, 256)),
+    },
+)
 
 
 class SqueezeNet(Network):

@@ -5,22 +5,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convlens.models.choices import Choices
 from convlens.models.network import Network, flat_features
 from convlens.models.registry import Paper, register
 from convlens.nn import KerasBatchNorm2d, LocalResponseNorm
 
 # Columns of the paper's table 1. A number is a 3x3 convolution with so many maps, "1x256" a 1x1 convolution,
 # M max pooling, L local response norm.
-COLUMNS = {
-    "A": "64 M 128 M 256 256 M 512 512 M 512 512 M",
-    "A-LRN": "64 L M 128 M 256 256 M 512 512 M 512 512 M",
-    "B": "64 64 M 128 128 M 256 256 M 512 512 M 512 512 M",
-    "C": "64 64 M 128 128 M 256 256 1x256 M 512 512 1x512 M 512 512 1x512 M",
-    "D": "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M",
-    "E": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M",
-    "D-512": "64 64 M 128 128 M 256 256 512 M 512 512 512 M 512 512 512 M",
-}
-NORMS: dict[str, Any] = {"batch": nn.BatchNorm2d, "keras": KerasBatchNorm2d}
+COLUMNS = Choices(
+    "column",
+    {
+        "A": "64 M 128 M 256 256 M 512 512 M 512 512 M",
+        "A-LRN": "64 L M 128 M 256 256 M 512 512 M 512 512 M",
+        "B": "64 64 M 128 128 M 256 256 M 512 512 M 512 512 M",
+        "C": "64 64 M 128 128 M 256 256 1x256 M 512 512 1x512 M 512 512 1x512 M",
+        "D": "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M",
+        "E": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M",
+        "D-512": "64 64 M 128 128 M 256 256 512 M 512 512 512 M 512 512 512 M",
+    },
+)
+NORMS: Choices[Any] = Choices("norm", {"batch": nn.BatchNorm2d, "keras": KerasBatchNorm2d})
 
 
 class VGG(Network):
