@@ -17,6 +17,8 @@ from typing import TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from convlens.base.hardware import usable_cores
+
 Result = TypeVar("Result")
 WORTH_A_PART = 2_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
 SMALL_PRODUCT = 32_000_000  # multiply-accumulates, about a millisecond of one thread
@@ -151,8 +153,11 @@ def _blas() -> list:
 
 @cache
 def _threads() -> int:
-    """As many as the matrix products use (OMP_NUM_THREADS and its like are respected); 1 if that is unknown."""
-    return max((library.num_threads or 1 for library in _blas()), default=1)
+    """As many as the matrix products use (OMP_NUM_THREADS and its like are respected), 1 if that is unknown.
+
+    No more than may run: those libraries do not know what a container grants.
+    """
+    return min(max((library.num_threads or 1 for library in _blas()), default=1), usable_cores())
 
 
 @cache

@@ -53,7 +53,8 @@ def _run(request: Request) -> Finished | RunFolder:
         return folder
     with reserved(request) as (folder, stored):
         job = prepare(request, folder, stored)
-        return _train(request, job, going_on=stored is not None and folder.last.exists())
+        with _threads_of(job.record.engine):
+            return _train(request, job, going_on=stored is not None and folder.last.exists())
 
 
 def _train(request: Request, job: Job, going_on: bool) -> Finished:
@@ -115,6 +116,14 @@ def _torch_engine(job: Job) -> TorchEngine:
     )  # fmt: skip
 
 
+def _threads_of(engine: str) -> contextlib.AbstractContextManager[None]:
+    if engine != "numpy":
+        return contextlib.nullcontext()  # PyTorch's own are limited already
+    from convlens.training.numpy_engine import limited_products
+
+    return limited_products()
+
+
 def _numpy_engine(job: Job) -> "NumpyEngine":
     from convlens.training.numpy_engine import NumpyEngine, unsupported  # only where it is asked for: 70 ms
 
@@ -132,7 +141,7 @@ def _tensorboard(request: Request, job: Job, trainer: Trainer) -> Iterator[None]
     sample = job.splits.train.pixels[:64]
     recipe = json.dumps(job.record.recipe, indent=2)
     with TensorBoard(job.folder.events, first_epoch=trainer.epoch, recipe=recipe, images=sample) as board:
-        trainer.on_epoch = lambda record: board.epoch(job.module, record)
+        trainer.on_epoch = lambda record: board.epoch(trainer.engine.parameters(), record)
         yield
 
 

@@ -4,15 +4,18 @@ PyTorch only draws the first weights and names the operations; no arithmetic of 
 averaged weights, class weights, L1, clipping and mixed precision belong to the other engine.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 from torch import nn
 
 from convlens import data
 from convlens.base.errors import InputError
+from convlens.base.hardware import usable_cores
 from convlens.base.seeds import generator
 from convlens.inspection.evaluation import Evaluation, from_logits
 from convlens.inspection.outputs import answering
@@ -40,6 +43,7 @@ class NumpyEngine:
         self._elsewhere = _not_in_graph(module, set(self.trained.state()))
         self._saved = tuple(module.state_dict())  # buffers may be none of it
         self._counters = _counters(self.trained)
+        self._named = [name for name, _ in module.named_parameters()]
         vectors = groups.trainable(module).keys() - groups.weights(module).keys()
         self.optimizer = optimizer_of(recipe, vectors)
         self.reset_totals()
@@ -76,11 +80,16 @@ class NumpyEngine:
 
     def evaluate(self, images: data.Images) -> Evaluation:
         """Judges the present weights on prepared images."""
-        logits = loop.predict(self.evaluator, images.pixels, prepare=self.preprocess.normalise)
+        logits = loop.predict(
+            self.evaluator, images.pixels, batch_size=self.recipe.eval_batch_size, prepare=self.preprocess.normalise
+        )
         return from_logits(logits, images.labels, images.classes)
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: self._array(name).copy() for name in self._saved}
+
+    def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+        return ((name, self._array(name)) for name in self._named)
 
     def _array(self, name: str) -> np.ndarray:
         found = self._elsewhere.get(name, name)
@@ -105,6 +114,15 @@ class NumpyEngine:
         if not isinstance(plain["totals"], dict) or set(plain["totals"]) != set(self._totals):
             raise InputError("the sums over the epoch are not those that are counted")
         self._totals = dict(plain["totals"])
+
+
+@contextlib.contextmanager
+def limited_products() -> Iterator[None]:
+    """Inside, NumPy's matrix products take no more threads than may run: they do not know what a container grants."""
+    libraries = ThreadpoolController().select(user_api="blas")
+    most = usable_cores()
+    with libraries.limit(limits={found["filepath"]: min(found["num_threads"], most) for found in libraries.info()}):
+        yield
 
 
 SUPPORTED = {

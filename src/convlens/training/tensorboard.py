@@ -13,17 +13,14 @@ import math
 import os
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from convlens.base import files
 from convlens.inspection import pictures
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _STRING = 7  # DT_STRING of TensorFlow's types.proto
 _BINS = 64
@@ -64,12 +61,12 @@ class TensorBoard:
                 self.events.image(0, "training images", contact_sheet(images))
         self.events.flush()
 
-    def epoch(self, module: "nn.Module", record: Mapping[str, Any]) -> None:
+    def epoch(self, parameters: Iterable[tuple[str, np.ndarray]], record: Mapping[str, Any]) -> None:
         """Logs one line of `metrics.jsonl` (its `epoch` counts from 1) and the histogram of every parameter."""
         step = int(record["epoch"])
         self.events.scalars(step, {_SCALARS[key]: record[key] for key in _SCALARS if record.get(key) is not None})
-        for name, parameter in module.named_parameters():
-            self.events.histogram(step, f"weights/{name.replace('.', '/')}", parameter.detach().float().cpu().numpy())
+        for name, values in parameters:
+            self.events.histogram(step, f"weights/{name.replace('.', '/')}", values)
         self.events.flush()
 
     def close(self) -> None:

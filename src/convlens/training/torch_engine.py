@@ -181,6 +181,9 @@ class TorchEngine:
         with self._averaged():
             return {name: _array(t).copy() for name, t in self.module.state_dict().items()}
 
+    def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+        return ((name, _array(p)) for name, p in self.module.named_parameters())
+
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         tensors, plain = optimizers.export_state(self.optimizers)
         tensors |= {f"model.{name}": t for name, t in self.module.state_dict().items()}

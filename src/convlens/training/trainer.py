@@ -59,6 +59,10 @@ class Engine(Protocol):
         """A copy of the weights to judge and to keep (the average, where one is kept)."""
         ...
 
+    def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+        """The parameters that are being trained, by name, as they are now: not to be kept."""
+        ...
+
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """Everything that the next step depends on: arrays, and JSON values."""
         ...
