@@ -19,8 +19,8 @@ from convlens.inspection import verify as verifying
 from convlens.models import create
 from convlens.training import job
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
-IMAGES = {"train": (PIXELS, np.arange(20) % 2), "test": (PIXELS, np.arange(20) % 2)}
+PIXELS, UNSEEN = np.random.default_rng(0).integers(0, 256, (2, 20, 8, 8), dtype=np.uint8)
+IMAGES = {"train": (PIXELS, np.arange(20) % 2), "test": (UNSEEN, np.arange(20) % 2)}
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from torch import nn
 
 import convlens as cl
 from convlens.base.errors import InputError
-from convlens.data import Images
 
 
 @contextlib.contextmanager
@@ -28,15 +27,15 @@ BLOCKS = {
     "float64": double,
     "meta": lambda: torch.device("meta"),
 }
-PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
-IMAGES = (PIXELS, np.arange(40) % 2)
+PIXELS, UNSEEN = np.random.default_rng(0).integers(0, 256, (2, 40, 8, 8), dtype=np.uint8)
+IMAGES, OTHERS = (PIXELS, np.arange(40) % 2), (UNSEEN, np.arange(40) % 2)
 
 
 def outcome(folder, **more) -> tuple:
     """The bytes of the weights, and what the run says afterwards."""
-    data = {"train": IMAGES, "test": IMAGES}
+    data = {"train": IMAGES, "test": OTHERS}
     run = cl.train("mlp", data, epochs=2, batch_size=8, out=folder, quiet=True, tensorboard=False, **more)
-    judged = cl.load(folder).evaluate(Images(PIXELS[..., None], IMAGES[1], ("0", "1")))
+    judged = cl.load(folder).evaluate(OTHERS)
     answer = run.predict(PIXELS[0])
     return (folder / "weights.safetensors").read_bytes(), judged.loss, answer.probability
 
