@@ -115,8 +115,8 @@ def resolve_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
 
 def per_axis(name: str, value: Any, axes: int, least: int = 1) -> tuple[int, ...]:
     """One integer for all spatial axes, or one for each."""
-    if isinstance(value, list | tuple) and len(value) == axes:
-        return tuple(whole(name, v, least) for v in value)
+    if isinstance(value, list | tuple) and len(value) in (1, axes):
+        return tuple(whole(name, v, least) for v in value) * (axes // len(value))
     if isinstance(value, list | tuple):
         raise InputError(f"{name}: {value!r}, expected one integer or {axes} of them")
     return (whole(name, value, least),) * axes
@@ -141,7 +141,7 @@ def sides(
     if isinstance(padding, list | tuple) and len(padding) == 2 * axes:
         cells = [whole("padding", p, 0) for p in padding]
         return tuple((cells[2 * a], cells[2 * a + 1]) for a in range(axes))
-    if isinstance(padding, list | tuple) and len(padding) != axes:
+    if isinstance(padding, list | tuple) and len(padding) not in (1, axes):
         raise InputError(f"padding: {padding!r}, expected 'same', 'valid', 1, {axes} or {2 * axes} integers")
     return tuple((p, p) for p in per_axis("padding", padding, axes, least=0))
 

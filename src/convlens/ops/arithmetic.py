@@ -95,9 +95,11 @@ def divide_backward(grad: ArrayLike, a: ArrayLike, b: ArrayLike) -> PairGradient
 
 
 def power(x: ArrayLike, *, exponent: float) -> np.ndarray:
-    """x to a constant power."""
-    x = as_float("x", x)
-    return np.asarray(x ** real("exponent", exponent))
+    """x to a constant power. 0.5 and -0.5 are square roots, which no negative number has, nor -inf."""
+    x, exponent = as_float("x", x), real("exponent", exponent)
+    if abs(exponent) == 0.5:
+        return np.asarray(np.sqrt(x) ** (2 * exponent))
+    return np.asarray(x**exponent)
 
 
 def power_backward(grad: ArrayLike, x: ArrayLike, *, exponent: float) -> UnaryGradients:
@@ -106,7 +108,8 @@ def power_backward(grad: ArrayLike, x: ArrayLike, *, exponent: float) -> UnaryGr
     exponent = real("exponent", exponent)
     if exponent == 0:
         return UnaryGradients(np.zeros_like(x))
-    return UnaryGradients(np.asarray(grad * exponent * x ** (exponent - 1)))
+    below = np.sqrt(x) ** (2 * exponent - 2) if abs(exponent) == 0.5 else x ** (exponent - 1)
+    return UnaryGradients(np.asarray(grad * exponent * below))
 
 
 def exp(x: ArrayLike) -> np.ndarray:
@@ -165,7 +168,9 @@ def mean(x: ArrayLike, *, axis: Axes = None, keepdims: bool = False) -> np.ndarr
 def mean_backward(grad: ArrayLike, x: ArrayLike, *, axis: Axes = None, keepdims: bool = False) -> UnaryGradients:
     """Every one of n values receives the gradient of its mean over n."""
     grad, x = as_floats(grad=grad, x=x)
-    return UnaryGradients(_copied(grad, x.shape, axis) / x.dtype.type(max(_count(x.shape, axis), 1)))
+    share = _copied(grad, x.shape, axis)
+    share /= x.dtype.type(max(_count(x.shape, axis), 1))
+    return UnaryGradients(share)
 
 
 def _count(shape: tuple[int, ...], axis: Axes) -> int:

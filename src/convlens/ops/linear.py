@@ -70,15 +70,35 @@ class MatmulGradients(NamedTuple):
 
 
 def matmul(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """Matrix product of the last two axes, [..., n, k] @ [..., k, m] -> [..., n, m]; leading axes are broadcast."""
+    """Matrix product of the last two axes, [..., n, k] @ [..., k, m] -> [..., n, m]; leading axes are broadcast.
+
+    A vector [k] is a row on the left and a column on the right; its axis is left out of the result.
+    """
     a, b = as_floats(a=a, b=b)
-    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
-        raise InputError(f"b: shape {b.shape}, expected (..., {a.shape[-1] if a.ndim else '?'}, m) beside a {a.shape}")
-    return a @ b
+    _matrices(a, b)  # checks
+    return np.asarray(a @ b)
 
 
 def matmul_backward(grad: ArrayLike, a: ArrayLike, b: ArrayLike) -> MatmulGradients:
     """grad b^T and a^T grad, summed over broadcast axes."""
     grad, a, b = as_floats(grad=grad, a=a, b=b)
-    ga, gb = grad @ np.swapaxes(b, -1, -2), np.swapaxes(a, -1, -2) @ grad
-    return MatmulGradients(unbroadcast(ga, a.shape), unbroadcast(gb, b.shape))
+    rows, columns, left_out = _matrices(a, b)
+    check_same_shape(grad, np.shape(a @ b))
+    grad = np.expand_dims(grad, left_out)
+    ga, gb = grad @ np.swapaxes(columns, -1, -2), np.swapaxes(rows, -1, -2) @ grad
+    return MatmulGradients(
+        unbroadcast(ga, rows.shape).reshape(a.shape), unbroadcast(gb, columns.shape).reshape(b.shape)
+    )
+
+
+def _matrices(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    """Both as matrices, and which of the product's axes (-2: rows, -1: columns) are left out for vectors."""
+    rows, columns = a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b
+    if a.ndim < 1 or b.ndim < 1 or rows.shape[-1] != columns.shape[-2]:
+        k = a.shape[-1] if a.ndim else "?"
+        raise InputError(f"b: shape {b.shape}, expected (..., {k}, m) beside an a of shape {a.shape}")
+    try:
+        np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
+    except ValueError:
+        raise InputError(f"b: shape {b.shape}, expected leading axes that broadcast with a's {a.shape}") from None
+    return rows, columns, (-2,) * (a.ndim == 1) + (-1,) * (b.ndim == 1)

@@ -9,6 +9,7 @@ and g = grad * w, the gradient of the input is
     (g - mean(g) - x_hat * mean(g * x_hat)) / sqrt(var + eps).
 """
 
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -242,7 +243,7 @@ def group_norm_backward(
     check_same_shape(grad, x.shape)
     x_hat, inverse_std = _grouped(x, groups, eps)
     g = grad if w is None else grad * w.reshape(channel_shape(x.ndim, x.shape[1]))
-    split = (x.shape[0], groups, -1)
+    split = (x.shape[0], groups, prod(x.shape[1:]) // groups)
     gx = _input_gradient(g.reshape(split), x_hat.reshape(split), inverse_std, (2,)).reshape(x.shape)
     axes = _all_but_channels(x)
     return NormGradients(gx, (grad * x_hat).sum(axis=axes), grad.sum(axis=axes))
@@ -253,7 +254,7 @@ def _grouped(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
     _channels_first("x", x)
     if groups < 1 or x.shape[1] % groups:
         raise InputError(f"groups: {groups}, expected a divisor of the {x.shape[1]} channels of x")
-    rows = x.reshape(x.shape[0], groups, -1)
+    rows = x.reshape(x.shape[0], groups, prod(x.shape[1:]) // groups)
     mean, var = _moments(rows, (2,))
     inverse_std = 1 / np.sqrt(var + eps)
     return _affine(rows, mean, inverse_std, None).reshape(x.shape), inverse_std
