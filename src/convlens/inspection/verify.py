@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, reason
 from convlens.base.seeds import generator
 from convlens.inspection.caller import undisturbed
 from convlens.inspection.device import available, choose
@@ -153,7 +153,7 @@ def _compare(
     module.to(device)
     inputs = torch.from_numpy(x).to(device).requires_grad_()
     with _compared_layers(module, graph, tape, forward), SharedDraws(Mode(training, seed)):
-        outputs = _tensors(module(inputs.clone()))
+        outputs = _outputs(module, inputs)
     if len(outputs) != len(tape.outputs):
         raise InputError(f"the network gave {len(outputs)} outputs, its exported form {len(tape.outputs)}")
     for i, (ours, reference) in enumerate(zip(tape.outputs, outputs, strict=True)):
@@ -180,15 +180,27 @@ def _compare(
     return Comparison(forward, gradients, cancelled, nodes)
 
 
+_CAST = (
+    "the engines are compared in float64: a cast to float32 inside the network, such as x.float(), does not fit; "
+    "write x.to(self.weight.dtype)"
+)
+
+
+def _outputs(module: nn.Module, inputs: torch.Tensor) -> list[torch.Tensor]:
+    """What PyTorch gives, in the order of the exported program. The network may overwrite its input."""
+    try:
+        return _tensors(module(inputs.clone()))
+    except Exception as error:
+        hint = f" ({_CAST})" if "dtype" in str(error) or "Float" in str(error) else ""
+        raise InputError(f"{type(module).__name__} cannot run in float64: {reason(error)}{hint}") from error
+
+
 def _double(module: nn.Module, shape: tuple[int, ...], batch: int) -> Graph:
     try:
         return from_torch(module, shape, batch=batch, dynamic=False, dtype=torch.float64)
     except InputError as error:
         if "dtype" in str(error) and "cannot be traced" in str(error):
-            raise InputError(
-                f"{error} (the engines are compared in float64: a cast to float32 inside the network, such as "
-                "x.float(), does not fit; write x.to(self.weight.dtype))"
-            ) from error
+            raise InputError(f"{error} ({_CAST})") from error
         raise
 
 

@@ -52,7 +52,19 @@ def settled_copy(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
     # PyTorch cannot copy the buffers of a lazy layer, so they are made anew
     make: Any = UninitializedBuffer
     fresh: dict[int, Any] = {id(b): make(device=b.device, dtype=b.dtype) for b in module.buffers() if is_lazy(b)}
-    module = copy.deepcopy(module, fresh)
+    fresh |= {id(f): f for f in _scripted_functions(module)}  # nor scripted functions, which hold nothing of their own
+    try:
+        module = copy.deepcopy(module, fresh)
+    except Exception as error:
+        raise InputError(f"{type(module).__name__} cannot be copied: {reason(error)}") from error
     with torch.random.fork_rng():
         settle_lazy_layers(module, input_shape)
     return module
+
+
+def _scripted_functions(module: nn.Module) -> list[Any]:
+    """The functions made by torch.jit.script that modules keep, alone or in a list, tuple or dictionary."""
+    held = [value for part in module.modules() for value in vars(part).values()]
+    held += [item for value in held if isinstance(value, (list, tuple)) for item in value]
+    held += [item for value in held if isinstance(value, dict) for item in value.values()]
+    return [value for value in held if isinstance(value, torch.jit.ScriptFunction)]
