@@ -350,3 +350,88 @@ def test_a_scripted_network_is_refused():
         net = torch.jit.script(nn.Sequential(nn.Conv2d(1, 2, 3)))
     with pytest.raises(InputError, match="scripted"):
         summarize(net, (1, 5, 5))
+
+
+class SharedObjects(nn.Module):
+    """One ReLU and one dropout object at several places, and a block that stands at two."""
+
+    def __init__(self):
+        super().__init__()
+        relu, drop = nn.ReLU(), nn.Dropout(0.5)
+        block = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), relu)
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3), relu, block, block, nn.MaxPool2d(2))
+        self.classifier = nn.Sequential(nn.Linear(36, 8), relu, drop, nn.Linear(8, 8), relu, drop, nn.Linear(8, 2))
+
+    def forward(self, x):
+        return self.classifier(torch.flatten(self.features(x), 1))
+
+
+def test_a_shared_object_is_called_by_the_name_of_each_place():
+    names = [layer.name for layer in summarize(SharedObjects(), (3, 8, 8)).layers]
+    classifier = [f"classifier.{i}" for i in range(7)]
+    assert names == [
+        "features.0", "features.1", "features.2.0", "features.2.1", "features.3.0", "features.3.1", "features.4",
+        "flatten", *classifier,
+    ]  # fmt: skip
+
+
+class Looping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 3, 3, padding=1), nn.ReLU()
+        self.rounds = nn.ModuleList([nn.Sequential(self.act), nn.Sequential(self.act)])
+
+    def forward(self, x):
+        for _ in range(2):
+            x = self.act(self.conv(x))
+            for part in self.rounds:
+                x = part(x)
+        return x
+
+
+def test_an_object_that_is_called_more_often_than_it_has_names_gets_numbers():
+    names = [layer.name for layer in summarize(Looping(), (3, 4, 4)).layers]
+    assert len(names) == len(set(names)) == 8
+    assert [n for n in names if n.startswith("conv")] == ["conv", "conv:2"]
+    assert [n for n in names if n.startswith("rounds")] == ["rounds.0.0", "rounds.1.0", "rounds.0.0:2", "rounds.1.0:2"]
+
+
+class Flattening(nn.Module):
+    def __init__(self, flatten):
+        super().__init__()
+        self.conv, self.fc, self.flatten = nn.Conv2d(3, 4, 3), nn.Linear(16, 2), flatten
+
+    def forward(self, x):
+        return self.fc(self.flatten(self.conv(x)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "flatten"),
+    [
+        ("flatten", lambda x: torch.flatten(x, 1)),
+        ("view", lambda x: x.view(x.shape[0], -1)),
+        ("reshape", lambda x: x.reshape(-1, 16)),
+    ],
+)
+def test_a_view_that_makes_vectors_of_maps_has_a_row(kind, flatten):
+    layers = summarize(Flattening(flatten), (3, 4, 4)).layers
+    assert [(layer.kind, layer.output, layer.allocated) for layer in layers][1] == (kind, (16,), 0)
+    assert [layer.name for layer in layers] == ["conv", kind, "fc"]
+
+
+def test_statistics_of_batch_normalisation_are_counted_apart():
+    bn = nn.BatchNorm2d(4)
+    found = summarize(nn.Sequential(nn.Conv2d(3, 4, 3), bn, nn.ReLU(), nn.Conv2d(4, 4, 1), bn), (3, 6, 6))
+    assert [layer.buffers for layer in found.layers] == [0, 8, 0, 0, 0]
+    assert (found.parameters, found.trainable, found.buffers) == (112 + 8 + 20, 140, 8)
+    assert found.to_dict()["buffers"] == 8
+    assert found.to_dict()["layers"][1]["buffers"] == 8
+
+
+def test_what_training_holds_besides_activations_is_four_numbers_a_weight_and_one_for_what_is_fixed():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    net[0].bias.requires_grad_(False)
+    trained, frozen, statistics, counter = 108 + 8, 4, 8, 8
+    state = 4 * (4 * trained + frozen + statistics) + counter
+    assert summarize(net, (3, 6, 6)).memory.state == state
+    assert summarize(net, (3, 6, 6)).to_dict()["memory"]["state"] == state

@@ -79,18 +79,20 @@ def macs(op: Op) -> int:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of activations for one example; parameters and buffers are not in it.
+    """Bytes of activations for one example, and of what a network in training holds besides.
 
     Attributes:
         peak: the most that is alive at once in a forward pass that frees each tensor after its last use.
         total: all that a forward pass allocates, and the input.
         training: what automatic differentiation keeps for the backward pass, for each example of a batch; None where
             the network could not be run in training mode.
+        state: parameters and buffers, gradients, and the two averages of each parameter that Adam keeps.
     """
 
     peak: int
     total: int
     training: int | None
+    state: int = 0
 
 
 def allocations(graph: Graph) -> list[dict[int, int]]:

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from convlens.base.errors import InputError, reason
 from convlens.inspection.outputs import run, tensors_in
+from convlens.inspection.paths import Paths
 from convlens.models.lazy import settled
 
 
@@ -76,13 +77,17 @@ class Op:
 
 @dataclass
 class Graph:
-    """What one forward pass ran. `parameters` maps `id` of a tensor that stands for a parameter to its name."""
+    """What one forward pass ran.
+
+    `parameters` and `buffers` map `id` of a tensor that stands for one to its name.
+    """
 
     batch: int
     input: Tensor
     ops: list[Op] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     parameters: dict[int, str] = field(default_factory=dict)
+    buffers: dict[int, str] = field(default_factory=dict)
     constants: set[int] = field(default_factory=set)  # storages of parameters and buffers
     saved: list[Tensor] = field(default_factory=list)  # what automatic differentiation keeps
     output: Any = None
@@ -191,8 +196,8 @@ def _stand_ins(module: nn.Module, stand_in: Callable[[Tensor], Tensor], graph: G
     for name, tensor in named:
         if id(tensor) not in made:
             made[id(tensor)] = stand_in(tensor)
-            if isinstance(tensor, nn.Parameter):
-                graph.parameters[id(made[id(tensor)])] = name
+            names = graph.parameters if isinstance(tensor, nn.Parameter) else graph.buffers
+            names[id(made[id(tensor)])] = name
         state[name] = made[id(tensor)]
         graph.constants.add(storage(state[name]))
     return state
@@ -210,17 +215,19 @@ class _Recorder:
     def hooks(self, module: nn.Module) -> Iterator[None]:
         handles = []
         try:
-            for path, part in module.named_modules():
-                handles.append(part.register_forward_pre_hook(lambda part, _, path=path: self._enter(part, path)))
+            paths = Paths(module)
+            for part in module.modules():
+                handles.append(part.register_forward_pre_hook(lambda part, _: self._enter(part, paths)))
                 handles.append(part.register_forward_hook(lambda part, _, output: self._leave(output)))
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _enter(self, part: nn.Module, path: str) -> None:
+    def _enter(self, part: nn.Module, paths: Paths) -> None:
         calls = self.graph.calls
         parent = self.stack[-1] if self.stack else None
+        path = paths.of(part, parent, "" if parent is None else calls[parent].path)
         if parent is not None:
             calls[parent].has_parts = True
         standard = type(part).__module__.startswith("torch.nn.modules")

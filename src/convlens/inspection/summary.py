@@ -14,9 +14,10 @@ from torch import nn
 from convlens.base.errors import InputError
 from convlens.geometry import FieldMap
 from convlens.inspection import costs
-from convlens.inspection.graph import Call, Graph, trace, uncompiled
+from convlens.inspection.graph import Graph, trace, uncompiled
 from convlens.inspection.outputs import tensors_in
 from convlens.inspection.receptive_field import EffectiveField, effective_fields, follow
+from convlens.inspection.summary_rows import first_uses, rows_of
 from convlens.models.lazy import settled
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Layer:
         fields: receptive field along each axis of the image; None where there is no image.
         call: index in the executed graph.
         is_function: a function rather than a module.
+        buffers: numbers in the buffers that this call is the first to use, such as the running mean and variance of a
+            batch normalisation.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Layer:
     fields: tuple[FieldMap, ...] | None
     call: int
     is_function: bool = False
+    buffers: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -63,6 +67,7 @@ class Layer:
             "output": None if self.output is None else list(self.output),
             "parameters": self.parameters,
             "trainable": self.trainable,
+            "buffers": self.buffers,
             "macs": self.macs,
             "memory": {"forward": self.allocated, "training": self.kept},
             "receptive_field": None if self.fields is None else field_dict(self.fields),
@@ -115,6 +120,11 @@ class Summary:
         return sum(layer.trainable for layer in self.layers)
 
     @property
+    def buffers(self) -> int:
+        """Numbers in the buffers that run: statistics of batch normalisation and other constants. Not trained."""
+        return sum(layer.buffers for layer in self.layers)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of convolutions and matrix products for one example."""
         return sum(layer.macs for layer in self.layers)
@@ -136,11 +146,13 @@ class Summary:
             "layers": [layer.to_dict() for layer in self.layers],
             "parameters": self.parameters,
             "trainable": self.trainable,
+            "buffers": self.buffers,
             "macs": self.macs,
             "memory": {
                 "forward_peak": self.memory.peak,
                 "forward_total": self.memory.total,
                 "training": self.memory.training,
+                "state": self.memory.state,
             },
             "receptive_field": last and last.fields and {"layer": last.name, **field_dict(last.fields)},
             "unused": self.unused,
@@ -182,9 +194,11 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
     """
     module = settled(uncompiled(module), tuple(input_shape))
     graph = _trace_of_one(module, input_shape)
-    rows = _rows(graph)
+    rows = rows_of(graph)
     parameters = dict(module.named_parameters())
-    used = _first_uses(graph, rows)
+    used = first_uses(graph, rows, graph.parameters)
+    buffers = {name: b for name, b in module.named_buffers() if b.is_floating_point()}
+    statistics = first_uses(graph, rows, {i: name for i, name in graph.buffers.items() if name in buffers})
     sights = follow(graph)
     allocated = Counter[int]()
     for row, fresh in zip(rows.of_op, costs.allocations(graph), strict=True):
@@ -210,6 +224,7 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
                 fields=None if call.output is None else sights.fields(call.output),
                 call=index,
                 is_function=call.is_function,
+                buffers=sum(buffers[name].numel() for name in statistics.get(index, ())),
             )
         )
     total = graph.input.untyped_storage().nbytes() + sum(allocated.values())
@@ -221,7 +236,9 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
         layers=tuple(layers),
         groups={call.path: call.kind for call in graph.calls if call.has_parts and call.path},
         unused=_by_module(module, {name: p.numel() for name, p in parameters.items() if name not in done}),
-        memory=costs.Memory(costs.forward_peak(graph) // graph.batch, total // graph.batch, training),
+        memory=costs.Memory(
+            costs.forward_peak(graph) // graph.batch, total // graph.batch, training, _state_bytes(module)
+        ),
         depends_on_values=graph.is_real,
     )
     return _with_effective(summary, module, seed) if effective else summary
@@ -244,52 +261,10 @@ def _trace_of_one(module: nn.Module, input_shape: tuple[int, ...]) -> Graph:
         return graph
 
 
-@dataclass(frozen=True)
-class _Rows:
-    names: dict[int, str]  # of the calls that are rows, in order
-    of_op: list[int]  # by operation, its row; calls that only give views are no rows, but may stand here
-
-
-def _rows(graph: Graph) -> _Rows:
-    """Decides which calls are rows: modules without parts as a whole, all else function by function."""
-    products = Counter(op.module for op in graph.ops if costs.multiplies(op))
-
-    def whole(index: int) -> bool:
-        call = graph.calls[index]
-        plain = not call.has_parts and not call.is_function
-        return plain and (call.is_standard or (call.parent is not None and products[index] <= 1))
-
-    of_op = [op.module if whole(op.module) or op.function is None else op.function for op in graph.ops]
-    working = {row for row, op in zip(of_op, graph.ops, strict=True) if not op.is_view}
-    names: dict[int, str] = {}
-    seen = Counter[str]()
-    for index, call in enumerate(graph.calls):
-        shown = index in working or (whole(index) and call.kind != "Identity")
-        if shown:
-            name = _name(call)
-            seen[name] += 1
-            names[index] = name if seen[name] == 1 else f"{name}:{seen[name]}"
-    return _Rows(names, of_op)
-
-
-def _name(call: Call) -> str:
-    return ".".join(filter(None, (call.path, call.kind))) if call.is_function or not call.path else call.path
-
-
-def _first_uses(graph: Graph, rows: _Rows) -> dict[int, list[str]]:
-    """By row, the parameters that it is the first to use. A view of a parameter stands for the parameter."""
-    stands_for = {key: [name] for key, name in graph.parameters.items()}
-    done: set[str] = set()
-    result: dict[int, list[str]] = {}
-    for row, op in zip(rows.of_op, graph.ops, strict=True):
-        names = [name for tensor in op.inputs for name in stands_for.get(id(tensor), ())]
-        if op.is_view and row not in rows.names:
-            stands_for |= {id(output): names for output in op.outputs if output is not None and names}
-            continue
-        fresh = [name for name in dict.fromkeys(names) if name not in done]
-        done.update(fresh)
-        result.setdefault(row, []).extend(fresh)
-    return result
+def _state_bytes(module: nn.Module) -> int:
+    """Bytes of all parameters and buffers, and for what trains a gradient and the two averages that Adam keeps."""
+    parameters = sum(p.numel() * p.element_size() * (4 if p.requires_grad else 1) for p in module.parameters())
+    return parameters + sum(b.numel() * b.element_size() for b in module.buffers())
 
 
 def _kept(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, int] | None, int | None]:
@@ -298,7 +273,7 @@ def _kept(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, in
         graph = trace(module, input_shape, training=True, batch=_PRIME)
     except InputError:
         return None, None
-    rows = _rows(graph)
+    rows = rows_of(graph)
     sizes = costs.kept(graph)
     by_row = Counter[str]()
     for row, fresh in zip(rows.of_op, costs.allocations(graph), strict=True):

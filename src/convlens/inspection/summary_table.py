@@ -14,6 +14,7 @@ from convlens.inspection.costs import MAC_CONVENTION
 from convlens.inspection.summary import Layer, Summary
 
 _UNLIMITED = 10_000  # columns
+_IMAGES = 128  # of the batch for which the memory of training is told
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,10 @@ class SummaryTable:
         table.add_column("layer", overflow="ellipsis")  # the only column that gives way
         if wide:
             table.add_column("", style="dim", no_wrap=True, overflow="ellipsis")
-        for heading in ["output", "parameters", "MACs", *(["memory"] if wide else []), "field"]:
+        buffers = wide and bool(s.buffers)
+        shown = {"buffers": buffers, "memory": wide}
+        headings = ("output", "parameters", "buffers", "MACs", "memory", "field")
+        for heading in (h for h in headings if shown.get(h, True)):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("jump", justify="right" if wide else "left", no_wrap=True)
         if wide:
@@ -126,7 +130,8 @@ class SummaryTable:
         table.add_row("input", *([s.dtype] if wide else []), shape_text(s.input))
         for line in lines(s, self.depth):
             table.add_row(*self._cells(line, wide))
-        total = ["total", *([""] if wide else []), "", f"{s.parameters:,}", f"{s.macs:,}"]
+        counts = [f"{s.parameters:,}", *([f"+{s.buffers:,}"] if buffers else []), f"{s.macs:,}"]
+        total = ["total", *([""] if wide else []), "", *counts]
         table.add_section()
         table.add_row(*total, *([bytes_text(s.memory.total)] if wide else []), style="bold")
         return table
@@ -142,6 +147,7 @@ class SummaryTable:
             *([Text(line.kind)] if wide else []),
             shape_text(last.output),
             _number(sum(layer.parameters for layer in line.layers)),
+            *([_number(sum(layer.buffers for layer in line.layers), "+")] if wide and self.summary.buffers else []),
             _number(sum(layer.macs for layer in line.layers)),
         ]
         if wide:
@@ -154,8 +160,8 @@ def _name(text: str, style: str = "") -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _number(value: int) -> str:
-    return f"{value:,}" if value else ""
+def _number(value: int, sign: str = "") -> str:
+    return f"{sign}{value:,}" if value else ""
 
 
 def _effective_table(summary: Summary) -> Table:
@@ -176,7 +182,8 @@ def _notes(summary: Summary, wide: bool) -> Table:
     notes.add_column(style="bold", no_wrap=True)
     notes.add_column(style="dim")
     frozen = summary.parameters - summary.trainable
-    notes.add_row("parameters", f"{summary.trainable:,} trainable, {frozen:,} frozen; shared ones once")
+    besides = f"; besides {summary.buffers:,} buffers (batch-norm statistics and the like)" if summary.buffers else ""
+    notes.add_row("parameters", f"{summary.trainable:,} trainable, {frozen:,} frozen; shared ones once{besides}")
     if summary.unused:
         names = ", ".join(f"{name} ({count:,})" for name, count in summary.unused.items())
         notes.add_row("not counted", Text(f"layers that do not run in evaluation mode: {names}"))
@@ -184,6 +191,13 @@ def _notes(summary: Summary, wide: bool) -> Table:
     memory = summary.memory
     kept = "" if memory.training is None else f", {bytes_text(memory.training)} kept for the backward pass in training"
     notes.add_row("memory", f"activations of one example: {bytes_text(memory.peak)} alive at the peak{kept}")
+    if memory.training is not None:
+        total = memory.state + _IMAGES * memory.training
+        notes.add_row(
+            "training",
+            f"{bytes_text(total)} with {_IMAGES} images: {bytes_text(memory.state)} for weights, gradients and "
+            f"Adam's averages, {bytes_text(memory.training)} for each image",
+        )
     if summary.last_map:
         offset = "; offset: where cell 0 starts, negative in the padding" if wide else ""
         notes.add_row(
