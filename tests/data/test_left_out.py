@@ -13,7 +13,7 @@ from convlens.data.check import check
 from convlens.data.decode import open_image, upright
 from convlens.data.folders import FolderSource
 from convlens.data.suffixes import READABLE, UNREADABLE
-from convlens.deploy.predictor import _expand
+from convlens.deploy.inputs import pictures
 
 SIZE = Preprocess((8, 8), 3)
 
@@ -22,7 +22,7 @@ SIZE = Preprocess((8, 8), 3)
 def test_a_folder_that_trains_can_be_predicted(tree, end):
     root = tree({f"{c}/{k}{end}": k for c in "ab" for k in range(2)} | {"a/._0" + end: b"no picture"})
     assert len(find(root).read(SIZE)["train"]) == 4
-    assert len(list(_expand(root))) == 4
+    assert len(list(pictures(root, 3, print)[1])) == 4
 
 
 @pytest.mark.parametrize("end", [".svg", ".PDF", ".cr2", ".psd"])

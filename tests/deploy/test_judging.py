@@ -12,7 +12,7 @@ from PIL import Image
 import convlens as cl
 from convlens.base.errors import InputError
 from convlens.data import Images
-from convlens.deploy.judging import match_names
+from convlens.data.known import match_names
 from convlens.runs import RunFolder, pack
 
 CLASSES = ("ant", "bee", "caf\u00e9", "Dog")
@@ -239,3 +239,41 @@ def test_weights_that_are_finite_but_give_no_finite_output_are_refused(run, phot
         with pytest.raises(InputError, match="not finite") as refused:
             use(cl.load(folder.path))
         assert "\n" not in str(refused.value)
+
+
+def test_a_folder_that_could_not_be_trained_on_can_be_judged(run, tmp_path):
+    one = write(tmp_path / "one", ["bee"], NEW)
+    parts = tmp_path / "parts"
+    write(parts / "train", CLASSES[:2], NEW)
+    write(parts / "test", ["bee", "Dog"], NEW)
+    for place, n, classes in (
+        (one, 6, {"bee"}),
+        (one / "bee", 6, {"bee"}),
+        (parts, 12, {"bee", "Dog"}),
+        (write(tmp_path / "alone" / "test", ["ant"], NEW).parent, 6, {"ant"}),
+        (write(tmp_path / "deep" / "a" / "b", ["Dog"], NEW, {"Dog": "DOG"}).parent.parent, 6, {"Dog"}),
+    ):
+        judged = run.evaluate(place)
+        assert judged.n == n
+        assert {CLASSES[k] for k in judged.labels} == classes
+        assert set(judged.scope.absent) == set(CLASSES) - classes
+        assert judged.accuracy > 0.7
+
+
+def test_a_class_of_which_nothing_can_be_read_is_counted_and_nothing_at_all_is_an_error(run, tmp_path):
+    data = write(tmp_path / "some", seeds=NEW)
+    for path in (data / "ant").iterdir():
+        path.write_bytes(b"no picture")
+    judged = run.evaluate(data)
+    assert len(judged.scope.unreadable) == 6
+    assert judged.scope.absent == ("ant",)
+    for path in data.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"no picture that the run can be judged on.*\.png") as refused:
+        run.evaluate(data)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_without_any_name_that_the_run_knows_is_an_error(run, tmp_path):
+    with pytest.raises(InputError, match="only one class"):
+        run.evaluate(write(tmp_path / "other", ["ant"], NEW, {"ant": "zebra"}))

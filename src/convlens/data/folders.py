@@ -5,7 +5,7 @@ import io
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from convlens.data.containers import Blob, Container, MemberError, UnpackError, 
 from convlens.data.decode import open_image, orientation
 from convlens.data.encoded import Decoder, EncodedRows, Examined
 from convlens.data.images import Images
+from convlens.data.known import lay_out_known
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
 from convlens.data.rows import Pixels
@@ -40,20 +41,39 @@ class FolderSource:
     """See `Source`. Made from a container or the path of one.
 
     stream: whether pictures are decoded each time they are needed rather than ahead; set it before `read`.
+    judged_by: the classes of a run, if the pictures are only to be judged by it (see `sources.find`).
     native is judged from the headers of all files.
     Raises `InputError` if the tree's layout cannot be used (see `tree.lay_out`).
     """
 
-    def __init__(self, container: Container | Path, name: str | None = None, notes: list[str] | None = None):
+    def __init__(
+        self,
+        container: Container | Path,
+        name: str | None = None,
+        notes: list[str] | None = None,
+        judged_by: Sequence[str] | None = None,
+    ):
         self.container = open_container(container) if isinstance(container, Path) else container
         self.path = self.container.path
         self.name = name or _name(self.path)
         paths, self.native = _list(self.container)
-        self.layout: Layout = lay_out(paths, str(self.path))
+        self.judged_by = judged_by
+        self._by_known_names = False
+        self.layout: Layout = self._lay_out(paths)
         self.classes = self.layout.classes
         self.notes = [*(notes or []), *self.layout.notes]
         self.skipped: list[tuple[str, str]] = []
         self.stream = False
+
+    def _lay_out(self, paths: list[str]) -> Layout:
+        try:
+            return lay_out(paths, str(self.path))
+        except InputError:
+            known = None if self.judged_by is None else lay_out_known(paths, self.name, self.judged_by)
+            if known is None:
+                raise
+            self._by_known_names = True
+            return known
 
     def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> dict[str, Images]:
         """See `Source.read`. A file that cannot be decoded is left out and named in `skipped`.
@@ -96,6 +116,8 @@ class FolderSource:
     def _key(self, preprocess: Preprocess) -> str:
         """Names the decoded pictures: by the files and everything that decoding depends on."""
         how = (_FORMAT, preprocess.size, preprocess.channels, preprocess.interpolation, PIL.__version__, has_heif())
+        if self._by_known_names:  # other runs know other names, so other files may count
+            how = (*how, self.layout.parts)
         return hashlib.blake2b(f"{self.container.identity()} {how}".encode(), digest_size=16).hexdigest()
 
     def _no_room(self, preprocess: Preprocess) -> str | None:
@@ -216,7 +238,7 @@ class FolderSource:
             )
             parts[part] = Images(arrays[part], labels, self.classes, self.name, paths)
             for label, count in enumerate(parts[part].counts().tolist()):
-                if count == 0:
+                if count == 0 and self.judged_by is None:
                     name = self.classes[label]
                     own = {printable(path) for path, number in items if number == label}
                     path, why = next(item for item in self.skipped if item[0] in own)

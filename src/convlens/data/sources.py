@@ -1,6 +1,6 @@
 """Where pictures come from: the protocol, arrays, and `find`, which turns a name, a path or arrays into a source."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -82,6 +82,7 @@ def find(
     root: str | Path | None = None,
     *,
     stream: bool = False,
+    judged_by: Sequence[str] | None = None,
     on_download: Callable[[str, int, int], None] | None = None,
 ) -> Source:
     """The source that a name, a path or arrays stand for.
@@ -92,12 +93,14 @@ def find(
     root: where named sets are looked for first, instead of $CONVLENS_DATA.
     stream: decode the pictures of a folder or zip each time they are needed rather than ahead. Left to itself a source
         does that only where the decoded set would not fit on the disk.
+    judged_by: the classes of a run, where the pictures are only to be judged by it: then a folder, zip or tar may lack
+        classes, a training part, pictures that can be decoded.
     on_download: called now and then with (file name, bytes so far, bytes in all or 0 if not known).
 
     A named set that is not on this machine is downloaded. Raises `InputError` where nothing is found, or where `stream`
     is asked of what is no folder or zip.
     """
-    found = _find(source, root, on_download)
+    found = _find(source, root, judged_by, on_download)
     if stream:
         if not hasattr(found, "stream"):
             raise InputError(f"stream: {found.name} is held in memory; only a folder or zip of images can be streamed")
@@ -105,20 +108,28 @@ def find(
     return found
 
 
-def _find(source: Any, root: str | Path | None, on_download: Callable[[str, int, int], None] | None) -> Source:
+def _find(
+    source: Any,
+    root: str | Path | None,
+    judged_by: Sequence[str] | None,
+    on_download: Callable[[str, int, int], None] | None,
+) -> Source:
     if isinstance(source, (Images, Mapping, tuple, list)):
         from convlens.data.arrays import parts_of
 
         return ArraySource.of(*parts_of(source))
     if isinstance(source, (str, Path)):
-        return _find_path(source, root, on_download)
+        return _find_path(source, root, judged_by, on_download)
     if hasattr(source, "read") and hasattr(source, "classes"):
         return cast(Source, source)
     raise InputError(f"data must be a name, a path, Images or a pair (pixels, labels), not {type(source).__name__}")
 
 
 def _find_path(
-    source: str | Path, root: str | Path | None, on_download: Callable[[str, int, int], None] | None
+    source: str | Path,
+    root: str | Path | None,
+    judged_by: Sequence[str] | None,
+    on_download: Callable[[str, int, int], None] | None,
 ) -> Source:
     from convlens.data import catalogue
 
@@ -126,14 +137,14 @@ def _find_path(
         return catalogue.open_set(source, Path(root).expanduser() if root is not None else None, on_download)
     path = Path(source).expanduser()
     if path.exists():
-        return _open_path(path)
+        return _open_path(path, judged_by)
     raise InputError(
         f"no data set '{source}'{nearest(str(source), catalogue.SETS)}; "
         f"give the path of a folder, zip or tar, or one of {', '.join(catalogue.SETS)}"
     )
 
 
-def _open_path(path: Path) -> Source:
+def _open_path(path: Path, judged_by: Sequence[str] | None) -> Source:
     if path.is_dir():
         from convlens.data import idx
 
@@ -141,4 +152,4 @@ def _open_path(path: Path) -> Source:
             return idx.source(files, None, path.resolve().name)
     from convlens.data.folders import FolderSource
 
-    return FolderSource(path)
+    return FolderSource(path, judged_by=judged_by)

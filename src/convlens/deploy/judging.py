@@ -3,8 +3,7 @@
 Other pictures count where their class has the name of one of the run's, and where the run was not trained on them.
 """
 
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from convlens import data as sources
 from convlens.base.errors import InputError
 from convlens.data import Images
+from convlens.data.known import match_names
 from convlens.deploy.predictor import Predictor
 from convlens.inspection.evaluation import Evaluation, Scope
 from convlens.runs import RunRecord, read_trained
@@ -25,10 +25,13 @@ def judge(predictor: Predictor, data: Any = None) -> Evaluation:
     """See `api.Run.evaluate`."""
     if data is None:
         return predictor.evaluate(_own_test_part(predictor))
-    source = sources.find(data)
+    source = sources.find(data, judged_by=predictor.classes)
     parts = source.read(predictor.preprocess)
-    scope = Scope(unreadable=tuple(source.skipped))
+    scope = Scope(unreadable=tuple(source.skipped), notes=tuple(source.notes))
     part = "test" if "test" in parts else "train"
+    if len(parts[part]) == 0:
+        why = f" ({source.skipped[0][0]}: {source.skipped[0][1]})" if source.skipped else ""
+        raise InputError(f"{source.name} has no picture that the run can be judged on{why}")
     if len(parts) > 1 and part == "train":
         scope = scope.noting(f"{source.name} has no test part: its training part is taken")
     images, scope = _in_classes_of_the_run(parts[part], predictor.classes, scope)
@@ -118,37 +121,6 @@ def _in_classes_of_the_run(images: Images, ours: tuple[str, ...], scope: Scope) 
         )
     chosen = images if kept.all() else images.select(kept)
     return Images(chosen.pixels, numbers[chosen.labels], ours, images.name, chosen.paths), scope
-
-
-def match_names(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:
-    """int64 [len(theirs)]: for each name its position in `ours`, or -1.
-
-    Names are compared as they are, then in one form of Unicode (NFC), then without regard to case and outer blanks,
-    each time among those that are left. What two names could mean is left unmatched.
-    """
-    found = np.full(len(theirs), -1, np.int64)
-    keys: tuple[Callable[[str], str], ...] = (str, _composed, lambda name: _composed(name).strip().casefold())
-    for key in keys:
-        taken = set(found.tolist())
-        position = _unique(key, ((k, name) for k, name in enumerate(ours) if k not in taken))
-        left = _unique(key, ((k, name) for k, name in enumerate(theirs) if found[k] < 0))
-        for name, k in left.items():
-            same = position.get(name)
-            if k is not None and same is not None:
-                found[k] = same
-    return found
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _unique(key: Callable[[str], str], names: Any) -> dict[str, int | None]:
-    """The position of each key; None where two names have it."""
-    found: dict[str, int | None] = {}
-    for k, name in names:
-        found[key(name)] = None if key(name) in found else k
-    return found
 
 
 def _nothing_fits(images: Images, ours: Sequence[str]) -> str:
