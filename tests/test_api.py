@@ -66,17 +66,3 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(tmp_path):
     settings = ["early_stopping=2", "optimizer.lr=1e-12"]
     run = cl.train(data="digits", epochs=30, settings=settings, out=tmp_path / "run", quiet=True)
     assert run.results["epochs"] <= 6
-
-
-@pytest.mark.parametrize(
-    "setting",
-    ["optimizer.name=adam", "optimizer.name=sgd", "optimizer.name=muon", "schedule.name=plateau", "schedule.name=step",
-     "schedule.name=cosine", "schedule.name=constant", "class_weights=balanced", "l1=1e-5", "gradient_clip=1.0",
-     "augment.mixup=0.2", "augment.crop_scale=[0.6, 1.0]", "ema=0.9", "precision=float32", "lookahead=0.9",
-     "identity_start=true", "whitening=3", "views=mirror+shift"],
-)  # fmt: skip
-def test_each_part_of_a_recipe_trains(tmp_path, setting):
-    learning_rate = "optimizer.lr=0.02" if "sgd" in setting or "muon" in setting else "optimizer.lr=0.003"
-    settings = ["batch_size=64", learning_rate, setting]
-    run = cl.train(data="digits", epochs=4, settings=settings, out=tmp_path / "run", quiet=True, tensorboard=False)
-    assert run.results["test"]["accuracy"] > 0.8

@@ -58,10 +58,11 @@ class NumpyEngine:
     def step(self, x: np.ndarray, y: np.ndarray, *, epoch: int, step: int, factor: float) -> float:
         self.optimizer.lr = self.recipe.optimizer.lr * factor
         counts = {name: self._array(name) + uses for name, uses in self._counters.items()}
-        loss, logits = loop.train_step(
-            self.trained, x, y, self.optimizer, smoothing=self.recipe.label_smoothing,
-            seed=self.seed, step=epoch * self.steps_per_epoch + step,
-        )  # fmt: skip
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite shows in the loss
+            loss, logits = loop.train_step(
+                self.trained, x, y, self.optimizer, smoothing=self.recipe.label_smoothing,
+                seed=self.seed, step=epoch * self.steps_per_epoch + step,
+            )  # fmt: skip
         for name, count in counts.items():
             (self._elsewhere if name in self._elsewhere else self.trained.buffers)[name] = count
         self._totals["loss"] += loss * len(y)
@@ -149,9 +150,10 @@ def unsupported(recipe: Recipe, shape: tuple[int, int, int]) -> list[str]:
         for key in type(recipe.optimizer).model_fields
         if f"optimizer.{key}" not in SUPPORTED and getattr(recipe.optimizer, key) != getattr(off.optimizer, key)
     ]
-    settings = recipe.augment.resolve(*shape)
-    neutral = ("crop_ratio", "padding")
-    return keys + [f"augment.{key}" for key, value in settings.items() if value and key not in neutral]
+    settings, plain = recipe.augment.resolve(*shape), off.augment.model_dump()
+    details = ("crop_ratio", "padding")  # of others: on by default
+    asked = [key for key, value in settings.items() if (value != plain[key] if key in details else value)]
+    return keys + [f"augment.{key}" for key in asked]
 
 
 def optimizer_of(recipe: Recipe, vectors: Collection[str] = ()) -> scratch_optimizers.SGD | scratch_optimizers.Adam:
