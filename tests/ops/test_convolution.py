@@ -60,7 +60,7 @@ def test_fast_convolution_and_loops_agree(case):
         assert_close(a, expected, what=name)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(convolutions(most=25), st.sampled_from([2, 5, 16]), st.booleans())
 def test_a_product_with_a_banded_matrix_gives_the_same_convolution(case, tile, few_at_a_time):
     """For any shape, also where `conv2d` itself would choose the other way; in tiles, strips, blocks and threads."""
@@ -304,3 +304,30 @@ def test_the_input_gradient_is_left_out_where_it_is_not_wanted():
     without, full = ops.conv2d_backward(grad, x, w, need_x=False), ops.conv2d_backward(grad, x, w)
     assert without.x is None
     assert_close(without.w, full.w)
+
+
+@settings(deadline=None, max_examples=40)
+@given(convolutions(most=25), st.sampled_from([np.nan, np.inf, -np.inf]), st.integers(0, 10**6))
+def test_a_cell_that_is_not_finite_reaches_only_what_sees_it(case, bad, where):
+    arrays, options = case
+    x, w, b = (arrays[name].copy() for name in "xwb")
+    x.reshape(-1)[where % x.size] = bad
+    tensors = [torch.from_numpy(a.copy()).requires_grad_() for a in (x, w)]
+    theirs = F.conv2d(tensors[0], tensors[1], torch.from_numpy(b), **options)
+    with np.errstate(invalid="ignore"):
+        ours = ops.conv2d(x, w, b, **options)
+        np.testing.assert_allclose(ours, theirs.detach(), rtol=1e-9, atol=1e-9)
+        dw = ops.conv2d_backward(np.ones_like(ours), x, w, **options).w
+    theirs.sum().backward()
+    np.testing.assert_allclose(dw, tensors[1].grad, rtol=1e-9, atol=1e-9)
+
+    grad = normal(*ours.shape, seed=3)
+    grad.reshape(-1)[where % grad.size] = bad
+    clean = torch.from_numpy(arrays["x"].copy()).requires_grad_()
+    F.conv2d(clean, torch.from_numpy(w), torch.from_numpy(b), **options).backward(torch.from_numpy(grad.copy()))
+    with np.errstate(invalid="ignore"):
+        dx = ops.conv2d_backward(grad, arrays["x"], w, **options).x
+        transposed = ops.conv_transpose2d(grad, w, **{**options, "padding": 0})
+    np.testing.assert_allclose(dx, clean.grad, rtol=1e-9, atol=1e-9)
+    expected = F.conv_transpose2d(torch.from_numpy(grad), torch.from_numpy(w), **{**options, "padding": 0})
+    np.testing.assert_allclose(transposed, expected, rtol=1e-9, atol=1e-9)

@@ -43,19 +43,20 @@ class Axis:
     output: int
     after: int = 0
 
+    def meeting(self, i: int) -> tuple[slice, slice] | None:
+        """The outputs at which kernel cell i lies inside the input, and the input cells it sees there; None if none."""
+        offset = i * self.dilation - self.before  # output o sees input cell o * stride + offset
+        first = max(0, -(offset // self.stride))
+        last = min(self.output - 1, (self.size - 1 - offset) // self.stride)
+        if first > last:
+            return None
+        start, stop = first * self.stride + offset, last * self.stride + offset + 1
+        return slice(first, last + 1), slice(start, stop, self.stride)
+
     @cached_property
     def meetings(self) -> list[tuple[slice, slice]]:
-        """For each kernel cell: the outputs at which it lies inside the input, and the input cells it sees there."""
-        met = []
-        for i in range(self.kernel):
-            offset = i * self.dilation - self.before  # output o sees input cell o * stride + offset
-            first = max(0, -(offset // self.stride))
-            last = min(self.output - 1, (self.size - 1 - offset) // self.stride)
-            if first <= last:
-                start = first * self.stride + offset
-                stop = last * self.stride + offset + 1
-                met.append((slice(first, last + 1), slice(start, stop, self.stride)))
-        return met
+        """`meeting` of each kernel cell that has one."""
+        return [met for met in map(self.meeting, range(self.kernel)) if met is not None]
 
     @cached_property
     def taps(self) -> list[tuple[int, int]]:
