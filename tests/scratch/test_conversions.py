@@ -173,7 +173,40 @@ def test_a_cumulative_batch_norm_averages_over_all_batches():
     np.testing.assert_allclose(graph.buffers["running_var"], module.running_var.numpy(), rtol=1e-5)
 
 
+class Rounding(torch.autograd.Function):
+    """Rounds, and passes the gradient straight through."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.round()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+def hooked(x):
+    x.register_hook(lambda grad: grad * 2)
+    return x
+
+
+def with_backward_hook():
+    module = nn.Sequential(nn.Conv2d(4, 3, 1), nn.ReLU())
+    module[0].register_full_backward_hook(lambda *_: None)
+    return module
+
+
+def autocast(x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return x @ x.mT
+
+
 REFUSED = {
+    "a derivative of its own": (lambda: Applied(Rounding.apply), "uses Rounding, a function with a derivative"),
+    "a hook on a tensor": (lambda: Applied(hooked), "by a hook on a tensor"),
+    "a backward hook": (with_backward_hook, r"0 \(Conv2d\) has backward hooks"),
+    "data": (lambda: Applied(lambda x: x.data * 2), r"uses \.data.*detach"),
+    "autocast": (lambda: Applied(autocast), "no operation wrap_with_autocast"),
     "conv 3-D": (lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv3d(2, 3, 1)), r"1 \(Conv3d\): .*'conv3d'"),
     "indices that are used": (lambda: Applied(lambda x: x.max(1, keepdim=True)[1] + x), "the indices of max"),
     "selection by a mask": (lambda: Applied(lambda x: x[x > 0].sum() + x), "cannot be traced|by a mask"),

@@ -60,13 +60,15 @@ def _switches() -> Iterator[None]:
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     anomalies = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
     cudnn: Any = torch.backends.cudnn
-    flags = cudnn.enabled, cudnn.benchmark, cudnn.deterministic
+    flags = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.autograd.set_detect_anomaly(*anomalies)
-        cudnn.enabled, cudnn.benchmark, cudnn.deterministic = flags
+        for name, flag in flags.items():
+            if getattr(cudnn, name) != flag:  # PyTorch's own test tools forbid any setting, so none without need
+                setattr(cudnn, name, flag)
 
 
 @contextlib.contextmanager

@@ -201,6 +201,8 @@ def vector_norm(g: Builder, a: Arguments) -> Out:
 def cosine_similarity(g: Builder, a: Arguments) -> Out:
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along an axis."""
     axis, settings = a["dim"], {"axis": a["dim"], "keepdims": True}
+    if a["x1"].shape[axis] != a["x2"].shape[axis]:
+        raise InputError("cosine similarity of vectors that are broadcast is not supported")
 
     def unit(x: Out) -> Out:
         square = g.emit("total", [g.emit("power", [x], exponent=2.0)], **settings)

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 from convlens.base.errors import InputError
+from convlens.scratch.from_torch.derivatives import own_derivatives_refused
 
 
 def exported(
@@ -27,7 +28,7 @@ def exported(
     example = torch.zeros(batch, *shape, dtype=dtype or first.dtype, device=first.device)
     sizes = ({0: torch.export.Dim.AUTO},) if dynamic else None
     try:
-        with warnings.catch_warnings(), _constant_momentum(module):
+        with warnings.catch_warnings(), _constant_momentum(module), own_derivatives_refused(module):
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (example,), dynamic_shapes=sizes)
     except InputError:
@@ -37,6 +38,10 @@ def exported(
             raise InputError(
                 f"{name} cannot be traced: its forward chooses its path by the values of a tensor "
                 "(an `if` or a loop on them); such a network runs in PyTorch only"
+            ) from error
+        if "found a fake tensor in the exported program" in str(error):
+            raise InputError(
+                f"{name} cannot be traced: it uses .data, or tensors of an earlier pass; write detach() instead"
             ) from error
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"{name} cannot be traced for an input of shape {shape}: {first}") from error
