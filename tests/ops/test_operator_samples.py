@@ -13,15 +13,10 @@ from operator_table import OPERATORS, Call, NotClaimed
 
 from convlens import ops
 from convlens.base.errors import InputError
-
-pytest.importorskip("expecttest", reason="PyTorch's samples need it")
-try:
-    from torch.testing._internal.common_methods_invocations import op_db
-except ImportError as error:
-    pytest.skip(f"PyTorch's samples cannot be imported: {error}", allow_module_level=True)
+from torch_samples import operator_samples
 
 Array = np.ndarray
-SAMPLES = {f"{o.name}/{o.variant_test_name}" if o.variant_test_name else o.name: o for o in op_db}
+SAMPLES = {f"{o.name}/{o.variant_test_name}" if o.variant_test_name else o.name: o for o in operator_samples()}
 QUICK = ["add", "nn.functional.conv2d", "nn.functional.interpolate/nearest", "nn.functional.avg_pool2d", "softmax", "t"]
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5}
 WITHOUT_GRADIENTS = {"clamp"}  # its further samples contain integers, for which the database wants gradients in vain

@@ -14,8 +14,7 @@ from convlens.inspection.draws import SharedDraws
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.from_torch.aten import HANDLERS
 from convlens.scratch.operation import Mode
-
-internal = pytest.importorskip("torch.testing._internal.common_methods_invocations")
+from torch_samples import operator_samples
 
 # Whose values mean nothing, whose samples PyTorch cannot trace, and whose constants PyTorch holds in float32.
 LEFT_OUT = {"empty_like", "new_empty", "empty", "nn.functional.hardsigmoid", "nn.functional.celu"}
@@ -27,7 +26,7 @@ def is_claimed(info):
     return torch.float64 in info.dtypes and info.name not in LEFT_OUT and bool(names & HANDLERS.keys())
 
 
-CLAIMED = {f"{info.name} {info.variant_test_name}".strip(): info for info in internal.op_db if is_claimed(info)}
+CLAIMED = {f"{info.name} {info.variant_test_name}".strip(): info for info in operator_samples() if is_claimed(info)}
 
 
 class Sample(nn.Module):
