@@ -28,5 +28,5 @@ def test_a_network_of_a_public_shape_trains_predicts_and_is_summarised(name, pic
     )  # fmt: skip
     assert run.results["test"]["n"] == 9
     assert 0 <= run.predict(pixels[0]).probability <= 1
-    assert run.evaluate((pixels, labels)).n == 9
+    assert run.evaluate((pixels + 1, labels)).n == 9  # others than it was trained on
     assert summarize(network, (1, 16, 16)).parameters > 0

@@ -142,7 +142,7 @@ def test_both_engines_spare_the_same_parameters():
     module = HeadFirst()
     vectors = groups.trainable(module).keys() - groups.weights(module).keys()
     settings = Optimizer(name="sgd", lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.5, bias_lr=4.0)
-    by_hand = numpy_engine._optimizer(Recipe(optimizer=settings), vectors)
+    by_hand = numpy_engine.optimizer_of(Recipe(optimizer=settings), vectors)
     arrays = {name: p.detach().numpy().copy() for name, p in module.named_parameters()}
     gradients = {name: np.ones_like(a) for name, a in arrays.items()}
     for p in module.parameters():
@@ -191,8 +191,9 @@ def test_the_numpy_engine_gives_every_weight_of_the_module_back(tmp_path, make):
     module = make()
     labels = np.arange(8) % 2
     pixels = (np.ones((8, 16, 16)) * labels[:, None, None] * 200).astype(np.uint8)
+    test = (pixels + 1, labels)
     run = cl.train(
-        module, {"train": (pixels, labels), "test": (pixels, labels)}, epochs=1, out=tmp_path / "run", quiet=True,
+        module, {"train": (pixels, labels), "test": test}, epochs=1, out=tmp_path / "run", quiet=True,
         device="cpu", size=16, engine="numpy", recipe={"val_fraction": 0.0, "batch_size": 4},
     )  # fmt: skip
-    assert run.evaluate((pixels, labels)).loss == pytest.approx(run.results["test"]["loss"], rel=1e-4)
+    assert run.evaluate(test).loss == pytest.approx(run.results["test"]["loss"], rel=1e-4)
