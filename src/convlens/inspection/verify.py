@@ -161,6 +161,9 @@ def _compare(
     if training:
         forward |= _compare_statistics(graph, tape, {k: _array(b) for k, b in module.named_buffers()})
 
+    nodes = sum(node.op not in LEAVES for node in graph.nodes)
+    if any(ours.shape != tuple(reference.shape) for ours, reference in zip(tape.outputs, outputs, strict=True)):
+        return Comparison(forward, {}, (), nodes)
     grads = [
         generator(seed, "verify", "gradient", i).standard_normal(y.shape) if y.dtype.kind == "f" else None
         for i, y in enumerate(tape.outputs)
@@ -176,7 +179,6 @@ def _compare(
     gradients, cancelled = _compare_gradients(graph, ours, {"input": inputs.grad, **reference})
     for p in module.parameters():
         p.grad = None
-    nodes = sum(node.op not in LEAVES for node in graph.nodes)
     return Comparison(forward, gradients, cancelled, nodes)
 
 

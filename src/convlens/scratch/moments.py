@@ -65,6 +65,8 @@ MOMENTS: dict[str, Operation] = {
     "root": Operation(lambda call: np.sqrt(call.arrays[0]), _root_backward),
     "sin": Operation(lambda call: np.sin(call.arrays[0]), lambda call, grad: [grad * np.cos(call.arrays[0])]),
     "cos": Operation(lambda call: np.cos(call.arrays[0]), lambda call, grad: [-grad * np.sin(call.arrays[0])]),
+    "log1p": Operation(lambda call: np.log1p(call.arrays[0]), lambda call, grad: [grad / (1 + call.arrays[0])]),
+    "expm1": Operation(lambda call: np.expm1(call.arrays[0]), lambda call, grad: [grad * (call.output + 1)]),
     "cumulative_sum": Operation(
         lambda call: np.cumsum(call.arrays[0], axis=call.settings["axis"]), _cumulative_backward
     ),

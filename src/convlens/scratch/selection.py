@@ -132,6 +132,24 @@ def _index_backward(call: Call, grad: Array) -> Shares:
     return [gx, *[None] * (len(call.arrays) - 1)]
 
 
+def _index_put(call: Call) -> Array:
+    """Inputs: the array, what is written, then the indices."""
+    y = call.arrays[0].copy()
+    y[_written(call)] = call.arrays[1]
+    return y
+
+
+def _written(call: Call) -> tuple[Any, ...]:
+    return _places(Call((call.arrays[0], *call.arrays[2:]), call.settings, call.mode))
+
+
+def _index_put_backward(call: Call, grad: Array) -> Shares:
+    places = _written(call)
+    gx = grad.copy()
+    gx[places] = 0
+    return [gx, unbroadcast(grad[places], np.shape(call.arrays[1])), *[None] * (len(call.arrays) - 2)]
+
+
 def _gather(call: Call) -> Array:
     return np.take_along_axis(call.arrays[0], _grid_index(call), call.settings["axis"])
 
@@ -183,6 +201,8 @@ SELECTION: dict[str, Operation] = {
     "largest_first": _first(np.argmax),
     "smallest_first": _first(np.argmin),
     "index": Operation(lambda call: call.arrays[0][_places(call)], _index_backward),
+    "index_put": Operation(_index_put, _index_put_backward),
+    "view": _without_gradient(lambda x, *, index: x[index]),
     "gather": Operation(_gather, _gather_backward),
     "full": Operation(_full, _nothing),
     "full_like": _without_gradient(lambda x, *, value: np.full_like(x, value)),

@@ -198,6 +198,22 @@ def vector_norm(g: Builder, a: Arguments) -> Out:
     return g.emit("power", [summed], exponent=1 / order)
 
 
+def added_elements(op: str) -> Handler:
+    """self + value * (tensor1 times or through tensor2)."""
+
+    def handler(g: Builder, a: Arguments) -> Out:
+        return g.emit("add", [a["self"], _times(g, g.emit(op, [a["tensor1"], a["tensor2"]]), a["value"])])
+
+    return handler
+
+
+def lerp(g: Builder, a: Arguments) -> Out:
+    """self + weight * (end - self)."""
+    way = g.emit("subtract", [a["end"], a["self"]])
+    weighted = g.emit("multiply", [way, a["weight"]]) if _is_tensor(a["weight"]) else _times(g, way, a["weight"])
+    return g.emit("add", [a["self"], weighted])
+
+
 def cosine_similarity(g: Builder, a: Arguments) -> Out:
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along an axis."""
     axis, settings = a["dim"], {"axis": a["dim"], "keepdims": True}

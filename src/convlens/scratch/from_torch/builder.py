@@ -26,6 +26,7 @@ _INTEGERS = {
 }
 _IGNORED = ("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range_for_size", "sym_constrain_range")
 _CUTS = ("take", "reshape", "flatten", "permute", "broadcast", "stop_gradient")
+_RESHAPING = ("transpose", "t", "squeeze", "unsqueeze", "swapaxes", "swapdims")
 _ONLY_TORCH = "this network runs in the PyTorch engine only"
 
 
@@ -190,6 +191,9 @@ class Builder:
         self.result_dtype = dtypes.of_first(node.meta.get("val"))
         arguments = dtypes.promoted(self, base, arguments)
         result = handler(self, arguments)
+        if base in _RESHAPING and targets:  # `x.unsqueeze_(1)` writes nothing: the name stands for a view from here on
+            self.values[targets[0]] = self._valued(node, result)
+            return self.values[targets[0]]
         return self._overwritten(targets[0], result) if targets else self._valued(node, result)
 
     def _arguments(self, node: fx.Node) -> tuple[str, dict[str, Any]]:

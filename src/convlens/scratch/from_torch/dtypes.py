@@ -15,7 +15,7 @@ from convlens.scratch.from_torch.translation import Builder, Out, cast
 
 # Operations that take operands of several types as they are.
 _MIXED = {
-    *("where", "masked_fill", "index", "index_select", "gather", "embedding", "to", "_to_copy", "type_as"),
+    *("where", "masked_fill", "index", "index_put", "index_select", "gather", "embedding", "to", "_to_copy", "type_as"),
     *("gt", "lt", "ge", "le", "eq", "ne", "logical_not", "logical_and", "logical_or", "bitwise_not", "bitwise_and"),
     *("bitwise_or", "scaled_dot_product_attention", "argmax", "contiguous", "clone", "detach", "expand_as", "view_as"),
     *("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "new_empty", "empty_like"),
@@ -26,6 +26,7 @@ _REARRANGING = {
     *("view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "mT", "numpy_T", "expand", "squeeze"),
     *("unsqueeze", "select", "slice", "split", "split_with_sizes", "chunk", "cat", "concat", "stack", "narrow"),
     *("unbind", "alias", "lift_fresh_copy", "repeat", "flip", "roll", "swapaxes", "swapdims", "movedim", "moveaxis"),
+    *("broadcast_to",),
 }
 
 
