@@ -105,9 +105,23 @@ def test_types_that_the_numpy_engine_does_not_compute_in_are_refused(name):
     assert "\n" not in str(caught.value)
 
 
-def test_a_cast_to_float32_inside_a_network_is_explained_by_verify():
-    module = nn.Sequential(Applied(lambda x, w: x.float()), nn.Linear(3, 2))
-    with pytest.raises(InputError, match=r"compared in float64: a cast to float32 inside the network") as caught:
+CASTS = [
+    lambda x, w: x.float() / 3,
+    lambda x, w: x.to(torch.float32) / 3,
+    lambda x, w: x.to(dtype=torch.float32) * torch.arange(3, dtype=torch.float32) / 3,
+    lambda x, w: F.softmax(x, 1, dtype=torch.float32),
+]
+
+
+@pytest.mark.parametrize("cast", CASTS)
+def test_a_network_that_casts_to_float32_is_compared_in_float64(cast):
+    found = verify(nn.Sequential(nn.Linear(3, 3), Applied(cast), nn.Linear(3, 2)), (3,))
+    assert found.agrees(1e-12), found
+
+
+def test_numbers_of_float32_that_do_not_fit_are_explained_by_verify():
+    module = nn.Sequential(Applied(lambda x, w: torch.ones(x.shape[0], 3)), nn.Linear(3, 2))
+    with pytest.raises(InputError, match=r"compared in float64: numbers of float32") as caught:
         verify(module, (3,))
     assert "\n" not in str(caught.value)
     from_torch(module, (3,))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from convlens.base.errors import InputError, reason
 from convlens.base.seeds import generator
@@ -121,7 +122,9 @@ def verify(
         double = settled_copy(module, tuple(input_shape)).double()
         for name in MODES if mode is None else (mode,):
             double.to("cpu").train(name == "training")
-            compared[name] = _compare(double, tuple(input_shape), batch, seed, device, training=name == "training")
+            with _Float64():
+                found = _compare(double, tuple(input_shape), batch, seed, device, training=name == "training")
+            compared[name] = found
     forward = _largest({name: c.forward for name, c in compared.items()})
     gradient = _largest({name: c.gradients for name, c in compared.items()})
     return Verification(*forward, *gradient, max(c.nodes for c in compared.values()), batch, compared)
@@ -183,9 +186,19 @@ def _compare(
 
 
 _CAST = (
-    "the engines are compared in float64: a cast to float32 inside the network, such as x.float(), does not fit; "
-    "write x.to(self.weight.dtype)"
+    "the engines are compared in float64: numbers of float32 inside the network do not fit; "
+    "make them of the type of its weights, as in x.to(self.weight.dtype)"
 )
+
+
+class _Float64(TorchFunctionMode):
+    """While it is open, casts to float32 give float64: a network that says x.float() is compared in float64, too."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.float:
+            return args[0].double()
+        args = tuple(torch.float64 if a is torch.float32 else a for a in args)
+        return func(*args, **{k: torch.float64 if v is torch.float32 else v for k, v in (kwargs or {}).items()})
 
 
 def _outputs(module: nn.Module, inputs: torch.Tensor) -> list[torch.Tensor]:

@@ -1,6 +1,5 @@
 """Reshaping, slicing, joining, padding and upsampling of an exported program as nodes of a graph; see `aten`."""
 
-from math import prod
 from typing import Any
 
 from convlens.base.errors import InputError
@@ -18,15 +17,10 @@ def view(g: Builder, a: Arguments) -> Out:
 
 
 def unflatten(g: Builder, a: Arguments) -> Out:
-    """One axis becomes several; the batch, of unknown size, may only be the first."""
-    shape, place = a["self"].shape, a["dim"] % len(a["self"].shape)
-    if place == 0 or None in shape[1:]:
-        raise InputError("splitting the batch is not supported")
-    parts, whole = list(a["sizes"]), shape[place]
-    if -1 in parts and isinstance(whole, int):
-        parts[parts.index(-1)] = whole // -prod(parts)
-    sizes = (*shape[:place], *parts, *shape[place + 1 :])
-    return g.emit("reshape", [a["self"]], shape=(-1, *sizes[1:]))
+    """One axis becomes several; one of them may be -1."""
+    x, place = a["self"], a["dim"] % len(a["self"].shape)
+    sizes = [g.size(x, axis) for axis in range(len(x.shape)) if axis != place]
+    return g.emit("reshape", [x], shape=(*sizes[:place], *a["sizes"], *sizes[place:]))
 
 
 def permute(g: Builder, a: Arguments) -> Out:
