@@ -123,6 +123,7 @@ def train(
     engine: str | None = None,
     device: str | None = None,
     precision: str | None = None,
+    threads: int | None = None,
     deterministic: bool = False,
     quiet: bool = False,
     **more: Any,
@@ -144,6 +145,7 @@ def train(
         weights: a file to start from (safetensors, or a PyTorch file without code in it), or a run folder.
         engine: "torch", or "numpy": the readable arithmetic, without augmentation and averages.
         device, precision: "auto" by default.
+        threads: of PyTorch on a CPU, one per core by default; the last bits of the weights depend on their number.
         deterministic: bit-identical results on a GPU too, at some cost.
         quiet: no progress.
 
@@ -162,7 +164,7 @@ def train(
         model=model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, seed=seed,
         size=parse_size(size),
         stream=stream, settings=settings, out=out, resume=resume, weights=weights, engine=engine,
-        device=device, precision=precision, deterministic=deterministic, quiet=quiet, **more,
+        device=device, precision=precision, threads=threads, deterministic=deterministic, quiet=quiet, **more,
     )  # fmt: skip
     finished = job.run(request)
     handed_over = model if isinstance(model, nn.Module) or (isinstance(model, str) and ".py:" in model) else None

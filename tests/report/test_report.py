@@ -18,9 +18,9 @@ from convlens.data.preprocess import Preprocess
 from convlens.inspection.evaluation import from_logits
 from convlens.report import load_evaluation, save_evaluation, write
 from convlens.report.drawings import confused_pairs, first_layer
-from convlens.report.page import command
 from convlens.runs import LeftOut, RunFolder
 from convlens.training import recipe as recipes
+from convlens.training.again import again
 
 _VOID = {"meta", "img"}
 
@@ -174,13 +174,13 @@ def test_the_command_in_the_report_asks_for_the_same_recipe(tmp_path, pretend_ru
     )
     run, _ = pretend_run(tmp_path / "run", settings=changes)
     record = run.read_record()
-    words = shlex.split(command(record, Preprocess.from_dict(record.preprocess)))
+    words = shlex.split(again(record).command or "")
     assert words[:4] == ["convlens", "train", "lenet5", "--data"]
     assert words[words.index("--seed") + 1] == "3"
     settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     assert len(settings) == len(changes)
-    again = recipes.load(words[words.index("--recipe") + 1], settings=settings)
-    assert again == recipes.parse(record.recipe, "record")
+    loaded = recipes.load(words[words.index("--recipe") + 1], settings=settings)
+    assert loaded == recipes.parse(record.recipe, "record")
 
 
 def test_the_most_frequent_confusions_come_first():

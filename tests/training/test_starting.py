@@ -10,7 +10,7 @@ from torch import nn
 import convlens as cl
 from convlens import models
 from convlens.base.errors import InputError
-from convlens.report.page import command
+from convlens.training.again import again
 
 BRIEF = {"data": "digits", "epochs": 1, "quiet": True, "device": "cpu", "settings": ["optimizer.lr=1e-30"]}
 
@@ -33,7 +33,7 @@ def test_what_was_stripped_is_said_and_where_it_came_from_recorded(tmp_path, cap
     assert "'backbone.' stripped from the names" in said
     assert run.record.started_from.path == str(tmp_path / "w.safetensors")
     torch.testing.assert_close(first_filter(run), state["features.conv1.weight"])
-    assert f"--weights {tmp_path}/w.safetensors" in command(run.record, run.predictor.preprocess)
+    assert f"--weights {tmp_path}/w.safetensors" in (again(run.record).command or "")
 
 
 def test_a_run_folder_is_a_start(tmp_path):

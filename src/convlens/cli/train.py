@@ -43,6 +43,7 @@ def train(
     engine: Annotated[str | None, typer.Option(help="torch, or numpy: readable arithmetic. (default: torch)")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. (default: auto)")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16. (default: auto)")] = None,
+    threads: Annotated[int | None, typer.Option(help="Of the processor. (default: one per core)")] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits on a GPU too.")] = False,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events into the run folder.")] = True,
     as_json: Json = False,
@@ -55,8 +56,8 @@ def train(
     arguments: dict[str, Any] = {
         "model": model, "data": data, "recipe": recipe, "epochs": epochs, "batch_size": batch_size, "resume": resume,
         "size": size, "stream": stream, "weights": weights, "settings": settings or (), "engine": engine,
-        "device": device, "precision": precision, "deterministic": deterministic, "tensorboard": tensorboard,
-        "quiet": quiet,
+        "device": device, "precision": precision, "threads": threads, "deterministic": deterministic,
+        "tensorboard": tensorboard, "quiet": quiet,
     }  # fmt: skip
     if seeds is None:
         run = api.train(seed=seed, out=out, started=started, **arguments)

@@ -1,7 +1,5 @@
 """Gathers what a run folder holds and fills the page's template with it."""
 
-import json
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from convlens.report import curves, drawings
 from convlens.report.store import FILE, load_evaluation
 from convlens.report.words import course, disagreement, left_out, majority, number, percent
 from convlens.runs import RunFolder, RunRecord
+from convlens.training.again import again
 
 
 def write(run_folder: Path | str) -> Path:
@@ -39,7 +38,7 @@ def write(run_folder: Path | str) -> Path:
         left_out=left_out(record.data.left_out),
         started=record.created.replace("T", " ").replace("+00:00", " UTC"),
         course=course(record),
-        command=command(record, preprocess),
+        again=again(record),
         charts=curves.charts(folder.read_metrics(), number(record.results, "best_epoch")),
         confusion=drawings.confusion(stored.evaluation) if stored else None,
         pairs=drawings.confused_pairs(stored.evaluation, 12) if stored else [],
@@ -47,8 +46,9 @@ def write(run_folder: Path | str) -> Path:
         folded=drawings.FOLDED,
         mistakes=drawings.mistakes(stored) if stored else [],
         kernels=drawings.kernels(folder, preprocess),
+        unused=[(key, value) for key, value in flat(record.recipe) if key in record.unused],
         settings=[
-            ("Recipe", flat(record.recipe)),
+            ("Recipe", _recipe(record)),
             ("Arithmetic", flat(record.numeric)),
             ("Preprocessing", flat(record.preprocess)),
             ("Network", flat({"arguments": record.model.arguments, "input (C, H, W)": record.model.input})),
@@ -89,6 +89,13 @@ def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
+def _recipe(record: RunRecord) -> list[tuple[str, str]]:
+    """The settings that had an effect; of those that were left open, what became of them."""
+    rows = [(key, value) for key, value in flat(record.recipe) if key not in record.unused]
+    now = {key: _in_words(value) for key, value in record.resolved.items()}
+    return [(key, value if now.get(key, value) == value else f"{now[key]} ({value})") for key, value in rows]
+
+
 def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -127,37 +134,3 @@ def _facts(record: RunRecord, preprocess: Preprocess) -> list[tuple[str, str]]:
         ("input", f"{preprocess.channels}×{preprocess.size[0]}×{preprocess.size[1]}", str),
     ]
     return [(what, form(value)) for what, value, form in candidates if value is not None]
-
-
-def command(record: RunRecord, preprocess: Preprocess) -> str:
-    """The command that trains the same again. Its recipe is named, with what was changed in it."""
-    from convlens.training import recipe as recipes
-
-    words = ["convlens", "train", record.model.name, "--data", record.data.source]
-    if preprocess.size[0] == preprocess.size[1]:
-        words += ["--size", str(preprocess.size[0])]
-    words += ["--seed", str(record.seed)]
-    if record.started_from is not None:
-        words += ["--weights", record.started_from.path]
-    known = {name: dict(_leaves(recipes.load(name).model_dump(mode="json"))) for name in recipes.shipped()}
-    wanted = dict(_leaves(record.recipe))
-    changes = {
-        name: {key: value for key, value in wanted.items() if key not in values or values[key] != value}
-        for name, values in known.items()
-    }
-    nearest = min(changes, key=lambda name: len(changes[name]))
-    words += ["--recipe", nearest]
-    for key, value in changes[nearest].items():
-        words += ["--set", f"{key}={value if isinstance(value, str) else _toml(value)}"]
-    return shlex.join(words)
-
-
-def _leaves(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        rows += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
-    return rows
-
-
-def _toml(value: Any) -> str:
-    return "none" if value is None else json.dumps(value)

@@ -45,10 +45,14 @@ def _fits(schema: type[_Record]) -> AfterValidator:
 
 
 class ModelRecord(_Record):
-    """Which network. `zoo` networks are rebuilt by name; a `file` or `live` one the user must hand over again."""
+    """Which network. `zoo` networks are rebuilt by name; a `file` or `live` one the user must hand over again.
+
+    file: where the file of a `file` network lay, as an absolute path; only ever shown.
+    """
 
     source: Literal["zoo", "file", "live"]
     name: str = Field(max_length=4096)
+    file: str | None = Field(default=None, max_length=4096)
     arguments: dict[str, Argument] = {}
     whitening: Literal[0, 3, 5] = 0
     input: list[Annotated[int, Field(ge=1, le=_LARGEST_SIDE)]] = Field(min_length=3, max_length=3)
@@ -86,11 +90,13 @@ class ProcessRecord(_Record):
     """One of the processes that worked on a run: seconds in all and of training, up to its last save.
 
     started: date and time, UTC.
+    changed: what was not as when the run began, in words; the bits of the result may hang on it.
     """
 
     started: str = Field(max_length=100)
     total: float = Field(ge=0)
     train: float = Field(ge=0)
+    changed: list[str] = []
 
 
 class Stopped(_Record):
@@ -155,6 +161,8 @@ class _Results(_Open):
 class RunRecord(_Record):
     """Everything about a run but its weights.
 
+    resolved: the values of recipe settings that the images or the machine decided, by dotted key.
+    unused: dotted keys of recipe settings that have no effect on this run, because of others.
     started_from: where the first weights came from, if they were not drawn.
     weights_sha256: of the whole file weights.safetensors, once the run is finished; None in runs of earlier versions.
     """
@@ -165,6 +173,8 @@ class RunRecord(_Record):
     classes: list[str] = Field(min_length=1)
     preprocess: dict[str, Any]
     recipe: Annotated[dict[str, Any], _fits(_Fractions)]
+    resolved: dict[str, Scalar] = {}
+    unused: list[str] = []
     seed: int
     numeric: Annotated[dict[str, Any], _fits(_Numeric)]
     engine: Literal["torch", "numpy"] = "torch"

@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from convlens.runs import ProcessRecord, RunFolder, RunRecord
 
@@ -18,12 +18,13 @@ class Clock:
         earlier: seconds of training by earlier processes.
     """
 
-    def __init__(self, folder: RunFolder, record: RunRecord, *, started: float):
-        """started: when this process began, as `time.perf_counter` tells it."""
+    def __init__(self, folder: RunFolder, record: RunRecord, *, started: float, changed: Sequence[str] = ()):
+        """started: when this process began, as `time.perf_counter` tells it. changed: see `ProcessRecord`."""
         self.folder, self.record = folder, record
         self._started, self._trained = started, 0.0
         self._training_since: float | None = None
         self._date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._changed = list(changed)
         self._before = list(record.processes)
         self.earlier = sum(process.train for process in self._before)
 
@@ -47,7 +48,9 @@ class Clock:
     def stamped(self) -> RunRecord:
         """The record with the time so far."""
         total = time.perf_counter() - self._started
-        here = ProcessRecord(started=self._date, total=round(total, 3), train=round(self._here(), 3))
+        here = ProcessRecord(
+            started=self._date, total=round(total, 3), train=round(self._here(), 3), changed=self._changed
+        )
         return self.record.model_copy(update={"processes": [*self._before, here]})
 
     def keep(self) -> None:

@@ -63,7 +63,7 @@ def _train(request: Request, job: Job, going_on: bool) -> Finished:
     name, images = job.record.model.name.rpartition(":")[2], len(job.splits.train)
     device = "NumPy" if job.record.engine == "numpy" else f"{job.numeric.device}, {job.numeric.dtype}"
     title = f"{name} on {job.record.data.name}: {images:,} images, {epochs} epoch{'s'[: epochs != 1]}, {device}"
-    clock = Clock(job.folder, job.record, started=request.started)
+    clock = Clock(job.folder, job.record, started=request.started, changed=job.changed)
     with (
         Stop() as stop,
         Progress(title, epochs=epochs, steps_per_epoch=engine.steps_per_epoch, quiet=request.quiet) as progress,

@@ -1,16 +1,11 @@
 """Makes a request definite: data, network, recipe and numeric settings are settled, checked and recorded."""
 
-import datetime
-import platform
-from collections import Counter
-from pathlib import Path
+import dataclasses
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-import convlens
 from convlens import data, models
 from convlens.base.errors import InputError
 from convlens.base.progress import bars
@@ -20,17 +15,18 @@ from convlens.data.folders import FolderSource
 from convlens.inspection.device import available
 from convlens.models.build import build, is_file_reference
 from convlens.models.lazy import settle_lazy_layers
-from convlens.models.network import count_parameters
 from convlens.nn import WhiteningConv2d
-from convlens.runs import DataRecord, LeftOut, ModelRecord, RunFolder, RunRecord
+from convlens.runs import RunFolder, RunRecord
 from convlens.training import recipe as recipes
 from convlens.training import settings
 from convlens.training.compare import differences, recipe_differences
 from convlens.training.handed_over import require_trainable_values, try_out
 from convlens.training.initialisation import begin_as_identity, whiten_first_layer
 from convlens.training.recipe import Recipe
+from convlens.training.recording import record_of, versions
 from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED, Job, Request
 from convlens.training.starting import other_start, start_from
+from convlens.training.unused import unused
 
 _WHITENED = 5000  # training images that whitening looks at
 _LOOK = 2  # training images that the network is tried on, before there is a run folder
@@ -42,13 +38,11 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     seed = request.seed if request.seed is not None else stored.seed if stored else DEFAULT_SEED
     own = models.get(reference) if isinstance(reference, str) and not is_file_reference(reference) else None
     recipe = _recipe(request, stored, own)
-    numeric, notes = _numeric(request, recipe, stored)
+    numeric, notes, changed = _numeric(request, recipe, stored)
+    asked = _data_reference(request, stored)
+    streamed = request.stream or (stored is not None and stored.data.streamed)
     with bars(request.quiet, unit="B") as progress:
-        source = data.find(
-            _data_reference(request, stored),
-            stream=request.stream or (stored is not None and stored.data.streamed),
-            on_download=progress,
-        )
+        source = data.find(asked, stream=streamed, on_download=progress)
     preprocess = _preprocess(request, source, own, stored)
     _check_before_reading(reference, recipe, source, preprocess, request.engine)
     with bars(request.quiet, unit="images") as progress:
@@ -63,6 +57,7 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
             f"batch_size {recipe.batch_size:,} is more than the {len(splits.train):,} images for training: "
             "each step takes all of them"
         )
+    notes += _without_effect(request, recipe, set(parts), len(splits.val) > 0)
     preprocess = preprocess.fitted(splits.train.pixels)
     module = _module(reference, recipe, splits.train, seed)
     require_trainable_values(module)
@@ -71,14 +66,17 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     started_from = start_from(module, request.weights, folder, stored, notes)
     few = torch.from_numpy(preprocess.normalise(splits.train.pixels[:_LOOK]))
     numeric = try_out(module, few, len(splits.train.classes), numeric, notes)
-    record = _record(request, reference, source, module, recipe, preprocess, splits, seed, numeric)
+    record = record_of(
+        reference=reference, module=module, asked=asked, source=source, streamed=streamed, given_parts=set(parts),
+        splits=splits, preprocess=preprocess, recipe=recipe, seed=seed, engine=request.engine, numeric=numeric,
+    )  # fmt: skip
     if stored is not None:
         different = differences(record, stored)
         if different and folder.holds_weights():
             raise InputError(f"cannot resume: {'; '.join(different)}; start a new run with another --out")
         record = record.model_copy(update={"processes": stored.processes}) if different else stored
     record = record.model_copy(update={"started_from": started_from})
-    return Job(folder, record, recipe, numeric, module, preprocess, splits, notes)
+    return Job(folder, record, recipe, numeric, module, preprocess, splits, notes, changed)
 
 
 def _model_reference(request: Request, stored: RunRecord | None) -> str | nn.Module:
@@ -115,28 +113,53 @@ def _recipe(request: Request, stored: RunRecord | None, own: models.ModelEntry |
     )
 
 
-def _numeric(request: Request, recipe: Recipe, stored: RunRecord | None) -> tuple[settings.Numeric, list[str]]:
+def _numeric(
+    request: Request, recipe: Recipe, stored: RunRecord | None
+) -> tuple[settings.Numeric, list[str], list[str]]:
+    """(settings, notes, what is not as when the run began)."""
     wanted = "auto" if request.device is None else request.device
-    chosen = settings.settle(wanted, recipe.precision, compile=recipe.compile, deterministic=request.deterministic)
+    chosen = settings.settle(
+        wanted,
+        recipe.precision,
+        compile=recipe.compile,
+        deterministic=request.deterministic,
+        threads=request.threads,
+    )
     notes: list[str] = []
+    changed: list[str] = []
     if recipe.compile and not chosen.compile:
         notes.append(f"warning: not compiled: {chosen.reasons['compile'].removeprefix('off: ')}")
     if stored is not None:
         before = settings.Numeric(**stored.numeric)
-        possible = request.device in (None, before.device) and available(before.device)
-        if possible:
-            chosen = before
-        else:
-            notes.append(
-                f"warning: the run began on {before.device} and goes on on {chosen.device}: "
-                "the result will not be bit-identical"
-            )
-    problems = settings.apply(chosen)
-    versions = stored.versions if stored else {}
-    problems += [f"{k} {v} instead of {versions[k]}" for k, v in _versions().items() if versions.get(k, v) != v]
-    if problems:
-        notes.append(f"warning: {'; '.join(problems)}: the result will not be bit-identical")
-    return chosen, notes
+        if request.device in (None, before.device) and available(before.device):
+            chosen = dataclasses.replace(before, threads=request.threads or before.threads)
+        if request.deterministic and not chosen.deterministic:
+            notes.append("--deterministic is ignored: the run began without it")
+        for name in ("device", "threads"):
+            now, then = getattr(chosen, name), getattr(before, name)
+            changed += [f"{name}: {now} instead of {then}"] if now != then else []
+    changed += settings.apply(chosen)
+    then = stored.versions if stored else {}
+    changed += [
+        f"{name}: {now} instead of {then[name]}" for name, now in versions().items() if then.get(name, now) != now
+    ]
+    if changed:
+        notes.append(f"warning: {'; '.join(changed)}: the result will not be bit-identical")
+    return chosen, notes, changed
+
+
+def _without_effect(request: Request, recipe: Recipe, given_parts: set[str], validated: bool) -> list[str]:
+    """A line that names the settings that were asked for one by one and have no effect."""
+    idle = unused(
+        recipe,
+        engine="torch",  # what the other leaves out it says itself
+        handed_over=isinstance(request.model, nn.Module),
+        parts=given_parts,
+        validated=validated,
+    )
+    asked = recipes.named(request.recipe, request.settings)
+    found = [key for key in idle if key in asked]
+    return [f"without effect, because of other settings: {', '.join(found)}"] if found else []
 
 
 def _preprocess(
@@ -218,71 +241,6 @@ def _build(reference: str, recipe: Recipe, classes: int, shape: tuple[int, int, 
         reference, num_classes=classes, in_channels=shape[0], image_size=shape[1:], whitening=recipe.whitening,
         **recipe.model,
     )  # fmt: skip
-
-
-def _record(
-    request: Request,
-    reference: str | nn.Module,
-    source: data.Source,
-    module: nn.Module,
-    recipe: Recipe,
-    preprocess: data.Preprocess,
-    splits: data.Splits,
-    seed: int,
-    numeric: settings.Numeric,
-) -> RunRecord:
-    if isinstance(reference, nn.Module):
-        kind, name = "live", f"{type(reference).__module__}.{type(reference).__qualname__}"
-    else:
-        kind, name = ("file" if is_file_reference(reference) else "zoo"), reference
-    asked = request.data if request.data is not None else DEFAULT_DATA
-    where = asked if isinstance(asked, (str, Path)) else None
-    if where is not None:
-        where = str(Path(where).resolve()) if str(where) not in data.names() else str(where)
-    fingerprint = "-".join(part.fingerprint()[:16] for part in splits)
-    counts = {part: len(images) for part, images in splits._asdict().items()}
-    return RunRecord(
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        model=ModelRecord(
-            source=kind, name=name, arguments=dict(recipe.model),
-            whitening=0 if kind == "live" else recipe.whitening, input=list(splits.train.shape),
-            parameters=count_parameters(module),
-        ),
-        classes=list(splits.train.classes),
-        preprocess=preprocess.to_dict(),
-        recipe=recipe.model_dump(mode="json"),
-        seed=seed,
-        numeric=numeric.to_dict(),
-        engine="numpy" if request.engine == "numpy" else "torch",
-        data=DataRecord(
-            source=where or "arrays", name=source.name, fingerprint=fingerprint, counts=counts,
-            split=_describe_split(recipe), streamed=request.stream,
-            left_out=_left_out(source.skipped),
-        ),
-        versions=_versions(),
-    )  # fmt: skip
-
-
-def _left_out(skipped: list[tuple[str, str]]) -> LeftOut:
-    reasons = Counter(why for _, why in skipped)
-    return LeftOut(
-        count=len(skipped), reasons=dict(reasons.most_common(20)), files=[[path, why] for path, why in skipped[:20]]
-    )
-
-
-def _describe_split(recipe: Recipe) -> str:
-    if recipe.val_fraction == 0:
-        return "trained on all training images for a fixed budget; the last weights are kept"
-    return "best weights chosen on a validation part of the training images; the test part is used once, at the end"
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "convlens": convlens.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def refuse_other_words(request: Request, stored: RunRecord) -> None:

@@ -248,6 +248,22 @@ def assignment(text: str) -> dict[str, Any]:
     return parsed
 
 
+def leaves(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested settings as (dotted key, value)."""
+    rows: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        rows += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return rows
+
+
+def named(recipe: str | dict[str, Any] | Recipe | None, settings: Sequence[str]) -> set[str]:
+    """The dotted keys that a user set one by one: in a dictionary, and by assignments."""
+    values = recipe if isinstance(recipe, dict) else {}
+    for text in settings:
+        values = merged(values, assignment(text))
+    return {key for key, _ in leaves(values)}
+
+
 def load(
     recipe: str | dict[str, Any] | Recipe | None = None,
     *,

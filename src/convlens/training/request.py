@@ -19,6 +19,7 @@ from convlens.training.settings import Numeric
 
 DEFAULT_MODEL, DEFAULT_DATA, DEFAULT_SEED = "lenet5", "digits", 0
 ENGINES = ("torch", "numpy")
+MOST_THREADS = 4096
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Request:
     engine: str | None = None
     device: str | None = None
     precision: str | None = None
+    threads: int | None = None
     deterministic: bool = False
     tensorboard: bool = True
     quiet: bool = False
@@ -48,9 +50,11 @@ class Request:
     def __post_init__(self) -> None:
         """Makes plain values of what stands for them. Raises `InputError` for an argument of a wrong kind."""
         self.model = _model(self.model)
-        for name in ("epochs", "batch_size", "seed"):
+        for name in ("epochs", "batch_size", "threads", "seed"):
             if getattr(self, name) is not None:
                 setattr(self, name, _whole(name, getattr(self, name), least=None if name == "seed" else 1))
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise InputError(f"threads: {self.threads} is more than {MOST_THREADS:,}")
         if self.seed is not None and not abs(self.seed) < 1 << 63:
             raise InputError(f"seed {self.seed}: must lie within 63 bits, so that every reader of run.json can hold it")
         if not isinstance(self.settings, (list, tuple)) or not all(isinstance(text, str) for text in self.settings):
@@ -117,6 +121,7 @@ class Job:
     preprocess: data.Preprocess
     splits: data.Splits
     notes: list[str]
+    changed: list[str]  # what is not as when the run began
 
 
 @dataclass
