@@ -109,6 +109,7 @@ DROPOUTS = {
     "function alpha": lambda: Applied(lambda x: torch.alpha_dropout(x, 0.3, True)),
     "drop path": lambda: Applied(lambda x: x / 0.8 * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(0.8)),
     "old drop path": lambda: Applied(lambda x: x * (0.8 + torch.rand(x.shape[0], 1, 1, 1, dtype=x.dtype)).floor_()),
+    "one coin for all": lambda: Applied(lambda x: x * torch.rand(()) + torch.bernoulli(torch.tensor(0.4))),
     "noise": lambda: Applied(lambda x: x + torch.rand_like(x)),
     "by probabilities": lambda: Applied(lambda x: x * torch.bernoulli(torch.full_like(x, 0.7))),
 }
@@ -152,7 +153,7 @@ def test_swapped_masks_are_found(kind, monkeypatch):
 
 @pytest.mark.parametrize("kind", [kind for kind in DROPOUTS if "function" not in kind])
 def test_dropout_layers_leave_everything_alone_in_inference(kind):
-    if kind in ("drop path", "old drop path", "noise", "by probabilities"):
+    if kind in ("drop path", "old drop path", "one coin for all", "noise", "by probabilities"):
         return
     module = nn.Sequential(DROPOUTS[kind](), nn.Conv2d(6, 6, 1)).eval()
     found = verify(module, (6, 4, 4), mode="inference")

@@ -110,6 +110,7 @@ CASTS = [
     lambda x, w: x.to(torch.float32) / 3,
     lambda x, w: x.to(dtype=torch.float32) * torch.arange(3, dtype=torch.float32) / 3,
     lambda x, w: F.softmax(x, 1, dtype=torch.float32),
+    lambda x, w: x.type(torch.float32) * torch.tensor(0.5) + torch.tensor([1.0, 2.0, 3.0]),
 ]
 
 

@@ -216,6 +216,26 @@ REFUSED = {
 }
 
 
+def test_single_numbers_and_counts_are_saved_and_loaded(tmp_path):
+    module = nn.Sequential(nn.BatchNorm2d(3, momentum=None), Temperature())
+    graph = from_torch(module, (3, 4, 4))
+    graph.run(np.ones((2, 3, 4, 4), np.float32), training=True)
+    graph.save(tmp_path / "weights.safetensors")
+    other = from_torch(module, (3, 4, 4))
+    other.load(tmp_path / "weights.safetensors")
+    assert other.parameters["1.scale"].shape == ()
+    assert other.buffers["0.num_batches_tracked"] == 1
+
+
+class Temperature(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return x * self.scale
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_the_numpy_engine_lacks_is_refused_in_one_line(name):

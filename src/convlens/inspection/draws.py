@@ -45,7 +45,7 @@ def _bernoulli(mode: Mode, which: int, func: Any, args: Any, kwargs: Any) -> Ten
 
 def _uniform(mode: Mode, which: int, func: Any, args: Any, kwargs: Any) -> Tensor:
     x = func(*args, **kwargs)  # of the right shape and type; its numbers are replaced
-    return x.copy_(torch.from_numpy(mode.uniform(which, tuple(x.shape))))
+    return x.copy_(torch.as_tensor(np.asarray(mode.uniform(which, tuple(x.shape)))))
 
 
 def _fused_dropout(mode: Mode, which: int, func: Any, args: Any, kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ def _fused_dropout(mode: Mode, which: int, func: Any, args: Any, kwargs: Any) ->
 def _given(func: Any, x: Tensor, drawn: np.ndarray) -> Tensor:
     """The drawn numbers as a new tensor, or in the tensor that the operation writes into."""
     target = x if func._schema.name.endswith("_") else torch.empty_like(x)
-    return target.copy_(torch.from_numpy(np.ascontiguousarray(drawn)))
+    return target.copy_(torch.as_tensor(np.asarray(drawn)))
 
 
 _DRAWS: dict[str, Callable[..., Any]] = {

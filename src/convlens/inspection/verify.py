@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -191,12 +192,17 @@ _CAST = (
 )
 
 
+_CASTS = {torch.Tensor.to, torch.Tensor.type, torch.Tensor.softmax, torch.softmax, F.softmax, F.log_softmax}
+
+
 class _Float64(TorchFunctionMode):
     """While it is open, casts to float32 give float64: a network that says x.float() is compared in float64, too."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.float:
             return args[0].double()
+        if func not in _CASTS:  # export itself calls others, whose types must stay
+            return func(*args, **(kwargs or {}))
         args = tuple(torch.float64 if a is torch.float32 else a for a in args)
         return func(*args, **{k: torch.float64 if v is torch.float32 else v for k, v in (kwargs or {}).items()})
 

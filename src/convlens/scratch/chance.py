@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from math import sqrt
 
+import numpy as np
+
 from convlens import ops
 from convlens.scratch.operation import Array, Call, Operation
 
@@ -64,12 +66,12 @@ def _bernoulli(call: Call) -> Array:
         drawn = call.mode.mask(call.settings["which"], x.shape, 1 - p)
     else:
         drawn = call.mode.uniform(call.settings["which"], x.shape) < call.arrays[1]
-    return drawn.astype(x.dtype)
+    return np.asarray(drawn, x.dtype)
 
 
 def _uniform(call: Call) -> Array:
     x = call.arrays[0]
-    return call.mode.uniform(call.settings["which"], x.shape).astype(x.dtype)
+    return np.asarray(call.mode.uniform(call.settings["which"], x.shape), x.dtype)
 
 
 def _nothing(call: Call, grad: Array) -> Shares:

@@ -232,7 +232,7 @@ class Graph:
         """Writes parameters and buffers as a safetensors file."""
         from safetensors.numpy import save
 
-        write_bytes(Path(path), save({k: np.ascontiguousarray(a) for k, a in self.state().items()}))
+        write_bytes(Path(path), save({k: np.asarray(a, order="C") for k, a in self.state().items()}))
 
     def load(self, path: str | Path) -> None:
         """Reads what `save` wrote, or any safetensors file with the same names and shapes."""
