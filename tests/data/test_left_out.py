@@ -74,6 +74,8 @@ def test_every_orientation_but_upright_is_counted(tree, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(picture(1), "JPEG", exif=exif)
-    assert check(find(tree({**TWO_CLASSES, "a/x.jpg": content}))).rotated == (orientation != 1)
+    findings = check(find(tree({**TWO_CLASSES, "a/x.jpg": content})))
+    assert findings.orientations == ({orientation: 1} if orientation != 1 else {})
+    assert findings.rotated == (orientation != 1)
     with open_image(io.BytesIO(content)) as image:
         assert (upright(image, 3).size == (12, 10)) == (orientation < 5)

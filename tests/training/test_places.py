@@ -169,3 +169,16 @@ def test_a_batch_larger_than_the_set_is_said(tmp_path, capsys):
     run = train(tmp_path / "run", batch_size=1000, quiet=False)
     assert "batch_size 1,000 is more than the 42 images for training" in capsys.readouterr().err
     assert run.results["epochs"] == 1
+
+
+def test_a_resume_in_another_way_says_how_to_go_on_from_what_was_learned(tmp_path, capsys):
+    train(tmp_path / "run")
+    with pytest.raises(InputError, match=f"epochs is 1 .* asked for 5; .*--weights {tmp_path}/run"):
+        train(tmp_path / "run", epochs=5, resume=True)
+    with pytest.raises(InputError, match="input size"):
+        train(tmp_path / "run", size=30, resume=True)
+    assert train(tmp_path / "more", epochs=2, weights=tmp_path / "run").results["epochs"] == 2
+    capsys.readouterr()
+    train(tmp_path / "run", resume=True, data="digits", threads=77, quiet=False)
+    said = capsys.readouterr().err
+    assert said == f"the run {tmp_path}/run is finished already: nothing was trained; not looked at: data, threads\n"

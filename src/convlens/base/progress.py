@@ -10,7 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from convlens.base.screen import Forgiving, console, printable
 from convlens.base.words import bytes_text
@@ -50,6 +50,12 @@ def epoch_line(epoch: int, epochs: int, record: Mapping[str, Any]) -> str:
     if record.get("seconds") is not None:
         parts.append(f"{record['seconds']:.1f} s" if record["seconds"] < 60 else duration(record["seconds"]))
     return "  ".join(parts)
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """A line on stderr, for what is no part of a longer job."""
+    if not quiet:
+        print(printable(text), file=cast(Any, Forgiving(sys.stderr)), flush=True)
 
 
 class Progress:

@@ -154,6 +154,7 @@ def _as_json(findings: "Findings", native: tuple[int, int, int] | None) -> dict[
         "sizes": [{"width": w, "height": h, "n": n} for (w, h), n in findings.sizes.most_common()],
         "modes": dict(findings.modes),
         "rotated": findings.rotated,
+        "orientations": {str(tag): n for tag, n in sorted(findings.orientations.items())},
         "problems": [{"path": path, "error": why} for path, why in findings.problems],
         "duplicates": findings.duplicates,
         "leaks": findings.leaks,
@@ -184,7 +185,8 @@ def _show(findings: "Findings") -> None:
     for note in findings.notes:
         out.print(f"note: {note}", markup=False, soft_wrap=True)
     if findings.rotated:
-        out.print(f"{findings.rotated:,} images are turned by their EXIF tag", markup=False)
+        by_tag = ", ".join(f"orientation {tag}: {n:,}" for tag, n in sorted(findings.orientations.items()))
+        out.print(f"{findings.rotated:,} images are turned by their EXIF tag ({by_tag})", markup=False)
     problems = [f"{path}: {why}" for path, why in findings.problems]
     _list(out, "[red]cannot be decoded and will be left out[/]", problems)
     _list(out, "[red]the same picture in different parts[/]", [" = ".join(group) for group in findings.leaks])

@@ -21,7 +21,8 @@ class Findings:
     """What `check` found.
 
     counts: images by part and class. sizes: images by (W, H) as stored, modes: by Pillow mode.
-    rotated: how many are turned by an EXIF tag. problems: (path, reason) of files that cannot be decoded.
+    orientations: images that an EXIF tag turns or mirrors, by its value (2 to 8).
+    problems: (path, reason) of files that cannot be decoded.
     duplicates: groups of two or more places that hold the same picture, byte for byte.
     leaks: those groups that lie in different parts. conflicts: those that lie in different classes.
     """
@@ -31,12 +32,17 @@ class Findings:
     counts: dict[str, dict[str, int]]
     sizes: Counter = field(default_factory=Counter)
     modes: Counter = field(default_factory=Counter)
-    rotated: int = 0
+    orientations: Counter = field(default_factory=Counter)
     problems: list[tuple[str, str]] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
     leaks: list[list[str]] = field(default_factory=list)
     conflicts: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def rotated(self) -> int:
+        """How many images are turned or mirrored by their EXIF tag."""
+        return self.orientations.total()
 
 
 _Place = tuple[str, int, str]  # (part, label, path)
@@ -81,12 +87,13 @@ def _files(source: FolderSource, findings: Findings, on_progress: Progress | Non
             continue
         try:
             with open_image(io.BytesIO(data), name) as image:
-                size, mode, turned_by_tag = image.size, image.mode, orientation(image) != 1
+                size, mode, tag = image.size, image.mode, orientation(image)
                 upright(image, 3, name)
         except InputError as error:
             findings.problems.append((name, str(error).removeprefix(f"{name}: ")))
         else:
-            findings.rotated += turned_by_tag
+            if tag != 1:
+                findings.orientations[tag] += 1
             findings.sizes[size] += 1
             findings.modes[mode] += 1
             yield hashlib.sha256(data).digest(), (*where[path], name)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from convlens.runs import RunRecord
+from convlens.runs import RunFolder, RunRecord
 
 
 def differences(new: RunRecord, stored: RunRecord) -> list[str]:
@@ -33,3 +33,8 @@ def recipe_differences(new: dict[str, Any], stored: dict[str, Any], prefix: str 
         elif a != b and key != "checkpoint_seconds":  # how often to save does not change the outcome
             found.append(f"recipe: {prefix}{key} is {a!r} in the run, you asked for {b!r}")
     return found
+
+
+def new_run_from(folder: RunFolder) -> str:
+    """What to do instead of going on with a run in another way."""
+    return f"start a new run with another --out, from what this one learned if you like: --weights {folder.path}"

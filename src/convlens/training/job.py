@@ -13,7 +13,7 @@ import torch
 from convlens import data
 from convlens.base import files
 from convlens.base.errors import DivergedError, InputError
-from convlens.base.progress import Progress
+from convlens.base.progress import Progress, say
 from convlens.data.augment import Augmentation, Augmenter
 from convlens.data.loader import Loader
 from convlens.inspection.caller import undisturbed
@@ -49,7 +49,8 @@ def run(request: Request) -> Finished | RunFolder:
 def _run(request: Request) -> Finished | RunFolder:
     folder, stored = open_folder(request)
     if stored is not None and stored.results is not None and folder.report.exists():  # the report comes last
-        refuse_other_words(request, stored)
+        for note in refuse_other_words(request, folder, stored):
+            say(note, quiet=request.quiet)
         return folder
     with reserved(request) as (folder, stored):
         job = prepare(request, folder, stored)

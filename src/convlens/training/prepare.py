@@ -19,11 +19,11 @@ from convlens.nn import WhiteningConv2d
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import recipe as recipes
 from convlens.training import settings
-from convlens.training.compare import differences, recipe_differences
+from convlens.training.compare import differences, new_run_from, recipe_differences
 from convlens.training.handed_over import require_trainable_values, try_out
 from convlens.training.initialisation import begin_as_identity, whiten_first_layer
 from convlens.training.recipe import Recipe
-from convlens.training.recording import record_of, versions
+from convlens.training.recording import place_of, record_of, versions
 from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED, Job, Request
 from convlens.training.starting import other_start, start_from
 from convlens.training.unused import unused
@@ -73,7 +73,7 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     if stored is not None:
         different = differences(record, stored)
         if different and folder.holds_weights():
-            raise InputError(f"cannot resume: {'; '.join(different)}; start a new run with another --out")
+            raise InputError(f"cannot resume: {'; '.join(different)}; {new_run_from(folder)}")
         record = record.model_copy(update={"processes": stored.processes}) if different else stored
     record = record.model_copy(update={"started_from": started_from})
     return Job(folder, record, recipe, numeric, module, preprocess, splits, notes, changed)
@@ -243,11 +243,14 @@ def _build(reference: str, recipe: Recipe, classes: int, shape: tuple[int, int, 
     )  # fmt: skip
 
 
-def refuse_other_words(request: Request, stored: RunRecord) -> None:
-    """A finished run: compares what can be compared without reading the data."""
+def refuse_other_words(request: Request, folder: RunFolder, stored: RunRecord) -> list[str]:
+    """A finished run: compares what can be compared without reading the data. Returns what must be said."""
     found = []
     if isinstance(request.model, str) and request.model != stored.model.name:
         found.append(f"network: the run has {stored.model.name}, you asked for {request.model}")
+    size = (request.size, request.size) if isinstance(request.size, int) else request.size
+    if size is not None and list(size) != stored.model.input[1:]:
+        found.append(f"input size: the run has {stored.model.input[1:]}, you asked for {list(size)}")
     if request.seed not in (None, stored.seed):
         found.append(f"seed: the run has {stored.seed}, you asked for {request.seed}")
     if request.engine not in (None, stored.engine):
@@ -256,4 +259,13 @@ def refuse_other_words(request: Request, stored: RunRecord) -> None:
     own = models.get(stored.model.name) if stored.model.source == "zoo" else None
     found += recipe_differences(_recipe(request, stored, own).model_dump(mode="json"), stored.recipe)
     if found:
-        raise InputError(f"the run is finished, and another was asked for: {'; '.join(found)}; use another --out")
+        raise InputError(f"the run is finished, and another was asked for: {'; '.join(found)}; {new_run_from(folder)}")
+    ignored = []
+    if request.data is not None and place_of(request.data) != stored.data.source:
+        ignored.append("data")
+    numeric = stored.numeric
+    ignored += ["device"] if request.device not in (None, "auto", numeric["device"]) else []
+    ignored += ["threads"] if request.threads not in (None, numeric["threads"]) else []
+    ignored += ["deterministic"] if request.deterministic and not numeric.get("deterministic") else []
+    without = f"; not looked at: {', '.join(ignored)}" if ignored else ""
+    return [f"the run {folder.path} is finished already: nothing was trained{without}"]

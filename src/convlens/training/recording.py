@@ -56,7 +56,7 @@ def record_of(
         numeric=numeric.to_dict(),
         engine="numpy" if engine == "numpy" else "torch",
         data=DataRecord(
-            source=_place(asked),
+            source=place_of(asked),
             name=source.name,
             fingerprint="-".join(part.fingerprint()[:16] for part in splits),
             counts={part: len(images) for part, images in splits._asdict().items()},
@@ -79,7 +79,7 @@ def _model(reference: str | nn.Module, module: nn.Module, recipe: Recipe, shape:
     return ModelRecord(source="zoo", **shared)
 
 
-def _place(asked: Any) -> str:
+def place_of(asked: Any) -> str:
     """A name, or a path that holds from everywhere; not where a link leads: what it is called can mean something."""
     if not isinstance(asked, (str, Path)):
         return "arrays"
