@@ -113,7 +113,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
         InputError: the network cannot run on such an input.
     """
     module = settled(uncompiled(module), input_shape)
-    _refuse_scripted(module)
+    refuse_scripted(module)
     with _modes_restored(module, training):
         try:
             with _silenced("torch._subclasses.fake_tensor"):  # it reports what we report
@@ -132,7 +132,8 @@ def uncompiled(module: nn.Module) -> nn.Module:
     return getattr(module, "_orig_mod", module)
 
 
-def _refuse_scripted(module: nn.Module) -> None:
+def refuse_scripted(module: nn.Module) -> None:
+    """Raises `InputError` for a network that is, or has, a scripted or traced part."""
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise InputError("a scripted network hides what it executes: pass the network that it was made from")
 

@@ -20,6 +20,7 @@ from convlens.base.seeds import generator
 from convlens.inspection.caller import undisturbed
 from convlens.inspection.device import available, choose
 from convlens.inspection.draws import SharedDraws
+from convlens.inspection.graph import refuse_scripted
 from convlens.models.lazy import settled_copy
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.graph import LEAVES, Gradients, Graph, Tape
@@ -120,6 +121,7 @@ def verify(
         raise InputError("device 'mps': Apple's GPU has no float64, in which networks are compared; choose cpu")
     compared = {}
     with undisturbed():
+        refuse_scripted(module)
         double = settled_copy(module, tuple(input_shape)).double()
         for name in MODES if mode is None else (mode,):
             double.to("cpu").train(name == "training")

@@ -29,7 +29,7 @@ def weights(module: nn.Module) -> dict[str, nn.Parameter]:
     holders = {
         f"{path}.{name}" if path else name: (part, name if "parametrizations" not in path else path)
         for path, part in module.named_modules()
-        for name in part._parameters
+        for name, _ in part.named_parameters(recurse=False)
     }
     return {name: p for name, p in trainable(module).items() if _multiplies(p, *holders[name])}
 

@@ -18,6 +18,7 @@ from convlens.base.errors import InputError
 from convlens.base.hardware import usable_cores
 from convlens.base.seeds import generator
 from convlens.inspection.evaluation import Evaluation, from_logits
+from convlens.inspection.graph import refuse_scripted, uncompiled
 from convlens.inspection.outputs import answering
 from convlens.scratch import loop
 from convlens.scratch import optimizers as scratch_optimizers
@@ -38,6 +39,9 @@ class NumpyEngine:
         self.splits, self.preprocess, self.recipe, self.seed = splits, preprocess, recipe, seed
         self.batch_size = recipe.batch_size_for(len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size  # the other engine drops a short last batch, too
+        refuse_scripted(module)
+        if uncompiled(module) is not module:
+            raise InputError("the NumPy engine takes no compiled network: pass the one that it was made from")
         with answering(module, len(splits.train.classes)):
             self.trained, self.evaluator = training_pair(module, splits.train.shape)
         self._elsewhere = _not_in_graph(module, set(self.trained.state()))
