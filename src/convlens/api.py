@@ -133,7 +133,8 @@ def train(
     Args:
         model: a zoo name (`lenet5` by default), "path/to/file.py:Function", or an `nn.Module` that gives logits.
         data: a name (`digits` by default), a folder, zip or tar of images in class folders, `Images`, a pair
-            (pixels uint8 [N, H, W] or [N, H, W, C], labels), or a mapping of "train", "val", "test" to those.
+            (pixels uint8 [N, H, W] or [N, H, W, C], labels), a dataset of (picture, label) such as PyTorch's, or a
+            mapping of "train", "val", "test" to those.
         recipe: a shipped name, a TOML file, a dictionary or a `Recipe`; the model's own by default.
         epochs, batch_size: in place of the recipe's.
         seed: names every random number of the run, the split included; 0 by default.

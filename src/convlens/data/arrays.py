@@ -22,7 +22,7 @@ def parts_of(given: Any) -> tuple[dict[str, Images], list[str]]:
     if isinstance(given, Images):
         return {"train": given}, []
     if isinstance(given, Mapping):
-        return _together(_named(given), [])
+        return _together(named_parts(given), [])
     assert isinstance(given, (tuple, list))
     if len(given) in (2, 3) and all(map(_is_part, given)):
         names = ("train", "test") if len(given) == 2 else ("train", "val", "test")
@@ -34,7 +34,8 @@ def parts_of(given: Any) -> tuple[dict[str, Images], list[str]]:
     raise InputError(f"data: expected a pair (pixels, labels), not {len(given)} things")
 
 
-def _named(given: Mapping[Any, Any]) -> dict[str, Any]:
+def named_parts(given: Mapping[Any, Any]) -> dict[str, Any]:
+    """The values by the part that their key means."""
     found: dict[str, Any] = {}
     for key, value in given.items():
         part = part_of(str(key)) or str(key)
@@ -81,12 +82,12 @@ def _together(given: Mapping[str, Any], notes: list[str]) -> tuple[dict[str, Ima
             parts[part] = value
             continue
         found = own if value is first and own is not None else read(value[1], _NAME)
-        labels, _, _ = number(found if own is None else _by_name(found, classes, part), classes, _NAME)
+        labels, _, _ = number(found if own is None else by_name(found, classes, part), classes, _NAME)
         parts[part] = Images(stacked(value[0], _NAME), labels, classes, _NAME)
     return parts, notes
 
 
-def _by_name(found: Read, classes: Sequence[str], part: str) -> Read:
+def by_name(found: Read, classes: Sequence[str], part: str) -> Read:
     """Integers as the names that they have in train."""
     distinct, inverse = np.unique(found.values, return_inverse=True)
     names = [str(value) for value in distinct.tolist()]

@@ -88,8 +88,8 @@ def find(
     """The source that a name, a path or arrays stand for.
 
     source: one of `names()`; the path of a folder, zip or tar of images in class folders; `Images`; a pair
-        (pixels, labels) for `Images.from_arrays`; a mapping of parts ("train", "val", "test") to those; or two or three
-        of those for train (, val) and test.
+        (pixels, labels) for `Images.from_arrays`; a dataset of (picture, label) (see `datasets.DatasetSource`); a
+        mapping of parts ("train", "val", "test") to those; or two or three of those for train (, val) and test.
     root: where named sets are looked for first, instead of $CONVLENS_DATA.
     stream: decode the pictures of a folder or zip each time they are needed rather than ahead. Left to itself a source
         does that only where the decoded set would not fit on the disk.
@@ -114,15 +114,22 @@ def _find(
     judged_by: Sequence[str] | None,
     on_download: Callable[[str, int, int], None] | None,
 ) -> Source:
-    if isinstance(source, (Images, Mapping, tuple, list)):
-        from convlens.data.arrays import parts_of
-
-        return ArraySource.of(*parts_of(source))
     if isinstance(source, (str, Path)):
         return _find_path(source, root, judged_by, on_download)
     if hasattr(source, "read") and hasattr(source, "classes"):
         return cast(Source, source)
-    raise InputError(f"data must be a name, a path, Images or a pair (pixels, labels), not {type(source).__name__}")
+    from convlens.data.datasets import DatasetSource, datasets_of
+
+    if (parts := datasets_of(source)) is not None:
+        return DatasetSource(parts)
+    if isinstance(source, (Images, Mapping, tuple, list)):
+        from convlens.data.arrays import parts_of
+
+        return ArraySource.of(*parts_of(source))
+    hint = "; give the dataset of a DataLoader" if hasattr(source, "dataset") else ""
+    raise InputError(
+        f"data must be a name, a path, Images, a pair (pixels, labels) or a dataset, not {type(source).__name__}{hint}"
+    )
 
 
 def _find_path(

@@ -3,7 +3,7 @@
 Other pictures count where their class has the name of one of the run's, and where the run was not trained on them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ def judge(predictor: Predictor, data: Any = None) -> Evaluation:
     """See `api.Run.evaluate`."""
     if data is None:
         return predictor.evaluate(_own_test_part(predictor))
+    if isinstance(data, Mapping) and "train" not in data:  # nothing to train on is needed
+        data = next((data[part] for part in ("test", "val") if part in data), data)
     source = sources.find(data, judged_by=predictor.classes)
     parts = source.read(predictor.preprocess)
     scope = Scope(unreadable=tuple(source.skipped), notes=tuple(source.notes))
