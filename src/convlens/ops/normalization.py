@@ -74,6 +74,8 @@ def _channel_dots(a: Array, b: Array) -> Array:
 def batch_statistics(x: ArrayLike) -> Statistics:
     """Mean and population variance of each channel of x [N, C, ...] over all other axes."""
     x = _channels_first("x", x)
+    if not x.size:
+        raise InputError(f"x: shape {x.shape}, expected at least one number per channel to take the mean of")
     mean, var = _moments(x, _all_but_channels(x))
     return Statistics(mean.reshape(-1), var.reshape(-1))
 

@@ -60,14 +60,16 @@ def upsample_nearest(
         exact: take the cell in which the output cell's centre lies (PyTorch's "nearest-exact", Pillow, scikit-image),
             not the one in which its start lies (PyTorch's "nearest", OpenCV).
     """
-    return _resized(x, size, scale, partial(_nearest, exact=exact, image=np.ndim(x) == 4))
+    x = as_float("x", x)
+    return _resized(x, size, scale, partial(_nearest, exact=exact, image=x.ndim == 4))
 
 
 def upsample_nearest_backward(
     grad: ArrayLike, x: ArrayLike, *, size: Size | None = None, scale: Scale | None = None, exact: bool = False
 ) -> UpsampleGradients:
     """Each input cell receives the sum over its copies."""
-    return _backward(grad, x, size, scale, partial(_nearest, exact=exact, image=np.ndim(x) == 4))
+    x = as_float("x", x)
+    return _backward(grad, x, size, scale, partial(_nearest, exact=exact, image=x.ndim == 4))
 
 
 def upsample_bilinear(
