@@ -83,12 +83,10 @@ def test_corrupt_images_among_good_ones_are_named_and_left_out(tree, tmp_path, p
 
 
 def test_a_decompression_bomb_among_the_images_is_skipped(tree, monkeypatch):
-    from convlens.data import decode
-
-    monkeypatch.setattr(decode, "MAX_PIXELS", 500)
+    monkeypatch.setenv("CONVLENS_MAX_PIXELS", "500")
     source = data.find(tree({**TWO_CLASSES, "a/big.png": encoded(picture(0, (30, 30)))}))
     assert len(source.read(SMALL)["train"]) == 8
-    assert source.skipped == [("a/big.png", "refused, 30 x 30 is more than 500 pixels")]
+    assert source.skipped == [("a/big.png", "refused, 30 x 30 is more than the 500 pixels of CONVLENS_MAX_PIXELS")]
 
 
 def test_a_class_of_which_nothing_can_be_decoded_is_named(tree):

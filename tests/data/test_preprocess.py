@@ -186,10 +186,8 @@ def test_a_file_that_cannot_be_decoded_is_named_in_one_line(tmp_path, content, s
 
 
 def test_between_the_warning_and_the_error_level_of_pillow_we_refuse_too(monkeypatch):
-    from convlens.data import decode
-
-    monkeypatch.setattr(decode, "MAX_PIXELS", 200)
-    with pytest.raises(InputError, match="16 x 16 is more than 200 pixels"):
+    monkeypatch.setenv("CONVLENS_MAX_PIXELS", "200")
+    with pytest.raises(InputError, match="16 x 16 is more than the 200 pixels of CONVLENS_MAX_PIXELS"):
         Preprocess((8, 8), 3).prepare(PNG)
 
 

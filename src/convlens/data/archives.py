@@ -24,7 +24,7 @@ from typing import IO, BinaryIO, cast
 
 from convlens.base import files
 from convlens.base.errors import InputError
-from convlens.data.limits import max_bytes
+from convlens.data.limits import MAX_BYTES, max_bytes
 from convlens.data.members import DEPTH_LIMIT, MemberError, Opener, UnpackError, is_candidate
 from convlens.data.naming import printable
 
@@ -83,7 +83,7 @@ class _Archive:
 
 
 def _too_large(size: int) -> MemberError:
-    return MemberError(f"too large ({size:,} bytes, more than the {max_bytes():,} of CONVLENS_MAX_BYTES)")
+    return MemberError(f"too large ({size:,} bytes, more than the {max_bytes():,} of {MAX_BYTES})")
 
 
 class Zip(_Archive):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from convlens.base.errors import InputError
 from convlens.data.containers import MemberError
-from convlens.data.decode import open_image, orientation, upright
+from convlens.data.decode import one_large_at_a_time, open_image, orientation, upright
 from convlens.data.folders import FolderSource
 from convlens.data.naming import printable
 from convlens.data.sources import ArraySource, Progress, Source
@@ -88,7 +88,8 @@ def _files(source: FolderSource, findings: Findings, on_progress: Progress | Non
         try:
             with open_image(io.BytesIO(data), name) as image:
                 size, mode, tag = image.size, image.mode, orientation(image)
-                upright(image, 3, name)
+                with one_large_at_a_time(image):
+                    upright(image, 3, name)
         except InputError as error:
             findings.problems.append((name, str(error).removeprefix(f"{name}: ")))
         else:

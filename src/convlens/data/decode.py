@@ -3,18 +3,32 @@
 import contextlib
 import io
 import os
+import struct
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from convlens.base import files
 from convlens.base.errors import InputError
+from convlens.data.limits import MAX_BYTES, MAX_PIXELS, max_bytes, max_pixels
 from convlens.data.naming import printable
 from convlens.data.suffixes import PICTURES, has_heif
 
-MAX_PIXELS = 89_478_485
-"""The largest image that is decoded: Pillow's own warning level, 1/4 GiB of RGB. Checked on the header."""
+_REDUCED_FROM = 89_478_485
+"""Pixels from which a picture is decoded at a reduced scale, at least twice as fine as needed. Smaller ones are not:
+their pixels stay what they always were."""
+
+_STRIPS_FROM = 1 << 24
+"""Pixels from which a picture is converted strip by strip, and one at a time, so that memory stays small."""
+
+_STRIP = 1 << 22  # pixels of one strip
+
+_EMPTY_FROM, _PER_BYTE = 1 << 24, 20_000
+"""A file that is said to have more than so many pixels, and more than so many for each of its bytes, holds nothing."""
 
 # Formats that are decoded in this process by a codec. Left out on purpose: EPS and its like start a program.
 _COMMON = ("JPEG", "PNG", "BMP", "GIF", "PPM")
@@ -27,68 +41,159 @@ ImageLike = Image.Image | np.ndarray | str | os.PathLike | bytes | io.IOBase
 
 
 def open_image(source: str | os.PathLike | bytes | io.IOBase, name: str | None = None) -> Image.Image:
-    """Opens an image lazily and checks its size from the header. Raises `InputError` that names the file."""
+    """Opens an image lazily and checks the sizes of file and picture. Raises `InputError` that names the file."""
     if name is None:
         name = printable(os.fspath(source)) if isinstance(source, (str, Path)) else "the image"
+    file, size, path = _file(source, name)
     try:
-        image = _open(io.BytesIO(source) if isinstance(source, bytes) else source)
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{name}: a folder, not an image") from None
-    except PermissionError:
-        raise InputError(f"{name}: permission denied") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(f"{name}: refused, it would unpack to more than {MAX_PIXELS:,} pixels") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{name}: not an image that can be read (unknown format, empty or damaged)") from None
-    except Exception as error:  # a damaged header can make a parser raise nearly anything
-        raise InputError(f"{name}: cannot be read as an image ({_reason(error)})") from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        image.close()
-        raise InputError(f"{name}: refused, {width} x {height} is more than {MAX_PIXELS:,} pixels")
-    return image
+        if size > max_bytes():
+            raise InputError(f"{name}: refused, its {size:,} bytes are more than the {max_bytes():,} of {MAX_BYTES}")
+        image = _open(file, path)
+        image._exclusive_fp = file is not source  # type: ignore[attr-defined] - as `Image.open` does: it closes its own
+        width, height = image.size
+        if width * height > max_pixels():
+            limit = f"the {max_pixels():,} pixels of {MAX_PIXELS}"
+            raise InputError(f"{name}: refused, {width} x {height} is more than {limit}")
+        if width * height > max(_EMPTY_FROM, _PER_BYTE * size):
+            raise InputError(f"{name}: refused, {size:,} bytes do not hold {width} x {height} pixels")
+        return image
+    except BaseException as error:
+        if file is not source:
+            file.close()
+        if isinstance(error, InputError) or not isinstance(error, Exception):
+            raise
+        if isinstance(error, UnidentifiedImageError):
+            why = "not an image that can be read (unknown format, empty or damaged)"
+        elif isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+            why = "refused, it would unpack to far more than a picture has"
+        else:  # a damaged header can make a parser raise nearly anything
+            why = f"cannot be read as an image ({_reason(error)})"
+        raise InputError(f"{name}: {why}") from error
 
 
-def _open(file: Any) -> Image.Image:
+def _file(source: Any, name: str) -> tuple[Any, int, str]:
+    """(an open file that can be sought in, its size in bytes, its path or "")."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source), len(source), ""
+    if not isinstance(source, (str, os.PathLike)):
+        try:
+            size = source.seek(0, io.SEEK_END)
+            source.seek(0)
+        except (AttributeError, OSError):  # a stream
+            content = source.read(max_bytes() + 1)
+            return io.BytesIO(content), len(content), ""
+        return source, size, ""
+    path = os.fspath(source)
     try:
-        return Image.open(file, formats=_COMMON)
-    except UnidentifiedImageError:
+        file = files.open_plain(path)
+        return file, os.fstat(file.fileno()).st_size, path
+    except InputError as error:
+        cause = error.__cause__ if error.__cause__ is not None else error.__context__
+        if os.path.isdir(path):
+            raise InputError(f"{name}: a folder, not an image") from None
+        for kind, why in ((FileNotFoundError, "no such file"), (PermissionError, "permission denied")):
+            if isinstance(cause, kind) or isinstance(getattr(cause, "__cause__", None), kind):
+                raise InputError(f"{name}: {why}") from None
+        raise InputError(f"{name}: {str(error).removeprefix(f'cannot read {path}: ')}") from None
+
+
+def _open(file: Any, path: str) -> Image.Image:
+    """As `Image.open`, which warns of pictures above a size that is a switch of the whole process, so not ours."""
+    head = file.read(16)
+    Image.preinit()
+    image = _first_that_opens(_COMMON, file, head, path)
+    if image is None:
         Image.init()
-        if hasattr(file, "seek"):
-            file.seek(0)
-        formats = [f for f in _OTHERS if f in Image.OPEN]
+        others = [*_OTHERS]
         if has_heif():
             import pillow_heif
 
             pillow_heif.register_heif_opener()
-            formats.append("HEIF")
-        return Image.open(file, formats=formats)
+            others.append("HEIF")
+        image = _first_that_opens(others, file, head, path)
+    if image is None:
+        raise UnidentifiedImageError
+    return image
 
 
-def upright(image: Image.Image, channels: int, name: str = "the image") -> Image.Image:
+def _first_that_opens(formats: Iterable[str], file: Any, head: bytes, path: str) -> Image.Image | None:
+    for name in formats:
+        factory, accepts = Image.OPEN.get(name, (None, None))
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # how plugins say: not mine
+            if factory is not None and (accepts is None or accepts(head) is True):
+                file.seek(0)
+                return factory(file, path)
+    return None
+
+
+@contextlib.contextmanager
+def one_large_at_a_time(image: Image.Image) -> Iterator[None]:
+    """To be held from decoding a picture until only the small result is left."""
+    with _LARGE if image.width * image.height > _STRIPS_FROM else contextlib.nullcontext():
+        yield
+
+
+_LARGE = threading.RLock()
+
+
+def upright(
+    image: Image.Image, channels: int, name: str = "the image", enough: tuple[int, int] | None = None
+) -> Image.Image:
     """The first frame, turned as its EXIF tag says, as mode L (`channels` 1) or RGB (3).
 
     Transparent pixels are laid on white; 16-bit grey is divided by 257; floating-point pixels must lie in 0..1.
+    enough: (H, W) that will be needed. A picture of more than 89 megapixels comes back smaller, down to twice that.
     Raises `InputError` that names the file if it cannot be decoded.
     """
     wanted = "L" if channels == 1 else "RGB"
+    pixels, finest = image.width * image.height, 2 * max(enough or (2048, 2048))
+    reduced = pixels > _REDUCED_FROM
     try:
+        if reduced:
+            image.draft("", (finest, finest))  # JPEG alone can; for others it does nothing
         image.load()
+    except MemoryError:
+        raise InputError(f"{name}: decoding its {pixels:,} pixels takes more memory than there is") from None
     except Exception as error:
         raise InputError(f"{name}: damaged, it cannot be decoded ({_reason(error)})") from error
-    if orientation(image) != 1:
-        with contextlib.suppress(Exception):  # as `orientation`
-            image = ImageOps.exif_transpose(image)
-    if image.mode == wanted and "transparency" not in image.info:
-        return image
     try:
-        return _flattened(_eight_bit(image, name)).convert(wanted)
+        if pixels > _STRIPS_FROM:
+            factor = max(1, min(image.width, image.height) // finest) if reduced else 1
+            return _turned(_by_strips(image, wanted, factor, name), orientation(image))
+        image = _turned(image, orientation(image))
+        if image.mode == wanted and "transparency" not in image.info:
+            return image
+        return _converted(image, wanted, name)
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"{name}: pixels of mode {image.mode} cannot be converted ({_reason(error)})") from error
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+def _turned(image: Image.Image, tag: int) -> Image.Image:
+    return image.transpose(_TURNS[tag]) if tag in _TURNS else image
+
+
+def _converted(image: Image.Image, wanted: str, name: str) -> Image.Image:
+    return _flattened(_eight_bit(image, name)).convert(wanted)
+
+
+def _by_strips(image: Image.Image, wanted: str, factor: int, name: str) -> Image.Image:
+    """The picture converted, and made smaller by a whole number: each pixel the mean of factor x factor."""
+    rows = max(1, _STRIP // image.width // factor) * factor
+    out = Image.new(wanted, (-(-image.width // factor), -(-image.height // factor)))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        strip = _converted(strip, wanted, name)
+        out.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
+    return out
 
 
 def orientation(image: Image.Image) -> int:

@@ -4,15 +4,18 @@ import os
 
 from convlens.base.errors import InputError
 
+MAX_BYTES, MAX_PIXELS = "CONVLENS_MAX_BYTES", "CONVLENS_MAX_PIXELS"
+"""Environment variables."""
+
 
 def max_bytes() -> int:
     """The largest file that is read as one picture: $CONVLENS_MAX_BYTES, or 256 MiB."""
-    return _setting("CONVLENS_MAX_BYTES", 256 << 20)
+    return _setting(MAX_BYTES, 256 << 20)
 
 
 def max_pixels() -> int:
     """The most pixels that one picture may have: $CONVLENS_MAX_PIXELS, or 178,956,970, where Pillow stops too."""
-    return _setting("CONVLENS_MAX_PIXELS", 178_956_970)
+    return _setting(MAX_PIXELS, 178_956_970)
 
 
 def _setting(name: str, default: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from convlens.base.errors import InputError, nearest
-from convlens.data.decode import ImageLike, open_image, upright
+from convlens.data.decode import ImageLike, one_large_at_a_time, open_image, upright
 from convlens.data.images import as_uint8
 from convlens.data.naming import printable
 from convlens.data.rows import Pixels, moments
@@ -88,12 +88,12 @@ class Preprocess:
         has the right size and mode already is returned as it is. Raises `InputError` that names the picture.
         """
         if isinstance(image, Image.Image):
-            return self._fit(upright(image, self.channels, name or "the image"))
+            return self._fit(upright(image, self.channels, name or "the image", self.size))
         if isinstance(image, (str, os.PathLike, bytes, io.IOBase)):
             if name is None:
                 name = printable(os.fspath(image)) if isinstance(image, (str, os.PathLike)) else "the image"
-            with open_image(image, name) as opened:
-                return self._fit(upright(opened, self.channels, name))
+            with open_image(image, name) as opened, one_large_at_a_time(opened):
+                return self._fit(upright(opened, self.channels, name, self.size))
         array = as_uint8(image, name or "the image")
         if array.shape == (*self.size, self.channels):
             return array
