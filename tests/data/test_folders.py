@@ -1,3 +1,4 @@
+import json
 import os
 import tarfile
 import zipfile
@@ -150,7 +151,7 @@ def test_large_files_go_through_threads_to_the_same_result(tree, monkeypatch):
 
 @pytest.fixture
 def keep_everything(monkeypatch):
-    monkeypatch.setattr(folders, "CACHE_FROM_SECONDS", 0)
+    monkeypatch.setattr(cache, "WORTH_SECONDS", 0)
 
 
 def decoded(own_cache):
@@ -252,3 +253,79 @@ def test_an_interrupted_reading_leaves_no_debris(tree, own_cache, monkeypatch):
 def test_numeric_class_folders_are_in_the_order_of_the_numbers(tmp_path):
     numbered = write_tree(tmp_path / "n", {f"{k}/1.png": k for k in range(12)})
     assert data.find(numbered).classes == tuple(map(str, range(12)))
+
+
+def test_two_writers_of_one_process_never_share_a_draft(own_cache, monkeypatch):
+    monkeypatch.setattr(cache, "LARGE", 100)
+    one, other = cache.Decoded("key"), cache.Decoded("key")
+    first, second = one.empty("train", (50, 4)), other.empty("train", (50, 4))
+    first[:], second[:] = 1, 2
+    assert (first == 1).all()
+    for entry, array in ((one, first), (other, second)):
+        entry.keep({"train": array}, [])
+        entry.discard()
+    loaded = cache.Decoded("key").load()
+    assert loaded is not None
+    assert (loaded[0]["train"] == 2).all()
+    assert [path.name for path in (own_cache / "decoded").iterdir()] == ["key"]
+
+
+def test_what_a_dead_writer_left_is_removed_and_a_living_one_is_left_alone(own_cache, monkeypatch):
+    monkeypatch.setattr(cache, "LARGE", 100)
+    dead, living, last = (cache.Decoded(key) for key in ("dead", "living", "last"))
+    for entry in (dead, living):
+        entry.empty("train", (50, 4))
+        os.utime(entry.draft, (1, 1))
+    assert dead._lock is not None
+    dead._lock.__exit__()  # as the system does when a process ends
+    last.keep({"train": np.zeros((2, 2), np.uint8)}, [])
+    assert not dead.draft.exists()
+    assert living.draft.exists()
+    living.discard()
+
+
+@pytest.mark.parametrize("file", ["meta.json", "train.u8"])
+def test_each_flipped_bit_of_a_cache_entry_is_a_miss_or_changes_nothing(own_cache, file):
+    arrays, value = {"train": np.arange(48, dtype=np.uint8).reshape(4, 12)}, [["a/1.png", "damaged"]]
+    entry = cache.Decoded("key")
+    entry.keep(arrays, value)
+    path = entry.folder / file
+    whole = path.read_bytes()
+    misses = 0
+    for bit in range(0, 8 * len(whole), 7):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        found = cache.Decoded("key").load()
+        misses += found is None
+        if found is not None and file == "train.u8":
+            np.testing.assert_array_equal(found[0]["train"], arrays["train"])
+    assert misses > (0 if file == "meta.json" else len(whole) // 2)
+
+
+@pytest.mark.parametrize(
+    "value", [7, [["a"]], [["a/0.png", 3]], {"a": "b"}, [["a/0.png", "gone"], ["b/1.png", "gone"]]]
+)
+def test_a_cache_entry_with_another_story_is_decoded_again(tree, own_cache, keep_everything, value):
+    path = tree(TWO_CLASSES)
+    whole = data.find(path).read(SMALL)
+    (folder,) = decoded(own_cache)
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"value": value}))
+    again = data.find(path)
+    np.testing.assert_array_equal(again.read(SMALL)["train"].pixels, whole["train"].pixels)
+    assert again.skipped == []
+
+
+@pytest.mark.parametrize(
+    "listing", ["5", "{}", '{"paths": [1], "native": null}', '{"paths": ["a"], "native": [1]}', "["]
+)
+def test_a_damaged_listing_is_made_again(tree, tmp_path, own_cache, monkeypatch, listing):
+    monkeypatch.setattr(cache, "WORTH_SECONDS", 0)
+    archive = tmp_path / "set.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(tree(TWO_CLASSES), "set")
+    n = len(data.find(archive).read(SMALL)["train"])
+    (kept,) = (own_cache / "listings").iterdir()
+    kept.write_text(listing)
+    assert len(data.find(archive).read(SMALL)["train"]) == n

@@ -3,13 +3,17 @@
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import sys
+import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from convlens.base import files
 from convlens.base.arrays import pack, unpack
@@ -20,6 +24,12 @@ LIMIT = 8 << 30
 
 LARGE = 1 << 30
 """Arrays from this size on are memory maps of the cache instead of memory."""
+
+FORMAT = 3
+"""Of the entries: raise it whenever decoding or layout changes its result."""
+
+WORTH_SECONDS = 1.0
+"""Work that took less is done again rather than kept."""
 
 RESERVE = 1 << 30
 """So many bytes of the cache's disk are left to others, such as the run's checkpoints."""
@@ -70,42 +80,60 @@ def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray], meta: dict[s
         files.write_bytes(folder / f"{key}.safetensors", pack(arrays, meta))
 
 
+class _Meta(BaseModel):
+    """meta.json of an entry. checksums: CRC-32 of each array that is not a memory map."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    shapes: dict[str, list[Annotated[int, Field(ge=0)]]]
+    checksums: dict[str, int]
+    value: Any
+
+
 class Decoded:
     """An entry for decoded pictures: uint8 arrays by name, and a JSON value. Complete or absent.
 
-    Written as `empty` for each array, then `keep`; `discard` afterwards, whatever happened.
+    Written as `empty` for each array, then `keep`; `discard` afterwards, whatever happened. Each writer has a draft of
+    its own: processes of two containers may share a cache and a process number, threads share both.
     """
 
     def __init__(self, key: str):
         self.folder = cache_folder() / "decoded" / key
-        self.draft = self.folder.with_name(f"{key}.{os.getpid()}.tmp")
+        self.draft = self.folder.with_name(f"{key}.{secrets.token_hex(8)}{_DRAFT}")
+        self._lock: files.FolderLock | None = None
 
-    def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """(arrays, value), or None if there is no such entry. Large arrays are read-only memory maps."""
+    def load(self) -> tuple[dict[str, np.ndarray], Any] | None:
+        """(arrays, value), or None if there is no such entry or it is damaged. Large arrays are read-only memory maps,
+        of which only the size is compared: to read them takes as long as to decode them takes elsewhere."""
         try:
-            meta = json.loads((self.folder / "meta.json").read_text())
-            arrays = {name: self._open(name, tuple(shape)) for name, shape in meta["shapes"].items()}
+            with files.open_plain(self.folder / "meta.json") as file:
+                meta = _Meta.model_validate_json(file.read(1 << 28))
+            arrays = {name: self._open(name, tuple(shape)) for name, shape in meta.shapes.items()}
+            if any(_checksum(array) != meta.checksums.get(name) for name, array in arrays.items()):
+                return None
             os.utime(self.folder)
-            return arrays, meta["value"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return arrays, meta.value
+        except (InputError, OSError, ValidationError, ValueError, OverflowError):
             return None
 
     def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         path = self.folder / f"{name}.u8"
-        if path.stat().st_size != np.prod(shape, dtype=object):
-            raise ValueError("another size")
-        if path.stat().st_size >= LARGE:
-            return np.memmap(path, np.uint8, "r", shape=shape)
-        return np.fromfile(path, np.uint8).reshape(shape)
+        with files.open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != np.prod(shape, dtype=object):
+                raise ValueError("another size")
+            if size >= LARGE:
+                return np.memmap(file, np.uint8, "r", shape=shape)
+            return np.frombuffer(bytearray(file.read()), np.uint8).reshape(shape)
 
     def empty(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Room for an array: memory, or from `LARGE` on a file of the entry. A full disk is an `InputError`."""
         size = int(np.prod(shape, dtype=object))
         if size < LARGE:
             return np.empty(shape, np.uint8)
-        files.make_folder(self.draft)
+        self._begin()
         path = self.draft / f"{name}.u8"
-        with files.explained("make room for the decoded pictures in", path), path.open("wb") as file:
+        with files.explained("make room for the decoded pictures in", path), path.open("xb") as file:
             if hasattr(os, "posix_fallocate"):  # a hole that cannot be filled later would end the process
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
@@ -115,7 +143,7 @@ class Decoded:
     def keep(self, arrays: Mapping[str, np.ndarray], value: Any) -> dict[str, np.ndarray]:
         """Writes the entry and returns its arrays; if it cannot be written, the arrays given."""
         try:
-            files.make_folder(self.draft)
+            self._begin()
             for name, array in arrays.items():
                 if isinstance(array, np.memmap):
                     array.flush()
@@ -123,7 +151,9 @@ class Decoded:
                 else:
                     files.write_bytes(self.draft / f"{name}.u8", np.ascontiguousarray(array).reshape(-1).data)
             shapes = {name: array.shape for name, array in arrays.items()}
-            files.write_json(self.draft / "meta.json", {"shapes": shapes, "value": value})
+            checksums = {name: _checksum(array) for name, array in arrays.items()}
+            meta = {"shapes": shapes, "checksums": checksums, "value": value}
+            files.write_json(self.draft / "meta.json", meta)
             if self.folder.exists():
                 shutil.rmtree(self.folder, ignore_errors=True)
             os.rename(self.draft, self.folder)
@@ -136,12 +166,43 @@ class Decoded:
     def discard(self) -> None:
         """Removes what an unfinished entry left."""
         shutil.rmtree(self.draft, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.__exit__()
+            self._lock = None
+
+    def _begin(self) -> None:
+        """Makes the draft, locked as long as this process lives, so that others know it is not abandoned."""
+        if self._lock is None:
+            files.make_folder(self.draft)
+            lock = files.FolderLock(self.draft, "another process writes it")
+            lock.__enter__()
+            self._lock = lock
 
     def _prune(self) -> None:
         with contextlib.suppress(OSError):
             entries = sorted(self.folder.parent.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
             total = 0
             for entry in entries:
+                if entry.name.endswith(_DRAFT):
+                    _remove_if_abandoned(entry)
+                    continue
                 total += sum(path.stat().st_size for path in entry.iterdir())
                 if total > LIMIT and entry != self.folder:
                     shutil.rmtree(entry, ignore_errors=True)
+
+
+_DRAFT = ".tmp"
+_YOUNG = 60  # seconds in which a draft may not have its lock yet
+
+
+def _remove_if_abandoned(draft: Path) -> None:
+    """Removes the draft of a writer that is no more."""
+    if time.time() - draft.stat().st_mtime < _YOUNG:
+        return
+    with contextlib.suppress(InputError), files.FolderLock(draft):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _checksum(array: np.ndarray) -> int:
+    """CRC-32 of an array; of a memory map 0, so that it is not read as a whole."""
+    return 0 if isinstance(array, np.memmap) else zlib.crc32(np.ascontiguousarray(array).reshape(-1).data)

@@ -1,13 +1,13 @@
 """A folder, zip or tar of image files in class folders as a source: decoded in parallel, kept decoded in the cache."""
 
 import hashlib
-import io
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -17,10 +17,10 @@ from convlens.base.hardware import disk_free
 from convlens.base.words import bytes_text
 from convlens.data import cache
 from convlens.data.containers import Blob, Container, MemberError, UnpackError, open_container
-from convlens.data.decode import open_image, orientation
 from convlens.data.encoded import Decoder, EncodedRows, Examined
 from convlens.data.images import Images
 from convlens.data.known import lay_out_known
+from convlens.data.listing import list_pictures
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
 from convlens.data.rows import Pixels
@@ -28,13 +28,8 @@ from convlens.data.sources import Progress
 from convlens.data.suffixes import has_heif, why_unreadable
 from convlens.data.tree import Layout, lay_out
 
-CACHE_FROM_SECONDS = 1.0
-"""Work that took less is done again rather than kept."""
-
 _BATCH, _BATCH_BYTES = 64, 1 << 23
 _THREADS_FROM_BYTES = 8192  # an image; decoding smaller ones is mostly Python, which threads do not speed up
-_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
-_FORMAT = 2  # of the cache entries: raise it whenever decoding or layout changes its result
 
 
 class FolderSource:
@@ -56,7 +51,7 @@ class FolderSource:
         self.container = open_container(container) if isinstance(container, Path) else container
         self.path = self.container.path
         self.name = name or _name(self.path)
-        paths, self.native = _list(self.container)
+        paths, self.native = list_pictures(self.container)
         self.judged_by = judged_by
         self._by_known_names = False
         self.layout: Layout = self._lay_out(paths)
@@ -89,7 +84,7 @@ class FolderSource:
             return self._parts(kept)
         if why := "as asked" if self.stream else self._no_room(preprocess):
             return self._parts(self._look(preprocess, on_progress, why))
-        return self._parts(self._decode(preprocess, entry, on_progress, worth_keeping=CACHE_FROM_SECONDS))
+        return self._parts(self._decode(preprocess, entry, on_progress, worth_keeping=cache.WORTH_SECONDS))
 
     def decode_ahead(self, preprocess: Preprocess, on_progress: Progress | None = None) -> Path:
         """Decodes the set into the cache, unless it is there, however little time that saves. Returns the folder.
@@ -110,12 +105,29 @@ class FolderSource:
         found = entry.load()
         if found is None:
             return None
-        self.skipped = [(path, why) for path, why in found[1]]
-        return found[0]
+        arrays, skipped = found
+        if not _are_pairs(skipped) or {name: len(array) for name, array in arrays.items()} != self._counts(skipped):
+            return None  # damaged: decoded again
+        self.skipped = [(path, why) for path, why in skipped]
+        return arrays
+
+    def _counts(self, skipped: list[list[str]]) -> dict[str, int]:
+        """How many pictures of each part are left without these."""
+        without = {path for path, _ in skipped}
+        return {
+            part: sum(printable(path) not in without for path, _ in items) for part, items in self.layout.parts.items()
+        }
 
     def _key(self, preprocess: Preprocess) -> str:
         """Names the decoded pictures: by the files and everything that decoding depends on."""
-        how = (_FORMAT, preprocess.size, preprocess.channels, preprocess.interpolation, PIL.__version__, has_heif())
+        how = (
+            cache.FORMAT,
+            preprocess.size,
+            preprocess.channels,
+            preprocess.interpolation,
+            PIL.__version__,
+            has_heif(),
+        )
         if self._by_known_names:  # other runs know other names, so other files may count
             how = (*how, self.layout.parts)
         return hashlib.blake2b(f"{self.container.identity()} {how}".encode(), digest_size=16).hexdigest()
@@ -295,37 +307,7 @@ def _name(path: Path) -> str:
     return printable(name) or "images"
 
 
-def _list(container: Container) -> tuple[list[str], tuple[int, int, int] | None]:
-    """(paths of the image files, their common (C, H, W) or None)."""
-    key = f"{container.identity()}-{_FORMAT}" if container.slow_to_list else ""
-    if key and (kept := cache.load_json("listings", key)):
-        return kept["paths"], tuple(kept["native"]) if kept["native"] else None
-    started = time.monotonic()
-    paths: list[str] = []
-    sizes: set[tuple[int, int]] = set()
-    colour = False
-    for path, content in container.files():
-        paths.append(path)
-        if len(sizes) < 2 or not colour:
-            try:
-                blob = content()
-            except MemberError:
-                continue  # named when the images are read
-            try:
-                size, grey = _header(blob)
-            except InputError:
-                continue  # likewise
-            sizes.add(size)
-            colour = colour or not grey
-    native = (3 if colour else 1, *sizes.pop()) if len(sizes) == 1 else None
-    if key and time.monotonic() - started >= CACHE_FROM_SECONDS:
-        cache.save_json("listings", key, {"paths": paths, "native": native})
-    return paths, native
-
-
-def _header(blob: Blob) -> tuple[tuple[int, int], bool]:
-    """((H, W) when upright, whether it is grey) from an image file's header."""
-    with open_image(io.BytesIO(blob) if isinstance(blob, bytes) else blob) as image:
-        width, height = image.size
-        grey = image.mode in _GREY_MODES or image.mode.startswith("I;")
-        return ((width, height) if orientation(image) > 4 else (height, width)), grey
+def _are_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in value
+    )
