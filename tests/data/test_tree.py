@@ -92,11 +92,13 @@ def test_loose_files_are_left_out_with_a_note():
         (["train/cat/1.jpg", "test/cat/2.jpg"], r"only one class \('cat'\)"),
         (["val/a/1.jpg", "test/b/2.jpg"], "no train/"),
         (["train/a/1.jpg", "train/b/1.jpg", "extra/a/1.jpg"], "beside train/ there is extra/"),
-        (["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"], "class 'b' has images in train but none in test"),
         (
             ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg", "test/c/1.jpg"],
             "class 'c' has images in test but none in train",
         ),
+        (["IMG_1.jpg", "IMG_2.jpg", "DSC_3.jpg", "DSC_4.jpg"], "4 images but no class folders"),
+        (["a/1.jpg", "b/1.jpg", "set/a/1.jpg", "set/b/2.jpg"], "set/ holds a/ and b/ again, with other images"),
+        (["a/train/1.jpg", "a/test/2.jpg", "b/3.jpg"], "a/ has test/ and train/ inside, b/ has no parts"),
     ],
 )
 def test_trees_that_cannot_be_used_are_refused_in_one_line(paths, said):
@@ -115,3 +117,77 @@ def test_two_forms_of_one_name_are_one_class():
     layout = lay_out(["é/1.jpg", "e\u0301/2.jpg", "b/1.jpg"], "t")
     assert layout.classes == ("b", "é")
     assert sorted(paths_of(layout)) == ["b/1.jpg", "e\u0301/2.jpg", "é/1.jpg"]
+
+
+def test_a_part_may_lack_a_class_which_is_said():
+    layout = lay_out(["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"], "t")
+    assert layout.parts["test"] == [("test/a/1.jpg", 0)]
+    assert layout.notes == ["test has no images of class 'b'"]
+
+
+TRAIN_AND_TEST = {"train": 4, "test": 2}
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train/{c}/{k}.jpg", "test/{c}/{k}.jpg"),
+        ("TRAIN/{c}/{k}.jpg", "Tests/{c}/{k}.jpg"),
+        ("train_images/{c}/{k}.jpg", "test_images/{c}/{k}.jpg"),
+        ("TrainSet/{c}/{k}.jpg", "TestSet/{c}/{k}.jpg"),
+        ("train2017/{c}/{k}.jpg", "test2017/{c}/{k}.jpg"),
+        ("训练集/{c}/{k}.jpg", "测试集/{c}/{k}.jpg"),
+        ("train/train/{c}/{k}.jpg", "test/test/{c}/{k}.jpg"),
+        ("train/images/{c}/{k}.jpg", "test/images/{c}/{k}.jpg"),
+        ("{c}/train/{k}.jpg", "{c}/test/{k}.jpg"),
+        ("{c}_train/{k}.jpg", "{c}_test/{k}.jpg"),
+        ("pets_train/{c}/{k}.jpg", "pets_test/{c}/{k}.jpg"),
+        ("{c}/train_{k}.jpg", "{c}/test_{k}.jpg"),
+        ("train/{c}.{k}.jpg", "test/{c}.{k}.jpg"),
+        ("train/{c}/{k}.jpg", "test/{C}/{k}.jpg"),
+    ],
+)
+@pytest.mark.parametrize("top", ["", "set/", "a/b/"])
+def test_parts_are_understood_in_all_their_forms(train, test, top):
+    paths = [top + train.format(c=c, C=c.upper(), k=k) for c in ("cat", "dog") for k in range(2)]
+    paths += [top + test.format(c=c, C=c.upper(), k=7) for c in ("cat", "dog")]
+    layout = lay_out(paths, "t")
+    assert layout.classes == ("cat", "dog")
+    assert {part: len(items) for part, items in layout.parts.items()} == TRAIN_AND_TEST
+    assert layout.left_out == []
+
+
+@pytest.mark.parametrize("form", ["{c}.{k}.jpg", "{c}_{k:03}.jpg", "{c}-{k}.jpg", "{c} ({k}).jpg", "{k:03}_{c}.jpg"])
+def test_flat_names_say_their_class_and_how_is_said(form):
+    layout = lay_out([form.format(c=c, k=k) for c in ("cat", "great dane") for k in range(3)], "t")
+    assert layout.classes == ("cat", "great dane")
+    assert [label for _, label in layout.parts["train"]] == [0, 0, 0, 1, 1, 1]
+    assert "the classes are read from the file names" in layout.notes[0]
+
+
+def test_a_second_copy_of_the_set_inside_itself_is_left_out():
+    once = [f"{c}/{k}.jpg" for c in "ab" for k in range(2)]
+    layout = lay_out(once + [f"pets/{path}" for path in once], "pets")
+    assert paths_of(layout) == once
+    assert layout.notes == ["4 images in pets/, a copy of what lies beside it, left out"]
+
+
+def test_a_folder_beside_the_parts_is_no_class():
+    layout = lay_out(["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg", "extras/1.jpg"], "t")
+    assert (layout.classes, [path for path, _ in layout.left_out]) == (("a", "b"), ["extras/1.jpg"])
+
+
+def test_classes_that_are_named_are_classes_whatever_they_are_called():
+    paths = ["bus/1.jpg", "car/1.jpg", "test/1.jpg", "junk/1.jpg"]
+    layout = lay_out(paths, "t", ["test", "bus"])
+    assert layout.classes == ("test", "bus")
+    assert sorted(path for path, _ in layout.left_out) == ["car/1.jpg", "junk/1.jpg"]
+    with pytest.raises(InputError, match="no training images of 'lorry'"):
+        lay_out(paths, "t", ["test", "lorry"])
+
+
+def test_numbered_class_folders_can_be_given_names():
+    layout = lay_out(["0/1.jpg", "1/1.jpg", "2/1.jpg"], "t", ["cat", "dog", "cow"])
+    assert layout.classes == ("cat", "dog", "cow")
+    with pytest.raises(InputError, match="3 classes, but --classes gives 2 names"):
+        lay_out(["0/1.jpg", "1/1.jpg", "2/1.jpg"], "t", ["cat", "dog"])

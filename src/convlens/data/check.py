@@ -11,9 +11,9 @@ from convlens.data.containers import MemberError
 from convlens.data.decode import one_large_at_a_time, open_image, orientation, upright
 from convlens.data.folders import FolderSource
 from convlens.data.naming import printable
+from convlens.data.parts import PARTS
 from convlens.data.sources import ArraySource, Progress, Source
 from convlens.data.suffixes import why_unreadable
-from convlens.data.tree import PARTS
 
 
 @dataclass

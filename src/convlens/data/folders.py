@@ -16,6 +16,7 @@ from convlens.base.errors import InputError
 from convlens.base.hardware import disk_free
 from convlens.base.words import bytes_text
 from convlens.data import cache
+from convlens.data.classes import Layout
 from convlens.data.containers import Blob, Container, MemberError, UnpackError, open_container
 from convlens.data.encoded import Decoder, EncodedRows, Examined
 from convlens.data.images import Images
@@ -26,7 +27,7 @@ from convlens.data.preprocess import Preprocess
 from convlens.data.rows import Pixels
 from convlens.data.sources import Progress
 from convlens.data.suffixes import has_heif, why_unreadable
-from convlens.data.tree import Layout, lay_out
+from convlens.data.tree import lay_out
 
 _BATCH, _BATCH_BYTES = 64, 1 << 23
 _THREADS_FROM_BYTES = 8192  # an image; decoding smaller ones is mostly Python, which threads do not speed up

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -29,3 +30,12 @@ def printable(name: str) -> str:
 
 def _breaks(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def listed(names: Iterable[str], form: str = "{}/", most: int = 5) -> str:
+    """Names for a message, in natural order: "a/, b/ and c/", after `most` of them only how many more there are."""
+    shown = sorted(names, key=natural)
+    words = [form.format(printable(name)) for name in shown[:most]]
+    if len(shown) > most:
+        words.append(f"{len(shown) - most:,} more")
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
