@@ -116,6 +116,7 @@ def train(
     seed: int | None = None,
     size: int | tuple[int, int] | str | None = None,
     stream: bool = False,
+    classes: Any = None,
     settings: Sequence[str] = (),
     out: Path | str | None = None,
     resume: bool = False,
@@ -140,6 +141,8 @@ def train(
         seed: names every random number of the run, the split included; 0 by default.
         size: side of the network's input in pixels, or (height, width), or "48x64".
         stream: decode the pictures of a folder or zip each time they are needed, not ahead; the results are the same.
+        classes: names of the classes, a list or a file with one per line: those of the folders that count, in the order
+            of their labels; of arrays and named sets the names of the labels 0, 1, ...
         settings: assignments such as "optimizer.lr=0.1".
         out: the run folder; `runs/<model>-<data>-<time>` by default.
         resume: go on with the run in `out`.
@@ -164,7 +167,7 @@ def train(
     request = Request(
         model=model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, seed=seed,
         size=parse_size(size),
-        stream=stream, settings=settings, out=out, resume=resume, weights=weights, engine=engine,
+        stream=stream, classes=classes, settings=settings, out=out, resume=resume, weights=weights, engine=engine,
         device=device, precision=precision, threads=threads, deterministic=deterministic, quiet=quiet, **more,
     )  # fmt: skip
     finished = job.run(request)

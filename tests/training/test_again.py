@@ -159,7 +159,19 @@ def test_where_no_command_can_train_it_again_the_page_says_so_and_why(home, tmp_
 def test_every_argument_of_training_is_in_the_command_or_changes_no_weight():
     changes_nothing = {"out", "resume", "quiet", "more"}
     within_the_recipe = {"recipe", "epochs", "batch_size", "settings", "precision"}
-    others = {"model", "data", "seed", "size", "stream", "weights", "engine", "device", "threads", "deterministic"}
+    others = {
+        "model",
+        "data",
+        "classes",
+        "seed",
+        "size",
+        "stream",
+        "weights",
+        "engine",
+        "device",
+        "threads",
+        "deterministic",
+    }
     assert set(inspect.signature(cl.train).parameters) == changes_nothing | within_the_recipe | others
 
 
@@ -187,3 +199,12 @@ def test_a_resume_with_other_threads_is_noted_in_the_run(tmp_path, nursery):
     run = cl.load(tmp_path / "run")
     assert [process.changed for process in run.record.processes] == [[], ["threads: 2 instead of 1"]]
     assert run.record.numeric["threads"] == 1
+
+
+def test_named_classes_are_in_the_run_and_in_the_command(home, tmp_path):
+    names = ["light", "dark"]
+    run = brief(tmp_path / "run", "mlp", str(home / "my pictures"), classes=names)
+    assert run.record.classes == names
+    words = shlex.split(again(run.record).command or "")
+    assert words[words.index("--classes") + 1] == '["light", "dark"]'
+    assert run.evaluate().n > 0

@@ -34,6 +34,10 @@ def train(
     stream: Annotated[
         bool, typer.Option("--stream", help="Decode pictures when needed. (default: if the disk cannot hold them all)")
     ] = False,
+    classes: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Names of the classes, one per line: those of the folders that "
+                                 "count, or of the labels 0, 1, ...")
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Start from the weights of a file or run; another head is replaced.")
     ] = None,
@@ -55,8 +59,8 @@ def train(
 
     arguments: dict[str, Any] = {
         "model": model, "data": data, "recipe": recipe, "epochs": epochs, "batch_size": batch_size, "resume": resume,
-        "size": size, "stream": stream, "weights": weights, "settings": settings or (), "engine": engine,
-        "device": device, "precision": precision, "threads": threads, "deterministic": deterministic,
+        "size": size, "stream": stream, "classes": classes, "weights": weights, "settings": settings or (),
+        "engine": engine, "device": device, "precision": precision, "threads": threads, "deterministic": deterministic,
         "tensorboard": tensorboard, "quiet": quiet,
     }  # fmt: skip
     if seeds is None:

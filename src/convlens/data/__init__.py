@@ -1,9 +1,10 @@
 """Pictures: sources, splits, the one preprocessing. Augmentation and loader need PyTorch and are modules apart."""
 
 from convlens.data.catalogue import SETS
+from convlens.data.find import find
 from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
-from convlens.data.sources import ArraySource, Source, find
+from convlens.data.source import ArraySource, Source
 from convlens.data.splits import Splits, split
 
 __all__ = ["SETS", "ArraySource", "Images", "Preprocess", "Source", "Splits", "find", "names", "split"]

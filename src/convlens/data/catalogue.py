@@ -12,7 +12,7 @@ from convlens.data import cifar
 from convlens.data.cache import cache_folder
 from convlens.data.containers import Tar
 from convlens.data.download import Progress, Remote, fetch, md5_of_file, sha256_of_content
-from convlens.data.sources import ArraySource, Source
+from convlens.data.source import ArraySource, Source
 
 _DIGITS = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -12,7 +12,7 @@ from convlens.data.decode import one_large_at_a_time, open_image, orientation, u
 from convlens.data.folders import FolderSource
 from convlens.data.naming import printable
 from convlens.data.parts import PARTS
-from convlens.data.sources import ArraySource, Progress, Source
+from convlens.data.source import ArraySource, Progress, Source
 from convlens.data.suffixes import why_unreadable
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from convlens.base.errors import InputError
 from convlens.data.containers import Tar
 from convlens.data.images import Images
-from convlens.data.sources import ArraySource
+from convlens.data.source import ArraySource
 
 _PIXELS = 3 * 32 * 32
 

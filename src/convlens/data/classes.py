@@ -3,13 +3,39 @@
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from convlens.base import files, strict_json
 from convlens.base.errors import InputError
 from convlens.data.naming import listed, natural, printable
 from convlens.data.parts import PARTS
 
 Assigned = list[tuple[str, str, str]]
 """(part, class, path) of each file."""
+
+
+_MOST_NAMES = 1 << 24  # bytes of a file of names
+
+
+def names_of(given: Any) -> list[str]:
+    """The names of classes that a user gave: a list; a file with one name per line, or a JSON list of names; or such a
+    JSON list as text. Raises `InputError` where that gives no two different names."""
+    if isinstance(given, (str, Path)):
+        text = str(given)
+        if not text.lstrip().startswith("["):
+            text = files.read_bytes(Path(text).expanduser(), _MOST_NAMES).decode("utf-8-sig", errors="replace")
+        is_json = text.lstrip().startswith("[")
+        given = strict_json.loads(text, "--classes") if is_json else [line.strip() for line in text.splitlines()]
+        given = given if is_json else [line for line in given if line]
+    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) and name.strip() for name in given):
+        raise InputError('classes: expected a file with one name per line, or names as in ["cat", "dog"]')
+    names = [_nfc(name) for name in given]
+    if len(names) < 2:
+        raise InputError(f"classes: expected two names or more, not {len(names)}")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"classes: '{printable(twice[0])}' is named twice; give each class its own name")
+    return names
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from convlens.data.listing import list_pictures
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
 from convlens.data.rows import Pixels
-from convlens.data.sources import Progress
+from convlens.data.source import Progress
 from convlens.data.suffixes import has_heif, why_unreadable
 from convlens.data.tree import lay_out
 
@@ -37,7 +37,8 @@ class FolderSource:
     """See `Source`. Made from a container or the path of one.
 
     stream: whether pictures are decoded each time they are needed rather than ahead; set it before `read`.
-    judged_by: the classes of a run, if the pictures are only to be judged by it (see `sources.find`).
+    judged_by: the classes of a run, if the pictures are only to be judged by it (see `find`).
+    given: the names of the classes that count, where the user named them.
     native is judged from the headers of all files.
     Raises `InputError` if the tree's layout cannot be used (see `tree.lay_out`).
     """
@@ -48,12 +49,13 @@ class FolderSource:
         name: str | None = None,
         notes: list[str] | None = None,
         judged_by: Sequence[str] | None = None,
+        given: Sequence[str] | None = None,
     ):
         self.container = open_container(container) if isinstance(container, Path) else container
         self.path = self.container.path
         self.name = name or _name(self.path)
         paths, self.native = list_pictures(self.container)
-        self.judged_by = judged_by
+        self.judged_by, self.given = judged_by, list(given or [])
         self._by_known_names = False
         self.layout: Layout = self._lay_out(paths)
         self.classes = self.layout.classes
@@ -63,7 +65,7 @@ class FolderSource:
 
     def _lay_out(self, paths: list[str]) -> Layout:
         try:
-            return lay_out(paths, str(self.path))
+            return lay_out(paths, str(self.path), self.given)
         except InputError:
             known = None if self.judged_by is None else lay_out_known(paths, self.name, self.judged_by)
             if known is None:
@@ -129,6 +131,8 @@ class FolderSource:
             PIL.__version__,
             has_heif(),
         )
+        if self.given:
+            how = (*how, self.given)
         if self._by_known_names:  # other runs know other names, so other files may count
             how = (*how, self.layout.parts)
         return hashlib.blake2b(f"{self.container.identity()} {how}".encode(), digest_size=16).hexdigest()

@@ -11,7 +11,7 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.data.images import Images
-from convlens.data.sources import ArraySource
+from convlens.data.source import ArraySource
 
 RATIO_LIMIT, RATIO_FLOOR = 100, 1 << 26
 """A compressed file is refused if it unpacks to more than RATIO_LIMIT times its size and RATIO_FLOOR bytes."""

@@ -52,7 +52,8 @@ def _own_test_part(predictor: Predictor) -> Images:
         raise InputError(
             f"the run's data are no longer at {record.data.source}; name where they are now, or other pictures: --data"
         )
-    source = sources.find(record.data.source, stream=record.data.streamed)
+    classes = record.classes if record.data.named else None
+    source = sources.find(record.data.source, stream=record.data.streamed, classes=classes)
     splits = sources.split(
         source.read(predictor.preprocess),
         seed=record.seed,

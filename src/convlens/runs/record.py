@@ -68,7 +68,10 @@ class LeftOut(_Record):
 
 
 class DataRecord(_Record):
-    """Which images, how they were divided, what was left out, and whether they are decoded when they are needed."""
+    """Which images, how they were divided, what was left out, and whether they are decoded when they are needed.
+
+    named: whether the user named the classes.
+    """
 
     source: str
     name: str
@@ -76,6 +79,7 @@ class DataRecord(_Record):
     counts: dict[str, Count]
     split: str
     streamed: bool = False
+    named: bool = False
     left_out: LeftOut = LeftOut()
 
 

@@ -53,6 +53,8 @@ def _words(record: RunRecord) -> list[str]:
     height, width = record.model.input[1:]
     words = [_network(record), "--data", record.data.source]
     words += ["--size", str(height) if height == width else f"{height}x{width}", "--seed", str(record.seed)]
+    if record.data.named:
+        words += ["--classes", json.dumps(record.classes, ensure_ascii=False)]
     if record.data.streamed:
         words.append("--stream")
     if record.started_from is not None:

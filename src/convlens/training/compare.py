@@ -16,6 +16,8 @@ def differences(new: RunRecord, stored: RunRecord) -> list[str]:
         found.append(f"seed: the run has {stored.seed}, you asked for {new.seed}")
     if new.engine != stored.engine:
         found.append(f"engine: the run has {stored.engine}, you asked for {new.engine}")
+    if new.classes != stored.classes and new.data.named:
+        found.append("classes: the run has others than those that you named")
     found += recipe_differences(new.recipe, stored.recipe)
     if not found and new.data.fingerprint != stored.data.fingerprint:
         found.append(f"data: the images are not those that the run began with ({stored.data.name})")

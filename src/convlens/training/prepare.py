@@ -12,6 +12,7 @@ from convlens.base.progress import bars
 from convlens.base.seeds import derive
 from convlens.data.augment import Augmentation
 from convlens.data.folders import FolderSource
+from convlens.data.naming import listed
 from convlens.inspection.device import available
 from convlens.models.build import build, is_file_reference
 from convlens.models.lazy import settle_lazy_layers
@@ -41,12 +42,14 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     numeric, notes, changed = _numeric(request, recipe, stored)
     asked = _data_reference(request, stored)
     streamed = request.stream or (stored is not None and stored.data.streamed)
+    named = request.classes or (stored.classes if stored is not None and stored.data.named else None)
     with bars(request.quiet, unit="B") as progress:
-        source = data.find(asked, stream=streamed, on_download=progress)
+        source = data.find(asked, stream=streamed, classes=named, on_download=progress)
     preprocess = _preprocess(request, source, own, stored)
     _check_before_reading(reference, recipe, source, preprocess, request.engine)
     with bars(request.quiet, unit="images") as progress:
         parts = source.read(preprocess, lambda done, total: progress(f"reading {source.name}", done, total))
+    notes.append(f"{len(source.classes):,} classes: {listed(source.classes, '{}', 12)}")
     notes += [f"skipped {path}: {why}" for path, why in source.skipped[:20]]
     if len(source.skipped) > 20:
         notes.append(f"skipped {len(source.skipped) - 20} more images that could not be read")
@@ -67,7 +70,8 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     few = torch.from_numpy(preprocess.normalise(splits.train.pixels[:_LOOK]))
     numeric = try_out(module, few, len(splits.train.classes), numeric, notes)
     record = record_of(
-        reference=reference, module=module, asked=asked, source=source, streamed=streamed, given_parts=set(parts),
+        reference=reference, module=module, asked=asked, source=source, streamed=streamed, named=named is not None,
+        given_parts=set(parts),
         splits=splits, preprocess=preprocess, recipe=recipe, seed=seed, engine=request.engine, numeric=numeric,
     )  # fmt: skip
     if stored is not None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from convlens import data
 from convlens.base.errors import InputError, nearest
+from convlens.data.classes import names_of
 from convlens.inspection.evaluation import Evaluation
 from convlens.runs import RunFolder, RunRecord
 from convlens.training.recipe import Recipe
@@ -34,6 +35,7 @@ class Request:
     seed: int | None = None
     size: int | tuple[int, int] | None = None
     stream: bool = False
+    classes: Any = None
     settings: Sequence[str] = ()
     out: Path | str | None = None
     resume: bool = False
@@ -50,6 +52,8 @@ class Request:
     def __post_init__(self) -> None:
         """Makes plain values of what stands for them. Raises `InputError` for an argument of a wrong kind."""
         self.model = _model(self.model)
+        if self.classes is not None:
+            self.classes = names_of(self.classes)
         for name in ("epochs", "batch_size", "threads", "seed"):
             if getattr(self, name) is not None:
                 setattr(self, name, _whole(name, getattr(self, name), least=None if name == "seed" else 1))

@@ -6,6 +6,7 @@ from convlens import data
 from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.data.check import check
+from convlens.data.classes import names_of
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 3
@@ -115,3 +116,40 @@ def test_a_check_of_arrays_compares_pixels():
     findings = check(data.find({"train": (PIXELS, LABELS), "test": (PIXELS[:3], LABELS[:3])}))
     assert findings.leaks == [[f"train[{k}]", f"test[{k}]"] for k in range(3)]
     assert findings.sizes == {(5, 6): 15}
+
+
+def test_classes_can_be_named_by_a_list_a_file_or_json(tmp_path):
+    (tmp_path / "lines.txt").write_text("\ufeffzero\n\nune\u0301 \r\n", "utf-8")
+    assert names_of(str(tmp_path / "lines.txt")) == ["zero", "un\u00e9"]
+    (tmp_path / "names.json").write_text('["a, b", "c"]')
+    assert names_of(tmp_path / "names.json") == names_of('["a, b", "c"]') == names_of(("a, b", "c")) == ["a, b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["a"], "two names or more"), (["a", "a"], "'a' is named twice"), (["a", 3], "expected a file"),
+        ('["a", ', "not valid JSON"), ("nowhere.txt", "nowhere.txt"), (7, "expected a file"), (["a", " "], "expected"),
+    ],
+)  # fmt: skip
+def test_class_names_that_are_none_are_refused_in_one_line(given, said):
+    with pytest.raises(InputError, match=said) as caught:
+        names_of(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_of_arrays_and_named_sets_get_the_names_that_were_given():
+    digits = [f"the digit {k}" for k in range(10)]
+    source = data.find("digits", classes=digits)
+    assert source.read(Preprocess((8, 8), 1))["train"].classes == source.classes == tuple(digits)
+    with pytest.raises(InputError, match="10 classes, but --classes gives 2 names"):
+        data.find("digits", classes=["even", "odd"])
+    named = data.find((PIXELS, LABELS), classes=["x", "y", "z"]).read(Preprocess((6, 5), 3))["train"]
+    assert (named.classes, named.labels.tolist()) == (("x", "y", "z"), LABELS.tolist())
+
+
+def test_folders_that_are_named_are_the_classes_in_that_order(tree):
+    path = tree({**TWO_CLASSES, "test/x.png": TWO_CLASSES["a/0.png"]})
+    source = data.find(path, classes=["test", "a"])
+    assert source.classes == ("test", "a")
+    assert any("'b' left out" in note for note in source.notes)

@@ -1,80 +1,12 @@
-"""Where pictures come from: the protocol, arrays, and `find`, which turns a name, a path or arrays into a source."""
+"""`find`, which turns what a user calls data into a source."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from convlens.base.errors import InputError, nearest
 from convlens.data.images import Images
-from convlens.data.preprocess import Preprocess
-
-Progress = Callable[[int, int], None]
-"""Called now and then with (images done, images in all)."""
-
-
-class Source(Protocol):
-    """A data set that can be read at any size.
-
-    name: short, for messages and folder names.
-    classes: names, in the order of the labels.
-    native: (C, H, W) of its images, or None if they differ.
-    skipped: after `read`, (path, reason) of each picture file that is not used.
-    notes: what a person should know about this copy or this way of splitting, one line each.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    native: tuple[int, int, int] | None
-    skipped: list[tuple[str, str]]
-    notes: list[str]
-
-    def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> dict[str, Images]:
-        """The parts the source provides ("train" always; "val", "test"), prepared at `preprocess.size`."""
-        ...
-
-
-class ArraySource:
-    """A source whose images are arrays of one size, loaded when first read."""
-
-    def __init__(
-        self,
-        name: str,
-        load: Callable[[], Mapping[str, Images]],
-        *,
-        classes: tuple[str, ...],
-        native: tuple[int, int, int] | None,
-        notes: list[str] | None = None,
-    ):
-        self.name, self.classes = name, classes
-        self.native: tuple[int, int, int] | None = native
-        self.skipped: list[tuple[str, str]] = []
-        self.notes = notes or []
-        self._load = load
-
-    @classmethod
-    def of(cls, parts: Mapping[str, Images], notes: list[str] | None = None) -> "ArraySource":
-        """Of images at hand. Raises `InputError` if there is no part "train" or the parts do not fit together."""
-        from convlens.data.splits import check
-
-        check(parts)
-        train = parts["train"]
-        return cls(train.name, lambda: parts, classes=train.classes, native=train.shape, notes=notes)
-
-    def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> dict[str, Images]:
-        """See `Source.read`."""
-        parts = self._load()
-        total = sum(map(len, parts.values()))
-        prepared: dict[str, Images] = {}
-        for part, images in parts.items():
-            before = sum(map(len, prepared.values()))
-            report = (lambda done, _, before=before: on_progress(before + done, total)) if on_progress else None
-            pixels = preprocess.prepare_all(images.pixels, report)
-            prepared[part] = Images(pixels, images.labels, images.classes, self.name, images.paths)
-        return prepared
-
-    def raw(self) -> Mapping[str, Images]:
-        """The parts at their own size."""
-        return self._load()
+from convlens.data.source import ArraySource, Renamed, Source
 
 
 def find(
@@ -82,6 +14,7 @@ def find(
     root: str | Path | None = None,
     *,
     stream: bool = False,
+    classes: Sequence[str] | None = None,
     judged_by: Sequence[str] | None = None,
     on_download: Callable[[str, int, int], None] | None = None,
 ) -> Source:
@@ -93,6 +26,8 @@ def find(
     root: where named sets are looked for first, instead of $CONVLENS_DATA.
     stream: decode the pictures of a folder or zip each time they are needed rather than ahead. Left to itself a source
         does that only where the decoded set would not fit on the disk.
+    classes: in folders, zips and tars the classes that count, in the order of their labels; otherwise the names of the
+        labels 0, 1, ... as many as there are.
     judged_by: the classes of a run, where the pictures are only to be judged by it: then a folder, zip or tar may lack
         classes, a training part, pictures that can be decoded.
     on_download: called now and then with (file name, bytes so far, bytes in all or 0 if not known).
@@ -100,7 +35,9 @@ def find(
     A named set that is not on this machine is downloaded. Raises `InputError` where nothing is found, or where `stream`
     is asked of what is no folder or zip.
     """
-    found = _find(source, root, judged_by, on_download)
+    found = _find(source, root, classes, judged_by, on_download)
+    if classes is not None and found.classes != tuple(classes) and not hasattr(found, "given"):
+        found = Renamed(found, tuple(classes))
     if stream:
         if not hasattr(found, "stream"):
             raise InputError(f"stream: {found.name} is held in memory; only a folder or zip of images can be streamed")
@@ -111,11 +48,12 @@ def find(
 def _find(
     source: Any,
     root: str | Path | None,
+    classes: Sequence[str] | None,
     judged_by: Sequence[str] | None,
     on_download: Callable[[str, int, int], None] | None,
 ) -> Source:
     if isinstance(source, (str, Path)):
-        return _find_path(source, root, judged_by, on_download)
+        return _find_path(source, root, classes, judged_by, on_download)
     if hasattr(source, "read") and hasattr(source, "classes"):
         return cast(Source, source)
     from convlens.data.datasets import DatasetSource, datasets_of
@@ -135,6 +73,7 @@ def _find(
 def _find_path(
     source: str | Path,
     root: str | Path | None,
+    classes: Sequence[str] | None,
     judged_by: Sequence[str] | None,
     on_download: Callable[[str, int, int], None] | None,
 ) -> Source:
@@ -144,14 +83,14 @@ def _find_path(
         return catalogue.open_set(source, Path(root).expanduser() if root is not None else None, on_download)
     path = Path(source).expanduser()
     if path.exists():
-        return _open_path(path, judged_by)
+        return _open_path(path, classes, judged_by)
     raise InputError(
         f"no data set '{source}'{nearest(str(source), catalogue.SETS)}; "
         f"give the path of a folder, zip or tar, or one of {', '.join(catalogue.SETS)}"
     )
 
 
-def _open_path(path: Path, judged_by: Sequence[str] | None) -> Source:
+def _open_path(path: Path, classes: Sequence[str] | None, judged_by: Sequence[str] | None) -> Source:
     if path.is_dir():
         from convlens.data import idx
 
@@ -159,4 +98,4 @@ def _open_path(path: Path, judged_by: Sequence[str] | None) -> Source:
             return idx.source(files, None, path.resolve().name)
     from convlens.data.folders import FolderSource
 
-    return FolderSource(path, judged_by=judged_by)
+    return FolderSource(path, judged_by=judged_by, given=classes)
