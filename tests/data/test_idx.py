@@ -130,3 +130,17 @@ def test_a_missing_file_of_four_is_named(tmp_path, no_data):
     (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(InputError, match=r"t10k-labels-idx1-ubyte.*is missing"):
         data.find("mnist", root=tmp_path)
+
+
+def test_one_pair_alone_is_a_set_without_the_other_part(tmp_path):
+    for prefix, part in (("train", "train"), ("t10k", "test")):
+        folder = tmp_path / part
+        folder.mkdir()
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx_bytes(np.zeros((6, 5, 4))))
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(np.arange(6) % 3)))
+        source = data.find(folder)
+        assert (source.native, source.classes) == ((1, 5, 4), ("0", "1", "2"))
+        assert {name: len(images) for name, images in source.read(Preprocess((5, 4), 1)).items()} == {part: 6}
+    (tmp_path / "train" / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(3)))
+    with pytest.raises(InputError, match="t10k-images-idx3-ubyte"):
+        data.find(tmp_path / "train")

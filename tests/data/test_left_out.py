@@ -79,3 +79,14 @@ def test_every_orientation_but_upright_is_counted(tree, orientation):
     assert findings.rotated == (orientation != 1)
     with open_image(io.BytesIO(content)) as image:
         assert (upright(image, 3).size == (12, 10)) == (orientation < 5)
+
+
+def test_folders_without_pictures_are_named_and_other_files_counted(tree, tmp_path):
+    path = tree(TWO_CLASSES)
+    (path / "c").mkdir()
+    (path / "d").mkdir()
+    for name in ("d/list.txt", "a/.DS_Store", "readme.md"):
+        (path / name).write_text("x")
+    notes = find(path).notes
+    assert "no pictures in c/ and d/: no class" in notes
+    assert "3 files that are no pictures passed over" in notes

@@ -73,6 +73,10 @@ class _Archive:
         if plain.startswith("/") or plain[1:2] == ":" or ".." in parts:
             raise self.refuse(f"the member '{printable(name)}' climbs out of its folder")
 
+    def remarks(self) -> list[str]:
+        """See `Container.remarks`: what else an archive holds does not matter."""
+        return []
+
     def check_count(self, members: int) -> None:
         if members > MEMBERS_LIMIT:
             raise self.refuse(f"it has more than {MEMBERS_LIMIT:,} members")

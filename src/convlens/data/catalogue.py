@@ -61,7 +61,7 @@ def _idx(
         candidates = [root / folder for folder in folders]
         if ("fashion" in root.name.lower()) == (name == "fashion-mnist"):  # both have the same file names
             candidates.append(root)
-        return next((folder for folder in candidates if folder.is_dir() and idx.find_files(folder)), None)
+        return next((folder for folder in candidates if folder.is_dir() and idx.find_files(folder, whole=True)), None)
 
     def open_(folder: Path) -> Source:
         from convlens.data import idx

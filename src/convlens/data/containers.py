@@ -12,7 +12,7 @@ from convlens.base import files
 from convlens.base.errors import InputError
 from convlens.data.archives import Tar, Zip, unpacker
 from convlens.data.members import DEPTH_LIMIT, Blob, MemberError, Opener, UnpackError, is_candidate
-from convlens.data.naming import natural, printable
+from convlens.data.naming import listed, natural, printable
 
 __all__ = [
     "Blob", "Container", "Folder", "MemberError", "Opener", "Tar", "UnpackError", "Zip", "is_candidate",
@@ -28,6 +28,10 @@ class Container(Protocol):
 
     path: Path
     slow_to_list: bool
+
+    def remarks(self) -> list[str]:
+        """What a person should know of what is no picture, one line each."""
+        ...
 
     def files(self) -> Iterator[tuple[str, Opener]]:
         """(path inside, with slashes; a function that gives content or location, to be called before the next item).
@@ -68,6 +72,8 @@ class Folder:
     def __init__(self, path: Path):
         self.path = path
         self._listing: list[tuple[str, os.stat_result]] | None = None
+        self._without_pictures: list[str] = []
+        self._others = 0
 
     def files(self) -> Iterator[tuple[str, Opener]]:
         """See `Container.files`."""
@@ -84,6 +90,16 @@ class Folder:
         for path, status in self._list():
             digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+    def remarks(self) -> list[str]:
+        """See `Container.remarks`."""
+        self._list()
+        said = []
+        if self._without_pictures:
+            said.append(f"no pictures in {listed(self._without_pictures)}: no class")
+        if self._others:
+            said.append(f"{self._others:,} file{'s' * (self._others > 1)} that are no pictures passed over")
+        return said
 
     def _list(self) -> list[tuple[str, os.stat_result]]:
         if self._listing is None:
@@ -106,18 +122,26 @@ class Folder:
             if (status.st_dev, status.st_ino) in seen:
                 return
             seen.add((status.st_dev, status.st_ino))
+            pictures = inner = 0
             with os.scandir(folder) as entries:
                 for entry in entries:
                     path = prefix + entry.name
                     if entry.name.startswith(".") or entry.name == "__MACOSX":
+                        self._others += not entry.is_dir()
                         continue
                     status = _status(entry)
                     if status is None:
                         continue
                     if stat.S_ISDIR(status.st_mode):
                         (links if entry.is_symlink() else queue).append(f"{path}/")
+                        inner += 1
                     elif stat.S_ISREG(status.st_mode) and is_candidate(path):
                         found.append((path, status))
+                        pictures += 1
+                    else:
+                        self._others += 1
+            if prefix and not pictures and not inner:
+                self._without_pictures.append(prefix.removesuffix("/"))
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(f"{folder}: cannot be listed ({reason}); mend its permissions or remove it") from error

@@ -59,7 +59,7 @@ class FolderSource:
         self._by_known_names = False
         self.layout: Layout = self._lay_out(paths)
         self.classes = self.layout.classes
-        self.notes = [*(notes or []), *self.layout.notes]
+        self.notes = [*(notes or []), *self.layout.notes, *self.container.remarks()]
         self.skipped: list[tuple[str, str]] = []
         self.stream = False
 

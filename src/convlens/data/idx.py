@@ -72,11 +72,12 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int, bool]]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def find_files(folder: Path) -> dict[tuple[str, str], Path]:
-    """The four files of an MNIST-like set in `folder`, by (part, kind): ("train", "images") and so on; {} if none.
+def find_files(folder: Path, *, whole: bool = False) -> dict[tuple[str, str], Path]:
+    """The files of an MNIST-like set in `folder`, by (part, kind): ("train", "images") and so on; {} if none.
 
     Names: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., with "." for the last "-" before idx and
-    with .gz, as they are found in the wild. Raises `InputError` if some are there and others are missing.
+    with .gz, as they are found in the wild. Raises `InputError` if images lack their labels, or labels their images;
+    with `whole` also if one pair is there and the other is not.
     """
     found: dict[tuple[str, str], Path] = {}
     for part, prefix in (("train", "train"), ("test", "t10k")):
@@ -87,7 +88,8 @@ def find_files(folder: Path) -> dict[tuple[str, str], Path]:
                         found.setdefault((part, kind), path)
     for part, prefix in (("train", "train"), ("test", "t10k")):
         for kind, ndim in _KINDS.items():
-            if found and (part, kind) not in found:
+            begun = found if whole else [key for key in found if key[0] == part]
+            if begun and (part, kind) not in found:
                 raise InputError(
                     f"{folder}: there is {next(iter(found.values())).name}, but {prefix}-{kind}-idx{ndim}-ubyte(.gz) "
                     "is missing; add it"
@@ -98,8 +100,9 @@ def find_files(folder: Path) -> dict[tuple[str, str], Path]:
 def source(files: dict[tuple[str, str], Path], classes: tuple[str, ...] | None, name: str) -> ArraySource:
     """A source from the files that `find_files` found. classes: None takes "0", "1", ... up to the largest label."""
     if classes is None:
-        classes = tuple(str(k) for k in range(int(read_idx(files["train", "labels"]).max(initial=0)) + 1))
-    shape = _shape(files["train", "images"])
+        largest = max(int(read_idx(path).max(initial=0)) for (_, kind), path in files.items() if kind == "labels")
+        classes = tuple(str(k) for k in range(largest + 1))
+    shape = _shape(next(path for (_, kind), path in files.items() if kind == "images"))
     return ArraySource(name, lambda: read_parts(files, classes, name), classes=classes, native=(1, *shape))
 
 
@@ -116,13 +119,13 @@ def _shape(path: Path) -> tuple[int, int]:
 
 
 def read_parts(files: dict[tuple[str, str], Path], classes: tuple[str, ...], name: str) -> dict[str, Images]:
-    """Training and test images.
+    """Training and test images, as far as there are files of them.
 
     Raises `InputError` if images and labels do not belong together or a label is no class.
     """
     arrays = {key: read_idx(path) for key, path in files.items()}
     parts: dict[str, Images] = {}
-    for part in ("train", "test"):
+    for part in dict.fromkeys(part for part, _ in files):
         pixels, labels = arrays[part, "images"], arrays[part, "labels"]
         image_path, label_path = files[part, "images"], files[part, "labels"]
         for path, array, ndim in ((image_path, pixels, 3), (label_path, labels, 1)):
