@@ -24,7 +24,7 @@ def parts_of(given: Any) -> tuple[dict[str, Images], list[str]]:
     if isinstance(given, Mapping):
         return _together(named_parts(given), [])
     assert isinstance(given, (tuple, list))
-    if len(given) in (2, 3) and all(map(_is_part, given)):
+    if len(given) in (2, 3) and all(map(is_part, given)):
         names = ("train", "test") if len(given) == 2 else ("train", "val", "test")
         return _together(dict(zip(names, given, strict=True)), [f"taken as {', '.join(names)}, in this order"])
     if len(given) == 2:
@@ -45,7 +45,7 @@ def named_parts(given: Mapping[Any, Any]) -> dict[str, Any]:
     return found
 
 
-def _is_part(value: Any) -> bool:
+def is_part(value: Any) -> bool:
     """Whether it is a part by itself: `Images`, or a pair of many pictures and their labels."""
     if isinstance(value, Images):
         return True

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from convlens.base.errors import InputError
-from convlens.data.arrays import by_name, named_parts
+from convlens.data.arrays import by_name, is_part, named_parts
 from convlens.data.decode import open_image
 from convlens.data.images import Images
 from convlens.data.labels import number, on_cpu, read
@@ -54,14 +54,15 @@ def _dataset(value: Any, least: int = 4) -> Any:
         return value
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         return None
-    pictures = value[0].tolist() if getattr(getattr(value[0], "dtype", None), "kind", "") == "O" else value[0]
-    if getattr(getattr(pictures, "dtype", None), "kind", "") == "U":
-        pictures = pictures.tolist()
+    if all(map(is_part, value)):  # ((x, y), (x, y)): two parts of arrays
+        return None
+    pictures = value[0].tolist() if getattr(getattr(value[0], "dtype", None), "kind", "") in ("O", "U") else value[0]
     if not isinstance(pictures, (list, tuple)) or not len(pictures):
         return None
     encoded = isinstance(pictures[0], (str, os.PathLike, bytes, Image.Image))
-    shapes = {getattr(picture, "shape", None) for picture in pictures}
-    return Zipped(pictures, value[1]) if encoded or len(shapes) > 1 else None
+    shapes = {tuple(getattr(picture, "shape", ())) for picture in pictures}
+    differ = len(shapes) > 1 and all(len(shape) in (2, 3) for shape in shapes)
+    return Zipped(pictures, value[1]) if encoded or differ else None
 
 
 class Zipped:
