@@ -159,6 +159,8 @@ def _as_json(findings: "Findings", native: tuple[int, int, int] | None) -> dict[
         "duplicates": findings.duplicates,
         "leaks": findings.leaks,
         "conflicts": findings.conflicts,
+        "near_leaks": findings.near_leaks,
+        "near_conflicts": findings.near_conflicts,
         "notes": findings.notes,
     }
 
@@ -191,10 +193,13 @@ def _show(findings: "Findings") -> None:
     _list(out, "[red]cannot be decoded and will be left out[/]", problems)
     _list(out, "[red]the same picture in different parts[/]", [" = ".join(group) for group in findings.leaks])
     _list(out, "[red]the same picture in different classes[/]", [" = ".join(group) for group in findings.conflicts])
+    _list(out, "[red]look the same, in different parts[/]", [" ~ ".join(pair) for pair in findings.near_leaks])
+    _list(out, "[red]look the same, in different classes[/]", [" ~ ".join(pair) for pair in findings.near_conflicts])
     within = len(findings.duplicates) - len(findings.leaks)
     if within:
         out.print(f"{within:,} pictures occur more than once within a part", markup=False)
-    if not (findings.problems or findings.leaks or findings.conflicts):
+    found = (findings.problems, findings.leaks, findings.conflicts, findings.near_leaks, findings.near_conflicts)
+    if not any(found):
         out.print("[green]no problems found[/]")
 
 

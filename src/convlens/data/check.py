@@ -6,12 +6,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from PIL import Image
+
 from convlens.base.errors import InputError
 from convlens.data.containers import MemberError
 from convlens.data.decode import one_large_at_a_time, open_image, orientation, upright
 from convlens.data.folders import FolderSource
 from convlens.data.naming import printable
 from convlens.data.parts import PARTS
+from convlens.data.similar import SMALLEST, Sketch, similar, sketch
 from convlens.data.source import ArraySource, Progress, Source
 from convlens.data.suffixes import why_unreadable
 
@@ -25,6 +28,7 @@ class Findings:
     problems: (path, reason) of files that cannot be decoded.
     duplicates: groups of two or more places that hold the same picture, byte for byte.
     leaks: those groups that lie in different parts. conflicts: those that lie in different classes.
+    near_leaks, near_conflicts: pairs of pictures that look the same (see `similar`), in different parts or classes.
     """
 
     name: str
@@ -37,6 +41,8 @@ class Findings:
     duplicates: list[list[str]] = field(default_factory=list)
     leaks: list[list[str]] = field(default_factory=list)
     conflicts: list[list[str]] = field(default_factory=list)
+    near_leaks: list[list[str]] = field(default_factory=list)
+    near_conflicts: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -53,8 +59,11 @@ def check(source: Source, on_progress: Progress | None = None) -> Findings:
     findings = Findings(source.name, source.classes, {}, notes=list(source.notes))
     walk = _files if isinstance(source, FolderSource) else _arrays
     places: dict[bytes, list[_Place]] = defaultdict(list)
-    for digest, place in walk(source, findings, on_progress):  # type: ignore[arg-type]
+    sketches: list[tuple[Sketch, bytes]] = []
+    for digest, place, drawn in walk(source, findings, on_progress):  # type: ignore[arg-type]
         places[digest].append(place)
+        if drawn is not None and len(places[digest]) == 1:
+            sketches.append((drawn, digest))
         counts = findings.counts.setdefault(place[0], dict.fromkeys(source.classes, 0))
         counts[source.classes[place[1]]] += 1
     findings.counts = {part: findings.counts[part] for part in PARTS if part in findings.counts}
@@ -66,10 +75,19 @@ def check(source: Source, on_progress: Progress | None = None) -> Findings:
                 findings.leaks.append(paths)
             if len({label for _, label, _ in group}) > 1:
                 findings.conflicts.append(paths)
+    for i, j in similar([drawn for drawn, _ in sketches]):
+        (part, label, path), (other_part, other_label, other) = (places[sketches[k][1]][0] for k in (i, j))
+        if part != other_part:
+            findings.near_leaks.append([path, other])
+        if label != other_label:
+            findings.near_conflicts.append([path, other])
     return findings
 
 
-def _files(source: FolderSource, findings: Findings, on_progress: Progress | None) -> Iterator[tuple[bytes, _Place]]:
+_Seen = tuple[bytes, _Place, Sketch | None]  # (digest, place, what it looks like)
+
+
+def _files(source: FolderSource, findings: Findings, on_progress: Progress | None) -> Iterator[_Seen]:
     where = {path: (part, label) for part, items in source.layout.parts.items() for path, label in items}
     done = 0
     for path, content in source.container.files():
@@ -89,7 +107,7 @@ def _files(source: FolderSource, findings: Findings, on_progress: Progress | Non
             with open_image(io.BytesIO(data), name) as image:
                 size, mode, tag = image.size, image.mode, orientation(image)
                 with one_large_at_a_time(image):
-                    upright(image, 3, name)
+                    drawn = sketch(upright(image, 3, name))
         except InputError as error:
             findings.problems.append((name, str(error).removeprefix(f"{name}: ")))
         else:
@@ -97,13 +115,13 @@ def _files(source: FolderSource, findings: Findings, on_progress: Progress | Non
                 findings.orientations[tag] += 1
             findings.sizes[size] += 1
             findings.modes[mode] += 1
-            yield hashlib.sha256(data).digest(), (*where[path], name)
+            yield hashlib.sha256(data).digest(), (*where[path], name), drawn
         done += 1
         if on_progress:
             on_progress(done, len(where))
 
 
-def _arrays(source: ArraySource, findings: Findings, on_progress: Progress | None) -> Iterator[tuple[bytes, _Place]]:
+def _arrays(source: ArraySource, findings: Findings, on_progress: Progress | None) -> Iterator[_Seen]:
     parts = source.raw()
     total = sum(map(len, parts.values()))
     done = 0
@@ -111,8 +129,11 @@ def _arrays(source: ArraySource, findings: Findings, on_progress: Progress | Non
         channels, height, width = images.shape
         findings.sizes[width, height] += len(images)
         findings.modes["L" if channels == 1 else "RGB"] += len(images)
+        large = min(height, width) >= SMALLEST
         for index, (picture, label) in enumerate(zip(images.pixels, images.labels.tolist(), strict=True)):
-            yield hashlib.sha256(picture.tobytes()).digest(), (part, label, f"{part}[{index}]")
+            seen = Image.fromarray(picture[..., 0] if channels == 1 else picture).convert("RGB") if large else None
+            place = (part, label, f"{part}[{index}]")
+            yield hashlib.sha256(picture.tobytes()).digest(), place, None if seen is None else sketch(seen)
             done += 1
             if on_progress and (done % 1024 == 0 or done == total):
                 on_progress(done, total)
