@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from convlens.base import files, strict_json
 from convlens.base.errors import InputError
+from convlens.base.screen import printable
 
 _KEY = "convlens"  # one metadata entry only: the format does not keep the order of several
 _DIGEST = "sha256"  # in the JSON value: over the value without it, and all arrays
@@ -113,4 +114,4 @@ def _digest(arrays: Mapping[str, np.ndarray], meta: dict[str, Any]) -> str:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return printable(" ".join(str(error).split()))[:300] or type(error).__name__

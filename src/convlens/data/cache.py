@@ -25,7 +25,7 @@ LIMIT = 8 << 30
 LARGE = 1 << 30
 """Arrays from this size on are memory maps of the cache instead of memory."""
 
-FORMAT = 3
+FORMAT = 4
 """Of the entries: raise it whenever decoding or layout changes its result."""
 
 WORTH_SECONDS = 1.0
@@ -49,10 +49,11 @@ def cache_folder() -> Path:
 
 
 def load_json(kind: str, key: str) -> Any:
-    """What `save_json` kept, or None."""
+    """What `save_json` kept; None if there is nothing, or it is damaged."""
     try:
-        return json.loads((cache_folder() / kind / f"{key}.json").read_text())
-    except (OSError, ValueError):
+        kept = json.loads(files.read_text(cache_folder() / kind / f"{key}.json", _MOST_JSON))
+        return kept["value"] if kept["checksum"] == _checksum_of(kept["value"]) else None
+    except (InputError, OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
@@ -61,7 +62,15 @@ def save_json(kind: str, key: str, value: Any) -> None:
     with contextlib.suppress(OSError, InputError):
         folder = cache_folder() / kind
         files.make_folder(folder)
-        files.write_text(folder / f"{key}.json", json.dumps(value))
+        files.write_text(folder / f"{key}.json", json.dumps({"checksum": _checksum_of(value), "value": value}))
+
+
+_MOST_JSON = 1 << 30  # bytes
+
+
+def _checksum_of(value: Any) -> int:
+    """CRC-32 of a JSON value."""
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
 def load_arrays(kind: str, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -81,13 +90,14 @@ def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray], meta: dict[s
 
 
 class _Meta(BaseModel):
-    """meta.json of an entry. checksums: CRC-32 of each array that is not a memory map."""
+    """meta.json of an entry. checksums: CRC-32 of each array that is not a memory map. own: that of all the rest."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     shapes: dict[str, list[Annotated[int, Field(ge=0)]]]
     checksums: dict[str, int]
     value: Any
+    own: int
 
 
 class Decoded:
@@ -111,9 +121,11 @@ class Decoded:
             arrays = {name: self._open(name, tuple(shape)) for name, shape in meta.shapes.items()}
             if any(_checksum(array) != meta.checksums.get(name) for name, array in arrays.items()):
                 return None
+            if meta.own != _checksum_of([meta.shapes, meta.checksums, meta.value]):
+                return None
             os.utime(self.folder)
             return arrays, meta.value
-        except (InputError, OSError, ValidationError, ValueError, OverflowError):
+        except (InputError, OSError, ValidationError, ValueError, OverflowError, RecursionError):
             return None
 
     def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -152,7 +164,8 @@ class Decoded:
                     files.write_bytes(self.draft / f"{name}.u8", np.ascontiguousarray(array).reshape(-1).data)
             shapes = {name: array.shape for name, array in arrays.items()}
             checksums = {name: _checksum(array) for name, array in arrays.items()}
-            meta = {"shapes": shapes, "checksums": checksums, "value": value}
+            own = _checksum_of([shapes, checksums, value])
+            meta = {"shapes": shapes, "checksums": checksums, "value": value, "own": own}
             files.write_json(self.draft / "meta.json", meta)
             if self.folder.exists():
                 shutil.rmtree(self.folder, ignore_errors=True)

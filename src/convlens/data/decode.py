@@ -229,4 +229,4 @@ def _flattened(image: Image.Image) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(f"{error}".split()) or type(error).__name__
+    return printable(" ".join(f"{error}".split()))[:300] or type(error).__name__

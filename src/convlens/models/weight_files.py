@@ -16,6 +16,7 @@ from torch import Tensor
 
 from convlens.base import files
 from convlens.base.errors import InputError
+from convlens.base.screen import printable
 from convlens.runs import RunFolder
 
 # where trainers put the weights in their checkpoints, the likeliest first
@@ -146,4 +147,4 @@ def plain(value: Tensor) -> str | None:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(next(iter(str(error).strip().splitlines()), "").split())[:200] or type(error).__name__
+    return printable(" ".join(next(iter(str(error).strip().splitlines()), "").split()))[:200] or type(error).__name__

@@ -179,7 +179,7 @@ def _unknown_key(path: list[str], where: str) -> InputError:
     else:
         known = [prefix + key for key in section.model_fields]
         hint = nearest(prefix + path[-1], known) or f"; known here: {', '.join(known)}"
-    return InputError(f"{where}: unknown key {prefix + path[-1]!r}{hint}")
+    return InputError(f"{where}: unknown key {_short(prefix + path[-1])}{hint}")
 
 
 def shipped() -> list[str]:
@@ -234,7 +234,7 @@ def assignment(text: str) -> dict[str, Any]:
     """`optimizer.lr=0.1` as a nested dictionary. The value is read as TOML; anything else is a string."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise InputError(f"--set {text!r}: expected key=value, such as optimizer.lr=0.1")
+        raise InputError(f"--set {_short(text)}: expected key=value, such as optimizer.lr=0.1")
     if len(key.split(".")) > 8:
         raise InputError(f"--set {_short(text)}: the key has too many parts; expected one such as optimizer.lr")
     try:
