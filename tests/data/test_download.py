@@ -1,7 +1,10 @@
 """Downloads against a server in this process; nothing leaves the machine."""
 
+import errno
 import gzip
 import hashlib
+import io
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from samples import idx_bytes, write_mnist
 
 from convlens import data
 from convlens.base.errors import InputError
+from convlens.base.files import FolderLock
 from convlens.data import Preprocess, catalogue, download
 from convlens.data.download import Remote, fetch, md5_of_file, sha256_of_content
 
@@ -31,6 +35,7 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.break_after: list[int] = []
         self.ranges = True
+        self.silent: threading.Event | None = None
         self.requests: list[tuple[str, str | None]] = []
 
     @property
@@ -61,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         body = content[start:]
+        if self.server.silent is not None:
+            self.server.silent.wait(20)
         if self.server.break_after:
             body = body[: self.server.break_after.pop(0)]
         self.wfile.write(body)
@@ -269,3 +276,97 @@ def test_two_processes_at_once_download_a_file_once(server, tmp_path):
         thread.join()
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
     assert len(server.requests) == 1
+
+
+# ---- disks, links and servers that do not do what they should
+
+
+class Full(io.FileIO):
+    """A file on a disk with room for 1,000 bytes."""
+
+    def write(self, content) -> int:
+        room = 1000 - self.tell()
+        if room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(content[:room])
+
+
+@pytest.mark.parametrize("where", [".lock", ".part", "content", "sync"])
+def test_a_disk_that_takes_nothing_is_one_line_at_once(server, tmp_path, monkeypatch, where):
+    server.files["/a"] = CONTENT
+    monkeypatch.setattr(download.time, "sleep", lambda _: pytest.fail("waited"))
+    true_open = os.open
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # also where there are no more inodes
+
+    if where == "content":
+        monkeypatch.setattr(download.io, "FileIO", Full)
+    elif where == "sync":
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        monkeypatch.setattr(os, "open", lambda path, *a: full() if str(path).endswith(where) else true_open(path, *a))
+    with pytest.raises(InputError, match=r"cannot (lock|write) .*the disk is full") as caught:
+        fetch(remote(f"{server.url}/a"), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert len(server.requests) <= 1
+    assert not (tmp_path / "file.bin").exists()
+
+
+def test_what_fits_on_the_disk_serves_the_next_attempt(server, tmp_path, monkeypatch):
+    server.files["/a"] = CONTENT
+    with monkeypatch.context() as patch:
+        patch.setattr(download.io, "FileIO", Full)
+        with pytest.raises(InputError, match="disk is full"):
+            fetch(remote(f"{server.url}/a"), tmp_path)
+    assert fetch(remote(f"{server.url}/a"), tmp_path).read_bytes() == CONTENT
+    assert server.requests[-1] == ("/a", "bytes=1000-")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_lies_in_the_place_of_the_draft_is_not_written_through(server, tmp_path, kind):
+    server.files["/a"] = CONTENT
+    item, folder = remote(f"{server.url}/a"), tmp_path / "sets"
+    folder.mkdir()
+    treasure = tmp_path / "treasure"
+    treasure.write_bytes(b"mine")
+    part = folder / f".file.bin.{hashlib.sha256(item.urls[0].encode()).hexdigest()[:8]}.part"
+    part.symlink_to(treasure) if kind == "link" else os.mkfifo(part)
+    assert fetch(item, folder).read_bytes() == CONTENT
+    assert treasure.read_bytes() == b"mine"
+    assert not (folder / "file.bin").is_symlink()
+
+
+def test_a_server_that_falls_silent_is_given_up_for_the_next(server, second, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_TIMEOUT", 0.3)
+    server.files["/a"], server.silent = CONTENT, threading.Event()
+    second.files["/a"] = CONTENT
+    try:
+        assert fetch(remote(f"{server.url}/a", f"{second.url}/a"), tmp_path).read_bytes() == CONTENT
+    finally:
+        server.silent.set()
+
+
+def test_a_server_that_only_drips_is_given_up(monkeypatch):
+    monkeypatch.setattr(download, "_TIMEOUT", 0.05)
+
+    class Drip:
+        def read1(self, _: int) -> bytes:
+            threading.Event().wait(0.02)
+            return b"x"
+
+    with pytest.raises(TimeoutError, match=r"only \d+ bytes"):
+        list(download._chunks(Drip()))
+
+
+def test_who_waits_for_another_download_is_told_so(tmp_path, server):
+    server.files["/a"] = CONTENT
+    told, lock = [], FolderLock(tmp_path)
+    lock.__enter__()
+    thread = threading.Thread(
+        target=fetch, args=(remote(f"{server.url}/a"), tmp_path, lambda *now: told.append(now) or lock.__exit__())
+    )
+    thread.start()
+    thread.join(20)
+    assert "another process" in told[0][0]
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT

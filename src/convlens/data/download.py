@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import hashlib
 import http.client
+import io
 import os
 import time
 import urllib.error
@@ -26,6 +27,7 @@ Progress = Callable[[str, int, int], None]
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0
+_SLOWEST = 500  # bytes per second
 _TRIES = 4  # for one mirror, as long as each brings something new
 
 
@@ -79,7 +81,7 @@ def fetch(remote: Remote, folder: Path, on_progress: Progress | None = None) -> 
     if target.exists():
         return target
     files.make_folder(folder)
-    with _alone(folder):
+    with _alone(folder, lambda: on_progress and on_progress(f"{remote.name} (another process is at it)", 0, 0)):
         if target.exists():  # another process has just fetched it
             return target
         failures = []
@@ -112,6 +114,7 @@ def _mirrors(remote: Remote) -> list[str]:
 
 def _from_mirror(url: str, part: Path, remote: Remote, on_progress: Progress | None) -> None:
     """Fills and checks `part`. Raises OSError, HTTPException or ValueError if this mirror does not deliver."""
+    _own_file(part)
     resumed = part.exists()
     for attempt in range(_TRIES):
         before = part.stat().st_size if part.exists() else 0
@@ -158,19 +161,54 @@ def _transfer(url: str, part: Path, remote: Remote, on_progress: Progress | None
         if max(total, start) > 2 * remote.size + _CHUNK:
             raise ValueError(f"{total:,} bytes, far more than the {remote.size:,} expected")
         done = start
-        with part.open("r+b" if start else "wb") as file:
-            file.seek(start)
-            while chunk := response.read(_CHUNK):
-                file.write(chunk)
+        with _opened(part, start) as file:
+            for chunk in _chunks(response):
+                _write(file, chunk, part)
                 done += len(chunk)
                 if done > 2 * remote.size + _CHUNK:
                     raise ValueError(f"more than twice the {remote.size:,} bytes expected")
                 if on_progress:
                     on_progress(remote.name, done, total)
-            file.flush()
-            os.fsync(file.fileno())
+            with files.explained("write", part):
+                os.fsync(file.fileno())
         if total and done < total:
             raise ConnectionError(f"broke off after {done:,} of {total:,} bytes")
+
+
+def _opened(part: Path, start: int) -> io.FileIO:
+    """The file to go on with at `start`. Not buffered: a full disk is met where something is written."""
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    with files.explained("write", part):
+        file = io.FileIO(os.open(part, flags, 0o666), "wb")
+        file.truncate(start)
+        file.seek(start)
+    return file
+
+
+def _write(file: io.FileIO, chunk: bytes, part: Path) -> None:
+    left = memoryview(chunk)
+    with files.explained("write", part):
+        while left:
+            left = left[file.write(left) :]
+
+
+def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """What comes, as it comes. Raises TimeoutError where hardly anything does."""
+    since, got = time.monotonic(), 0
+    while chunk := response.read1(_CHUNK):
+        yield chunk
+        got += len(chunk)
+        if time.monotonic() - since > _TIMEOUT:
+            if got < _SLOWEST * _TIMEOUT:
+                raise TimeoutError(f"only {got:,} bytes in {_TIMEOUT:.0f} s")
+            since, got = time.monotonic(), 0
+
+
+def _own_file(part: Path) -> None:
+    """Removes what is no file of ours: a link would lead elsewhere, a pipe would be waited for."""
+    if part.is_symlink() or (part.exists() and not part.is_file()):
+        with files.explained("remove", part):
+            part.unlink()
 
 
 def _reason(error: Exception) -> str:
@@ -182,14 +220,18 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time downloads into a folder; another waits for it."""
+def _alone(folder: Path, tell: Callable[[], object]) -> Iterator[None]:
+    """One process at a time downloads into a folder; another waits for it, and tells so."""
     lock = files.FolderLock(folder, "another process is downloading into it")
+    told = False
     while True:
         try:
             lock.__enter__()
             break
         except InUseError:
+            if not told:
+                tell()
+            told = True
             time.sleep(0.2)
     try:
         yield
