@@ -191,3 +191,10 @@ def test_numbered_class_folders_can_be_given_names():
     assert layout.classes == ("cat", "dog", "cow")
     with pytest.raises(InputError, match="3 classes, but --classes gives 2 names"):
         lay_out(["0/1.jpg", "1/1.jpg", "2/1.jpg"], "t", ["cat", "dog"])
+
+
+def test_names_are_the_same_where_the_system_says_that_it_writes_in_ascii():
+    names = ["黒　猫", "café", "b"]
+    plain = lay_out([f"{name}/1.png" for name in names], "set")
+    read_in_ascii = lay_out([f"{name}/1.png".encode().decode("ascii", "surrogateescape") for name in names], "set")
+    assert read_in_ascii.classes == plain.classes

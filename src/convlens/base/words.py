@@ -1,4 +1,6 @@
-"""How amounts are written for people: one rule for screens, messages and pages."""
+"""How amounts and values are written for people: one rule for screens, messages and pages."""
+
+from typing import Any
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 
@@ -15,3 +17,12 @@ def bytes_text(n: float | None) -> str:
             return f"{value:,.1f} {unit}"
         value /= 1000
     return f"{value:,.1f} {_UNITS[-1]}"
+
+
+def short(value: Any) -> str:
+    """A value as it may stand in a line: as Python writes it, cut off after 80 characters."""
+    try:
+        words = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        words = f"a {type(value).__name__}"
+    return words if len(words) <= 80 else f"{words[:77]}..."

@@ -8,7 +8,7 @@ from typing import Any
 
 from convlens.base import files, strict_json
 from convlens.base.errors import InputError
-from convlens.data.naming import listed, natural, printable
+from convlens.data.naming import listed, natural, printable, read_as_utf8
 from convlens.data.parts import PARTS
 
 Assigned = list[tuple[str, str, str]]
@@ -89,7 +89,7 @@ def number(
 
 
 def _nfc(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+    return unicodedata.normalize("NFC", read_as_utf8(name))
 
 
 def _fold(name: str) -> str:

@@ -25,7 +25,19 @@ def printable(name: str) -> str:
 
     What a terminal can show is the matter of `base.screen`.
     """
-    return "".join(c.encode("unicode_escape", "surrogatepass").decode() if _breaks(c) else c for c in name)
+    return "".join(
+        c.encode("unicode_escape", "surrogatepass").decode() if _breaks(c) else c for c in read_as_utf8(name)
+    )
+
+
+def read_as_utf8(name: str) -> str:
+    """The name of a file that Python, told that the system writes in ASCII, could not decode: as UTF-8, where it is."""
+    if name.isascii():
+        return name
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:  # written in neither
+        return name
 
 
 def _breaks(character: str) -> bool:

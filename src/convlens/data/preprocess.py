@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from convlens.base.errors import InputError, nearest
+from convlens.base.words import short
 from convlens.data.decode import ImageLike, one_large_at_a_time, open_image, upright
 from convlens.data.images import as_uint8
 from convlens.data.naming import printable
@@ -48,13 +49,15 @@ class Preprocess:
     def __post_init__(self) -> None:
         size = tuple(self.size) if isinstance(self.size, (tuple, list)) else ()
         if len(size) != 2 or not all(_is_int(side) and 1 <= side <= _LARGEST_SIDE for side in size):
-            raise InputError(f"preprocess: size must be (height, width), 1 to {_LARGEST_SIDE} each, not {self.size!r}")
+            raise InputError(
+                f"preprocess: size must be (height, width), 1 to {_LARGEST_SIDE} each, not {short(self.size)}"
+            )
         if not _is_int(self.channels) or self.channels not in (1, 3):
-            raise InputError(f"preprocess: channels must be 1 (grey) or 3 (RGB), not {self.channels!r}")
+            raise InputError(f"preprocess: channels must be 1 (grey) or 3 (RGB), not {short(self.channels)}")
         if self.interpolation not in INTERPOLATIONS:
             raise InputError(
-                f"preprocess: unknown interpolation {self.interpolation!r}"
-                f"{nearest(str(self.interpolation), INTERPOLATIONS)} (known: {', '.join(INTERPOLATIONS)})"
+                f"preprocess: unknown interpolation {short(self.interpolation)}"
+                f"{nearest(str(self.interpolation)[:80], INTERPOLATIONS)} (known: {', '.join(INTERPOLATIONS)})"
             )
         object.__setattr__(self, "size", tuple(int(side) for side in size))
         object.__setattr__(self, "channels", int(self.channels))
@@ -68,11 +71,11 @@ class Preprocess:
         try:
             values = tuple(float(value) for value in values)
         except (TypeError, ValueError):
-            raise InputError(f"preprocess: {name} must be {self.channels} numbers, not {values!r}") from None
+            raise InputError(f"preprocess: {name} must be {self.channels} numbers, not {short(values)}") from None
         if len(values) != self.channels or not all(math.isfinite(value) for value in values):
-            raise InputError(f"preprocess: {name} must be {self.channels} finite numbers, not {list(values)}")
+            raise InputError(f"preprocess: {name} must be {self.channels} finite numbers, not {short(list(values))}")
         if name == "std" and min(values) <= 0:
-            raise InputError(f"preprocess: std must be positive, not {list(values)}")
+            raise InputError(f"preprocess: std must be positive, not {short(list(values))}")
         return values
 
     def prepare(self, image: ImageLike, name: str | None = None) -> np.ndarray:
@@ -168,7 +171,7 @@ class Preprocess:
             raise InputError(f"preprocess: must be an object with {', '.join(known)}")
         for key in values:
             if key not in known:
-                raise InputError(f"preprocess: unknown key '{key}'{nearest(str(key), known)}")
+                raise InputError(f"preprocess: unknown key {short(key)}{nearest(str(key)[:80], known)}")
         for key in known:
             if key not in values:
                 raise InputError(f"preprocess: '{key}' is missing")

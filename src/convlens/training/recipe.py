@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from convlens.base import files
 from convlens.base.errors import InputError, nearest
+from convlens.base.words import short
 from convlens.runs.record import Argument
 
 _LARGEST = 1 << 20  # bytes of a recipe file
@@ -145,21 +146,12 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
         if path[:1] == ["model"] and len(path) > 1:
             raise InputError(
                 f"{where}: model.{path[1]}: expected a number, a string, true, false, none, or a list of these "
-                f"(got {_short(values['model'][path[1]])})"
+                f"(got {short(values['model'][path[1]])})"
             ) from None
         known = [part for part in path if part.isidentifier() and part in _all_keys()]
         raise InputError(
-            f"{where}: {'.'.join(known)}: {first['msg'].removeprefix('Value error, ')} (got {_short(first['input'])})"
+            f"{where}: {'.'.join(known)}: {first['msg'].removeprefix('Value error, ')} (got {short(first['input'])})"
         ) from None
-
-
-def _short(value: Any) -> str:
-    """A value for one line of an error."""
-    try:
-        words = repr(value)
-    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
-        words = f"a {type(value).__name__}"
-    return words if len(words) <= 80 else f"{words[:77]}..."
 
 
 def _all_keys() -> set[str]:
@@ -179,7 +171,7 @@ def _unknown_key(path: list[str], where: str) -> InputError:
     else:
         known = [prefix + key for key in section.model_fields]
         hint = nearest(prefix + path[-1], known) or f"; known here: {', '.join(known)}"
-    return InputError(f"{where}: unknown key {_short(prefix + path[-1])}{hint}")
+    return InputError(f"{where}: unknown key {short(prefix + path[-1])}{hint}")
 
 
 def shipped() -> list[str]:
@@ -234,13 +226,13 @@ def assignment(text: str) -> dict[str, Any]:
     """`optimizer.lr=0.1` as a nested dictionary. The value is read as TOML; anything else is a string."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise InputError(f"--set {_short(text)}: expected key=value, such as optimizer.lr=0.1")
+        raise InputError(f"--set {short(text)}: expected key=value, such as optimizer.lr=0.1")
     if len(key.split(".")) > 8:
-        raise InputError(f"--set {_short(text)}: the key has too many parts; expected one such as optimizer.lr")
+        raise InputError(f"--set {short(text)}: the key has too many parts; expected one such as optimizer.lr")
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
     except RecursionError:
-        raise InputError(f"--set {_short(text)}: brackets are nested too deeply") from None
+        raise InputError(f"--set {short(text)}: brackets are nested too deeply") from None
     except ValueError:
         parsed = None if value.strip().lower() in ("none", "null") else value.strip()
     for part in reversed(key.strip().split(".")):
