@@ -2,7 +2,6 @@
 
 import importlib.util
 import posixpath
-from collections.abc import Iterable
 
 READABLE = frozenset(
     """
@@ -31,11 +30,6 @@ PICTURES = READABLE | UNREADABLE.keys()
 def suffix(path: str) -> str:
     """The end of the name from its last dot, in lower case."""
     return posixpath.splitext(path)[1].lower()
-
-
-def is_hidden(parts: Iterable[str]) -> bool:
-    """Whether a file or one of its folders is the system's own: names that begin with a dot, and __MACOSX."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def has_heif() -> bool:

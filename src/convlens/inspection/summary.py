@@ -14,9 +14,10 @@ from torch import nn
 from convlens.base.errors import InputError
 from convlens.geometry import FieldMap
 from convlens.inspection import costs
+from convlens.inspection.fields.effective import EffectiveField, effective_fields
+from convlens.inspection.fields.follow import follow
 from convlens.inspection.graph import Graph, trace, uncompiled
 from convlens.inspection.outputs import tensors_in
-from convlens.inspection.receptive_field import EffectiveField, effective_fields, follow
 from convlens.inspection.summary_rows import first_uses, rows_of
 from convlens.models.lazy import settled
 
@@ -199,7 +200,7 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
     used = first_uses(graph, rows, graph.parameters)
     buffers = {name: b for name, b in module.named_buffers() if b.is_floating_point()}
     statistics = first_uses(graph, rows, {i: name for i, name in graph.buffers.items() if name in buffers})
-    sights = follow(graph)
+    known = follow(graph)
     allocated = Counter[int]()
     for row, fresh in zip(rows.of_op, costs.allocations(graph), strict=True):
         allocated[row] += sum(fresh.values())
@@ -221,7 +222,7 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
                 macs=work[index] // graph.batch,
                 allocated=allocated[index] // graph.batch,
                 kept=None if keeps is None else keeps.get(name, 0),
-                fields=None if call.output is None else sights.fields(call.output),
+                fields=None if call.output is None else known.fields(call.output),
                 call=index,
                 is_function=call.is_function,
                 buffers=sum(buffers[name].numel() for name in statistics.get(index, ())),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -11,7 +12,9 @@ from rich.text import Text
 from convlens.base.words import bytes_text
 from convlens.geometry import FieldMap
 from convlens.inspection.costs import MAC_CONVENTION
-from convlens.inspection.summary import Layer, Summary
+
+if TYPE_CHECKING:
+    from convlens.inspection.summary import Layer, Summary
 
 _UNLIMITED = 10_000  # columns
 _IMAGES = 128  # of the batch for which the memory of training is told
@@ -24,14 +27,14 @@ class Line:
     depth: int
     label: str
     kind: str
-    layers: tuple[Layer, ...] = ()  # whose numbers the line adds up; the last one gives shape and field
+    layers: "tuple[Layer, ...]" = ()  # whose numbers the line adds up; the last one gives shape and field
 
     @property
     def is_heading(self) -> bool:
         return not self.layers
 
 
-def lines(summary: Summary, depth: int | None = None) -> Iterator[Line]:
+def lines(summary: "Summary", depth: int | None = None) -> Iterator[Line]:
     """The tree in order of execution. Modules deeper than `depth` are folded into one line."""
     open_groups: list[str] = []
     folded: list[Layer] = []
@@ -55,7 +58,7 @@ def lines(summary: Summary, depth: int | None = None) -> Iterator[Line]:
             yield Line(len(headings), _last(layer.name, headings), "" if layer.is_function else layer.kind, (layer,))
 
 
-def _groups_of(layer: Layer, summary: Summary) -> list[str]:
+def _groups_of(layer: "Layer", summary: "Summary") -> list[str]:
     """Dotted paths of the modules with parts around a layer, outermost first."""
     parts = layer.name.split(".")
     return [path for n in range(1, len(parts)) if (path := ".".join(parts[:n])) in summary.groups]
@@ -100,7 +103,7 @@ class SummaryTable:
     `depth` folds modules that lie deeper.
     """
 
-    summary: Summary
+    summary: "Summary"
     depth: int | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -164,7 +167,7 @@ def _number(value: int, sign: str = "") -> str:
     return f"{sign}{value:,}" if value else ""
 
 
-def _effective_table(summary: Summary) -> Table:
+def _effective_table(summary: "Summary") -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", collapse_padding=True)
     table.add_column("effective receptive field of", no_wrap=True, overflow="ellipsis")
     for heading in ("output", "effective", "theoretical", "share"):
@@ -176,7 +179,7 @@ def _effective_table(summary: Summary) -> Table:
     return table
 
 
-def _notes(summary: Summary, wide: bool) -> Table:
+def _notes(summary: "Summary", wide: bool) -> Table:
     """What the numbers mean."""
     notes = Table.grid(padding=(0, 2, 0, 0))
     notes.add_column(style="bold", no_wrap=True)

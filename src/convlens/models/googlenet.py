@@ -107,7 +107,7 @@ class GoogLeNet(Network):
     """Stem, nine inception modules, average pooling, one dense layer.
 
     With `aux`, training mode returns a tuple (logits, auxiliary logits after 4d, after 4a), the common library's order;
-    the paper adds the losses of the auxiliary heads with weight 0.3 (`auxiliary_weight`). Evaluation mode returns the
+    the paper adds the losses of the auxiliary heads with weight 0.3. Evaluation mode returns the
     logits alone.
 
     Args:
@@ -120,7 +120,6 @@ class GoogLeNet(Network):
     """
 
     output_layers = ("fc",)
-    auxiliary_weight = 0.3
 
     def __init__(
         self,

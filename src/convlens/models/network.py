@@ -1,6 +1,6 @@
 """What every network of the zoo offers besides `forward`, and the small parts they share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -95,25 +95,6 @@ def flat_features(features: nn.Module, channels: int, image_size: tuple[int, int
     """How many numbers a chain of layers that ends in `channels` maps hands to a dense layer."""
     height, width = chain_size(features, image_size)
     return channels * height * width
-
-
-def conv_block(
-    in_channels: int,
-    out_channels: int,
-    kernel: int | tuple[int, int],
-    *,
-    norm: Callable[[int], nn.Module] | None = None,
-    activation: Callable[[], nn.Module] | None = nn.ReLU,
-    **convolution: Any,
-) -> nn.Sequential:
-    """Convolution, norm if there is one (the convolution then has no bias unless asked for), activation."""
-    convolution.setdefault("bias", norm is None)
-    layers: list[nn.Module] = [nn.Conv2d(in_channels, out_channels, kernel, **convolution)]
-    if norm is not None:
-        layers.append(norm(out_channels))
-    if activation is not None:
-        layers.append(activation())
-    return nn.Sequential(*layers)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""What every tensor of an executed graph sees of the input image: the book-keeping under `receptive_field`.
+"""What every tensor of an executed graph sees of the input image: the book-keeping under `follow`.
 
 Every dimension of every tensor is kept as the atoms that it was made of: a plain atom (batch, channels, anything
 that does not run along the image) or an atom along one axis of the image, with the field of each of its cells.
@@ -6,8 +6,9 @@ Reshaping regroups atoms, so an unfolded image, a shuffle of channels or a seque
 Where they cannot be regrouped, the outputs count as seeing all that the inputs saw together: never too little.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 
 from torch import Tensor
@@ -33,11 +34,11 @@ Dim = tuple[Atom, ...]
 
 
 @dataclass(frozen=True)
-class Sight:
+class TensorField:
     """What the elements of one tensor see: by dimension, and in `seen`, by axis, what all of them see alike."""
 
     dims: tuple[Dim, ...]
-    seen: Seen = field(default_factory=dict)
+    seen: Seen = dataclasses.field(default_factory=dict)
 
 
 def plain(shape: Sequence[int]) -> tuple[Dim, ...]:
@@ -55,39 +56,39 @@ def union(*seen: Seen) -> Seen:
     return {axis: hull(one.get(axis) for one in seen) for axis in {axis for one in seen for axis in one}}
 
 
-class Sights:
+class TensorFields:
     """What each tensor that depends on the image sees of it; `extents` are the sizes of the image's axes."""
 
     def __init__(self, image: Tensor):
         shape = tuple(image.shape)
         self.extents = shape[2:]
-        self._known: dict[int, Sight] = {}
+        self._known: dict[int, TensorField] = {}
         self._spilled: dict[int, Seen] = {}  # by storage: what was written into a part of it
         if self.extents:
             axes = ((Atom(n, axis),) for axis, n in enumerate(self.extents))
-            self._known[id(image)] = Sight((*plain(shape[:2]), *axes))
+            self._known[id(image)] = TensorField((*plain(shape[:2]), *axes))
 
-    def get(self, tensor: Tensor | None) -> Sight | None:
+    def get(self, tensor: Tensor | None) -> TensorField | None:
         """What the tensor sees; None where it does not depend on the image."""
         if tensor is None:
             return None
-        sight = self._known.get(id(tensor))
+        field = self._known.get(id(tensor))
         spilled = self._spilled.get(storage(tensor)) if self._spilled else None
         if spilled is None:
-            return sight
-        return Sight(sight.dims if sight else plain(tensor.shape), union(sight.seen if sight else {}, spilled))
+            return field
+        return TensorField(field.dims if field else plain(tensor.shape), union(field.seen if field else {}, spilled))
 
-    def put(self, tensor: Tensor, sight: Sight | None) -> None:
+    def put(self, tensor: Tensor, field: TensorField | None) -> None:
         """Files what the tensor sees from now on."""
-        if sight is None:
+        if field is None:
             self._known.pop(id(tensor), None)
         else:
-            self._known[id(tensor)] = sight
+            self._known[id(tensor)] = field
 
-    def spill(self, tensor: Tensor, sight: Sight) -> None:
+    def spill(self, tensor: Tensor, field: TensorField) -> None:
         """A part of a larger tensor was overwritten: all of its memory counts as seeing what the part sees."""
-        seen = dict(sight.seen)
-        self.collapse(seen, *sight.dims)
+        seen = dict(field.seen)
+        self.collapse(seen, *field.dims)
         place = storage(tensor)
         self._spilled[place] = union(self._spilled.get(place, {}), seen)
 
@@ -96,12 +97,12 @@ class Sights:
 
         None where the tensor does not depend on the image, or where the input is no image.
         """
-        sight = self.get(tensor) if self.extents else None
-        return None if sight is None else tuple(self._along(sight, axis) for axis in range(len(self.extents)))
+        field = self.get(tensor) if self.extents else None
+        return None if field is None else tuple(self._along(field, axis) for axis in range(len(self.extents)))
 
-    def _along(self, sight: Sight, axis: int) -> FieldMap:
-        atoms = [atom for dim in sight.dims for atom in dim if atom.axis == axis]
-        seen = sight.seen.get(axis)
+    def _along(self, field: TensorField, axis: int) -> FieldMap:
+        atoms = [atom for dim in field.dims for atom in dim if atom.axis == axis]
+        seen = field.seen.get(axis)
         if len(atoms) != 1 or seen == (0, self.extents[axis] - 1):
             spans = [atom.fields.collapse(atom.size, self.extents[axis]) for atom in atoms]
             return FieldMap((hull([*spans, seen]),), None)
@@ -116,11 +117,11 @@ class Sights:
                 span = atom.fields.collapse(atom.size, self.extents[atom.axis])
                 seen[atom.axis] = hull([seen.get(atom.axis), span])
 
-    def mixed(self, sights: Sequence[Sight | None], shape: Sequence[int]) -> Sight:
+    def mixed(self, known: Sequence[TensorField | None], shape: Sequence[int]) -> TensorField:
         """Of outputs each of which may see all that the inputs see."""
-        seen = union(*(sight.seen for sight in sights if sight))
-        self.collapse(seen, *(dim for sight in sights if sight for dim in sight.dims))
-        return Sight(plain(shape), seen)
+        seen = union(*(field.seen for field in known if field))
+        self.collapse(seen, *(dim for field in known if field for dim in field.dims))
+        return TensorField(plain(shape), seen)
 
     def merged(self, seen: Seen, dims: Sequence[Dim], size: int) -> Dim:
         """One dimension of a result that is computed place by place from these dimensions of its operands."""
@@ -151,20 +152,20 @@ class Sights:
         self.collapse(seen, dim)
         return Atom(size_of(dim))
 
-    def reshaped(self, sight: Sight, shape: tuple[int, ...]) -> Sight:
+    def reshaped(self, field: TensorField, shape: tuple[int, ...]) -> TensorField:
         """Regroups the atoms, outermost first, splitting one where the new shape does."""
-        if tuple(map(size_of, sight.dims)) == shape:
-            return sight
-        seen = dict(sight.seen)
-        queue = [atom for dim in sight.dims for atom in dim if atom.size > 1 or atom.axis is not None]
+        if tuple(map(size_of, field.dims)) == shape:
+            return field
+        seen = dict(field.seen)
+        queue = [atom for dim in field.dims for atom in dim if atom.size > 1 or atom.axis is not None]
         dims: list[Dim] = []
         for size in shape:
             dim = self._taken(seen, queue, size)
             if dim is None:
-                return self.mixed([sight], shape)
+                return self.mixed([field], shape)
             dims.append(dim)
         self.collapse(seen, tuple(queue))
-        return Sight(tuple(dims), seen)
+        return TensorField(tuple(dims), seen)
 
     def _taken(self, seen: Seen, queue: list[Atom], size: int) -> Dim | None:
         """Takes the atoms of one dimension of that size from the front of the queue; None if they do not fit."""

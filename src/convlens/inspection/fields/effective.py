@@ -1,9 +1,8 @@
-"""Receptive fields: which part of the image a cell of a layer can see, and which part it really listens to.
+"""Effective receptive fields: which part of what a cell of a layer can see it really listens to.
 
-The theoretical field is followed through the executed graph, operation by operation (`receptive_rules`), along
-branches, sums and concatenations. The effective field is measured: the gradient of the middle cell with respect to
-the image. Source: Luo, Li, Urtasun and Zemel, "Understanding the effective receptive field in deep convolutional
-neural networks", 2016, who found it to be much smaller than the theoretical one, and bell-shaped.
+It is measured: the gradient of the layer's middle cell with respect to the image. Source: Luo, Li, Urtasun and Zemel,
+"Understanding the effective receptive field in deep convolutional neural networks", 2016, who found it to be much
+smaller than the theoretical one, and bell-shaped.
 """
 
 from collections.abc import Sequence
@@ -13,38 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from convlens.geometry import FieldMap
-from convlens.inspection import receptive_shapes, receptive_windows  # noqa: F401 (they register their rules)
-from convlens.inspection.graph import Graph, captured
-from convlens.inspection.receptive_rules import apply
-from convlens.inspection.sights import Sights, size_of
+from convlens.inspection.graph import captured
 
 LUO_THRESHOLD = 1 - 0.9545  # of the largest gradient: what lies within two standard deviations of a bell
-
-
-def follow(graph: Graph) -> Sights:
-    """What each tensor of the graph sees of its input. Inputs of rank one (vectors) have no axes to follow."""
-    sights = Sights(graph.input)
-    if not sights.extents:
-        return sights
-    for op in graph.ops:
-        if not any(sights.get(tensor) for tensor in op.inputs):
-            continue
-        result = apply(sights, op)
-        results = result if isinstance(result, list) else [result] * len(op.outputs)
-        for output, sight in zip(op.outputs, results, strict=True):
-            if output is None:
-                continue
-            if sight is not None and tuple(map(size_of, sight.dims)) != tuple(output.shape):
-                sight = sights.mixed([sights.get(tensor) for tensor in op.inputs], tuple(output.shape))
-            writes = op.name.endswith("_")
-            if writes and sight is not None and output.numel() < _elements(output):
-                sights.spill(output, sight)
-            sights.put(output, sight)
-    return sights
-
-
-def _elements(tensor: Tensor) -> int:
-    return tensor.untyped_storage().nbytes() // tensor.element_size()
 
 
 @dataclass(frozen=True)
