@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from convlens import ops
+
 Array = np.ndarray
 F64_TOLERANCE, F32_TOLERANCE, NUMERICAL_TOLERANCE = 1e-10, 1e-5, 1e-6
 
@@ -89,6 +91,14 @@ def check_operation(
     grad32 = grad.astype(np.float32)
     rounded = _reference(reference, {n: _cast(a, np.float64) for n, a in single.items()}, names, grad32)
     _compare(_run(forward, backward, single, grad32, names, np.float32), rounded[:2], f32_tolerance, "float32")
+
+    with ops.fast():  # the drop-in, where the operation has one
+        swift = [
+            _run(forward, backward, a, g, names, t)
+            for a, g, t in ((arrays, grad, np.float64), (single, grad32, np.float32))
+        ]
+    _compare(swift[0], (output, grads), F64_TOLERANCE, "float64, fast")
+    _compare(swift[1], rounded[:2], f32_tolerance, "float32, fast")
 
     scattered = {name: _scattered(a) for name, a in arrays.items()}
     again = _run(forward, backward, scattered, _scattered(grad), names, np.float64)

@@ -1,5 +1,7 @@
 """Convolution in all its forms: the fast version, the loops, PyTorch and central differences agree."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from convlens import ops
-from convlens.ops import _banded, convolution, loops
+from convlens.ops import convolution, loops
+from convlens.ops.fast import banded as _banded
+from convlens.ops.fast.convolution import laid_out
 
 
 @st.composite
@@ -49,15 +53,18 @@ def test_convolution_agrees_with_pytorch_and_with_central_differences(case):
 
 @settings(deadline=None, max_examples=25)
 @given(convolutions(most=3))
-def test_fast_convolution_and_loops_agree(case):
+def test_convolution_plain_and_fast_does_what_the_loops_do(case):
     arrays, options = case
     x, w, b = arrays.values()
-    y = ops.conv2d(x, w, b, **options)
-    assert_close(y, loops.conv2d(x, w, b, **options))
+    y = loops.conv2d(x, w, b, **options)
     grad = normal(*y.shape, seed=3)
-    ours = ops.conv2d_backward(grad, x, w, **options)
-    for name, a, expected in zip(ours._fields, ours, loops.conv2d_backward(grad, x, w, **options), strict=True):
-        assert_close(a, expected, what=name)
+    expected = loops.conv2d_backward(grad, x, w, **options)
+    for form in (contextlib.nullcontext(), ops.fast()):
+        with form:
+            assert_close(ops.conv2d(x, w, b, **options), y)
+            ours = ops.conv2d_backward(grad, x, w, **options)
+        for name, a, gradient in zip(ours._fields, ours, expected, strict=True):
+            assert_close(a, gradient, what=name)
 
 
 @settings(deadline=None, max_examples=40)
@@ -66,7 +73,8 @@ def test_a_product_with_a_banded_matrix_gives_the_same_convolution(case, tile, f
     """For any shape, also where `conv2d` itself would choose the other way; in tiles, strips, blocks and threads."""
     (x, w, b), options = case[0].values(), case[1]
     y = loops.conv2d(x, w, b, **options)
-    windows, groups = convolution._windows(x, w, **options)
+    *_, plain_windows, groups = convolution.checked(x, w, **options)
+    windows = laid_out(plain_windows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_banded, "TILE", tile)
         patch.setattr(_banded, "CACHE", 300 if few_at_a_time else _banded.CACHE)
@@ -307,8 +315,13 @@ def test_the_input_gradient_is_left_out_where_it_is_not_wanted():
 
 
 @settings(deadline=None, max_examples=40)
-@given(convolutions(most=25), st.sampled_from([np.nan, np.inf, -np.inf]), st.integers(0, 10**6))
-def test_a_cell_that_is_not_finite_reaches_only_what_sees_it(case, bad, where):
+@given(convolutions(most=25), st.sampled_from([np.nan, np.inf, -np.inf]), st.integers(0, 10**6), st.booleans())
+def test_a_cell_that_is_not_finite_reaches_only_what_sees_it(case, bad, where, fast):
+    with ops.fast() if fast else contextlib.nullcontext():
+        check_a_bad_cell(case, bad, where)
+
+
+def check_a_bad_cell(case, bad, where):
     arrays, options = case
     x, w, b = (arrays[name].copy() for name in "xwb")
     x.reshape(-1)[where % x.size] = bad

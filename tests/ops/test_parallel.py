@@ -8,7 +8,8 @@ import pytest
 from checking import normal
 
 from convlens import ops
-from convlens.ops import _correlate, _parallel
+from convlens.ops.fast import correlate as _correlate
+from convlens.ops.fast import parallel as _parallel
 
 X, W = normal(12, 16, 20, 20).astype(np.float32), normal(24, 16, 3, 3, seed=1).astype(np.float32)
 
@@ -22,7 +23,7 @@ def _fresh_pool():
 def results(threads, monkeypatch):
     monkeypatch.setattr(_parallel, "_threads", lambda: threads)
     _parallel._pool.cache_clear()
-    with _parallel._one_thread_a_product:
+    with _parallel._one_thread_a_product, ops.fast():
         y = ops.conv2d(X, W, padding=1)
         pooled = ops.max_pool2d(y, 3, stride=2)
         strided = ops.conv2d_backward(y[:, :, ::2, ::2], X, W, padding=1, stride=2)
@@ -72,7 +73,8 @@ def test_a_forked_process_has_threads_of_its_own(monkeypatch):
     child.join(60)
 
 
-def test_memory_beside_input_and_output_does_not_grow_with_the_batch():
+def test_memory_of_the_fast_forms_beside_input_and_output_does_not_grow_with_the_batch():
+    @ops.fast()
     def extra(n):
         x, w = np.zeros((n, 3, 224, 224), np.float32), np.zeros((8, 3, 7, 7), np.float32)
         tracemalloc.start()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from convlens import ops
 from convlens.ops import loops
+from convlens.ops.fast import parallel, pooling
 
 
 @st.composite
@@ -181,8 +182,8 @@ def test_the_stride_is_the_kernel_unless_given():
 def test_pooling_in_blocks_and_threads_is_the_same(monkeypatch):
     x = distinct(9, 2, 12, 12)
     whole = ops.max_pool2d(x, 3, stride=2, padding=1)
-    monkeypatch.setattr("convlens.ops.pooling.CACHE", 1)
-    monkeypatch.setattr("convlens.ops._parallel.WORTH_A_PART", 1)
+    monkeypatch.setattr(pooling, "CACHE", 1)
+    monkeypatch.setattr(parallel, "WORTH_A_PART", 1)
     assert np.array_equal(ops.max_pool2d(x, 3, stride=2, padding=1), whole)
     check_operation(
         lambda x: ops.max_pool2d(x, 3, stride=2, padding=1),

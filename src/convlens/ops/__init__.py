@@ -70,6 +70,7 @@ from convlens.ops.convolution import (
     true_conv2d_backward,
 )
 from convlens.ops.dropout import dropout, dropout_backward, dropout_mask
+from convlens.ops.fast import fast
 from convlens.ops.global_pooling import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,

@@ -1,6 +1,6 @@
 """Checks of arguments that all operations share. Each error is one line: the argument, its value, what was expected."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ def arrays(**named: Any) -> tuple[Array, ...]:
     Raises:
         InputError: an operand is neither float32, float64, integer nor boolean, or no array at all.
     """
+    if _alike(named.values()):
+        return tuple(named.values())
     given = {name: _array(name, a) for name, a in named.items() if a is not None}
     common = np.dtype(np.float64)
     for rank in (_has_axes, _has_no_axes, _is_python_number):
@@ -31,6 +33,21 @@ def arrays(**named: Any) -> tuple[Array, ...]:
             common = np.result_type(*floats)
             break
     return tuple(given[name].astype(common, copy=False) if name in given else None for name in named)  # type: ignore[return-value]
+
+
+def _alike(values: Iterable[Any]) -> bool:
+    """Whether all operands are arrays of one float type already: the usual case, answered in one call."""
+    common = None
+    for a in values:
+        if a is None:
+            continue
+        if type(a) is not np.ndarray or a.dtype not in _FLOATS or (common is not None and a.dtype != common):
+            return False
+        common = a.dtype
+    return common is not None
+
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def _array(name: str, value: Any) -> Array:

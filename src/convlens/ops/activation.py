@@ -12,9 +12,9 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import real, resolve_axis
-from convlens.ops._parallel import in_parts
 from convlens.ops.arrays import as_float, as_floats, check_same_shape, checked
 from convlens.ops.erf import erf
+from convlens.ops.fast.parallel import in_parts
 from convlens.ops.rectifier import ActivationGradients
 
 ArrayLike = Any

@@ -1,5 +1,9 @@
 """Convolution, as layers mean it (cross-correlation), in one and two dimensions, with its usual special forms.
 
+It is one matrix product. Row (c, i, j) of the *patches* P holds what kernel cell (i, j) meets of channel c at every
+output position; with the kernels as the rows of a matrix W, Y = W P + b (Chellapilla, Puri and Simard, 2006). The
+gradients are those of a matrix product: dW = G P^T and dP = W^T G, and dP goes back to the pixels P was copied from.
+
 Source of the conventions: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
 """
 
@@ -9,7 +13,7 @@ import numpy as np
 
 from convlens.ops import _checks
 from convlens.ops._checks import Array, Padding, Size
-from convlens.ops._correlate import bias_gradient, correlate, correlate_backward
+from convlens.ops._switch import replaceable
 from convlens.ops._windows import Windows
 
 
@@ -21,6 +25,7 @@ class ConvolutionGradients(NamedTuple):
     b: Array
 
 
+@replaceable
 def conv2d(
     x: Any,
     w: Any,
@@ -51,13 +56,16 @@ def conv2d(
     Raises:
         InputError: shapes, types or sizes that do not fit, or a kernel larger than the padded input.
     """
-    x, w, b = _checks.arrays(x=x, w=w, b=b)
-    windows, groups = _windows(x, w, stride, padding, dilation, groups)
-    if b is not None:
-        _checks.expect_shape("b", b, (len(w),))
-    return correlate(x, w, b, windows, groups)[0]
+    x, w, b, windows, groups = checked(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    y = np.empty((len(x), len(w), *windows.output), x.dtype)
+    kernels = w.reshape(groups, len(w) // groups, -1)  # each group: (C_out / groups, C_in / groups * K_h * K_w)
+    for image, output in zip(x, y, strict=True):
+        patches = windows.patches(image).reshape(groups, kernels.shape[2], -1)
+        output[...] = (kernels @ patches).reshape(output.shape)
+    return y if b is None else y + b[:, None, None]
 
 
+@replaceable
 def conv2d_backward(
     grad: Any,
     x: Any,
@@ -76,11 +84,45 @@ def conv2d_backward(
 
     `need_x=False` leaves dx out (None): a first layer has no use for it.
     """
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    grad, x, w, windows, groups = checked_backward(grad, x, w, **options)
+    kernels = w.reshape(groups, len(w) // groups, -1)
+    dx, dkernels = np.empty_like(x) if need_x else None, np.zeros_like(kernels)
+    for n, image in enumerate(x):
+        patches = windows.patches(image).reshape(groups, kernels.shape[2], -1)
+        g = grad[n].reshape(groups, kernels.shape[1], -1)
+        dkernels += g @ patches.swapaxes(1, 2)  # Y = W P, so dW = G P^T
+        if dx is not None:
+            dpatches = kernels.swapaxes(1, 2) @ g  # and dP = W^T G: a pixel gets the sum over all windows that saw it
+            dx[n] = windows.fold(dpatches.reshape(-1, *windows.kernel, *windows.output))
+    db = grad.sum(axis=(0, 2, 3), dtype=np.float64).astype(grad.dtype)  # in float64: its terms may cancel
+    return ConvolutionGradients(dx, dkernels.reshape(w.shape), db)  # type: ignore[arg-type]
+
+
+def checked(
+    x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1
+) -> tuple[Array, Array, Array | None, Windows, int]:
+    """The operands in one float type, where the kernel looks, and the number of groups; raises what `conv2d` raises."""
+    x, w, b = _checks.arrays(x=x, w=w, b=b)
+    known = (x.shape[1:], w.shape, repr((stride, padding, dilation, groups)))  # the text tells True from 1
+    if known not in _KNOWN:
+        if len(_KNOWN) >= 256:
+            _KNOWN.clear()
+        _KNOWN[known] = _windows(x, w, stride, padding, dilation, groups)
+    if b is not None and b.shape != w.shape[:1]:
+        _checks.expect_shape("b", b, (len(w),))
+    return x, w, b, *_KNOWN[known]
+
+
+_KNOWN: dict[tuple, tuple[Windows, int]] = {}  # a network asks for the same few windows again and again
+
+
+def checked_backward(grad: Any, x: Any, w: Any, **options: Any) -> tuple[Array, Array, Array, Windows, int]:
+    """As `checked`, with the gradient of the output."""
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
-    windows, groups = _windows(x, w, stride, padding, dilation, groups)
+    x, w, _, windows, groups = checked(x, w, **options)
     _checks.expect_shape("grad", grad, (len(x), len(w), *windows.output))
-    dx, dw = correlate_backward(grad, x, w, windows, groups, need_x=need_x)
-    return ConvolutionGradients(dx, dw, bias_gradient(grad))  # type: ignore[arg-type]
+    return grad, x, w, windows, groups
 
 
 def _windows(x: Array, w: Array, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple[Windows, int]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.base.seeds import derive
-from convlens.ops._parallel import in_parts
 from convlens.ops.arrays import as_float, as_floats
+from convlens.ops.fast.parallel import in_parts
 
 ArrayLike = Any
 

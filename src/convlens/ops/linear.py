@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convlens.base.errors import InputError
-from convlens.ops._parallel import product
 from convlens.ops.arrays import as_floats, check_same_shape, unbroadcast
+from convlens.ops.fast.parallel import product
 
 ArrayLike = Any
 

@@ -44,14 +44,14 @@ def conv2d_matrix(
     windows, groups = checked_windows(image, w, stride, padding, dilation, groups)
 
     # For every output cell (o, p, q) and kernel cell (c, i, j): the input row and column under the kernel cell.
-    o, p, q, c, i, j = np.ogrid[:c_out, : windows.rows.output, : windows.columns.output, :c_group, :k_h, :k_w]
-    y = p * windows.rows.stride + i * windows.rows.dilation - windows.rows.before
-    x = q * windows.columns.stride + j * windows.columns.dilation - windows.columns.before
+    o, p, q, c, i, j = np.ogrid[:c_out, : windows.output[0], : windows.output[1], :c_group, :k_h, :k_w]
+    y = p * windows.stride[0] + i * windows.dilation[0] - windows.around[0][0]
+    x = q * windows.stride[1] + j * windows.dilation[1] - windows.around[1][0]
     channel = c + o // (c_out // groups) * c_group
 
-    output_cell = (o * windows.rows.output + p) * windows.columns.output + q
+    output_cell = (o * windows.output[0] + p) * windows.output[1] + q
     input_cell = (channel * height + y) * width + x
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     row, column, value, inside = np.broadcast_arrays(output_cell, input_cell, w[:, None, None], inside)
-    shape = (c_out * windows.rows.output * windows.columns.output, c_in * height * width)
+    shape = (c_out * windows.output[0] * windows.output[1], c_in * height * width)
     return csr_array((value[inside], (row[inside], column[inside])), shape=shape)

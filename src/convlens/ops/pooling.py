@@ -1,27 +1,23 @@
 """Pooling: one number for each window of each channel; the largest or the mean.
 
-Both are separable. A window's maximum is the maximum over its rows of the maxima along each row, and its sum likewise,
-so each axis is done in turn, columns first. Nothing is padded: cells outside the image take no part.
+Nothing is padded: cells outside the image take no part. So the windows are walked kernel cell by kernel cell, each at
+the outputs where it lies inside the image.
 
 Sources: LeCun et al., "Gradient-based learning applied to document recognition", 1998 (averages); Ranzato et al.,
 "Unsupervised learning of invariant feature hierarchies", 2007 (maxima); Lin, Chen and Yan, "Network in network", 2013
 (global).
 """
 
-from collections.abc import Callable
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from convlens.geometry import conv_size, effective_kernel
-from convlens.ops import _checks, _parallel
+from convlens.ops import _checks
 from convlens.ops._checks import Array, Padding, Size
-from convlens.ops._windows import Axis
+from convlens.ops._switch import replaceable
+from convlens.ops._windows import Windows
 from convlens.ops.arrays import kept
-
-CACHE = 1 << 19  # bytes of images worked on at a time
-ROWS, COLUMNS = 2, 3  # of (N, C, H, W)
 
 
 class PoolingGradients(NamedTuple):
@@ -30,6 +26,7 @@ class PoolingGradients(NamedTuple):
     x: Array
 
 
+@replaceable
 def max_pool2d(
     x: Any,
     kernel: Size,
@@ -52,11 +49,10 @@ def max_pool2d(
         (N, C, H_out, W_out) of x's float type; -inf where a dilated window sees padding alone, NaN where a window sees
         one.
     """
-    (x,) = _checks.arrays(x=x)
-    axes = _axes(x, kernel, stride, padding, dilation, ceil)
-    return _in_blocks(lambda part: _row_maxima(part, axes)[1], x, axes)
+    return max_pool2d_with_indices(x, kernel, stride=stride, padding=padding, dilation=dilation, ceil=ceil)[0]
 
 
+@replaceable
 def max_pool2d_backward(
     grad: Any,
     x: Any,
@@ -68,18 +64,9 @@ def max_pool2d_backward(
     ceil: bool = False,
 ) -> PoolingGradients:
     """Each grad[n, c, p, q] goes to the cell that won its window: the first in reading order (of NaN the last)."""
-    grad, x = _checks.arrays(grad=grad, x=x)
-    rows, columns = axes = _axes(x, kernel, stride, padding, dilation, ceil)
-    _checks.expect_shape("grad", grad, (*x.shape[:2], rows.output, columns.output))
-
-    def backward(x: Array, grad: Array) -> Array:
-        along_columns, y = _row_maxima(x, axes)
-        if np.isnan(y).any():  # equal to nothing, so that no winner would be found below
-            return to_cells(grad, _winners(x, axes)[1], x.shape)
-        d_along_columns = _to_winners(grad, along_columns, y, rows, ROWS)
-        return _to_winners(d_along_columns, x, along_columns, columns, COLUMNS)
-
-    return PoolingGradients(_in_blocks(backward, x, axes, grad))
+    grad, x, _ = checked_backward(grad, x, kernel, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    _, indices = max_pool2d_with_indices(x, kernel, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    return PoolingGradients(to_cells(grad, indices, x.shape))
 
 
 def max_pool2d_with_indices(
@@ -96,10 +83,19 @@ def max_pool2d_with_indices(
     Of equal values the first in reading order is taken, of NaN the last, as PyTorch does; -1 where a dilated window
     sees padding alone. The gradient of the maxima is that of `max_pool2d`.
     """
-    (x,) = _checks.arrays(x=x)
-    return _winners(x, _axes(x, kernel, stride, padding, dilation, ceil))
+    x, windows = checked(x, kernel, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    y = np.full((*x.shape[:2], *windows.output), -np.inf, x.dtype)
+    indices = np.full(y.shape, -1)
+    numbers = np.arange(windows.size[0] * windows.size[1]).reshape(windows.size)
+    for (p, q), (rows, columns) in windows.meetings:
+        seen, best, number = x[:, :, rows, columns], y[:, :, p, q], indices[:, :, p, q]
+        better = (seen > best) | np.isnan(seen) | (number < 0)
+        np.copyto(best, seen, where=better)
+        np.copyto(number, numbers[rows, columns], where=better)
+    return y, indices
 
 
+@replaceable
 def avg_pool2d(
     x: Any,
     kernel: Size,
@@ -115,12 +111,14 @@ def avg_pool2d(
     Arguments as `max_pool2d`. `count_padding` (PyTorch's default) counts the zeros around the image as cells;
     otherwise (TensorFlow's way) only cells of the image count. `divisor` takes the place of the number of cells.
     """
-    (x,) = _checks.arrays(x=x)
-    axes = _axes(x, kernel, stride, padding, 1, ceil)
-    cells = _cells(axes, count_padding, divisor).astype(x.dtype)
-    return _in_blocks(lambda part: _windowed_sum(part, axes) / cells, x, axes)
+    x, windows = checked(x, kernel, stride=stride, padding=padding, ceil=ceil)
+    total = np.zeros((*x.shape[:2], *windows.output), x.dtype)
+    for (p, q), (rows, columns) in windows.meetings:
+        total[:, :, p, q] += x[:, :, rows, columns]
+    return total / divisors(windows, count_padding, divisor).astype(x.dtype)
 
 
+@replaceable
 def avg_pool2d_backward(
     grad: Any,
     x: Any,
@@ -133,19 +131,19 @@ def avg_pool2d_backward(
     divisor: int | None = None,
 ) -> PoolingGradients:
     """Each grad[n, c, p, q] is shared out equally among the cells of its window."""
-    grad, x = _checks.arrays(grad=grad, x=x)
-    rows, columns = axes = _axes(x, kernel, stride, padding, 1, ceil)
-    _checks.expect_shape("grad", grad, (*x.shape[:2], rows.output, columns.output))
-    cells = _cells(axes, count_padding, divisor).astype(x.dtype)
-
-    def backward(x: Array, grad: Array) -> Array:
-        return _spread(_spread(grad / cells, rows, ROWS), columns, COLUMNS)
-
-    return PoolingGradients(_in_blocks(backward, x, axes, grad))
+    grad, x, windows = checked_backward(grad, x, kernel, stride=stride, padding=padding, ceil=ceil)
+    share = grad / divisors(windows, count_padding, divisor).astype(x.dtype)
+    dx = np.zeros_like(x)
+    for (p, q), (rows, columns) in windows.meetings:
+        dx[:, :, rows, columns] += share[:, :, p, q]
+    return PoolingGradients(dx)
 
 
-def _axes(x: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> tuple[Axis, Axis]:
-    """The two spatial axes, after all checks."""
+def checked(
+    x: Any, kernel: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil: bool = False
+) -> tuple[Array, Windows]:
+    """The images in a float type, and their windows; raises what `max_pool2d` raises."""
+    (x,) = _checks.arrays(x=x)
     size = _checks.dimensions("x", x, "N C H W")[2:]
     kernel = _checks.per_axis("kernel", kernel, 2)
     stride = kernel if stride is None else _checks.per_axis("stride", stride, 2)
@@ -155,93 +153,21 @@ def _axes(x: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil:
         if max(sides) >= effective_kernel(k, d):
             raise _checks.InputError(f"padding: {padding!r}, expected less than the window's {effective_kernel(k, d)}")
     _checks.kernel_fits("kernel", size, kernel, around, dilation)
-    rows, columns = (
-        Axis(n, k, s, d, p[0], conv_size(n, k, s, p, d, ceil=ceil), after=p[1])
-        for n, k, s, d, p in zip(size, kernel, stride, dilation, around, strict=True)
-    )
-    return rows, columns
+    axes = zip(size, kernel, stride, around, dilation, strict=True)
+    return x, Windows.of(size, kernel, stride, around, dilation, output=[conv_size(*axis, ceil=ceil) for axis in axes])
 
 
-def _in_blocks(work: Callable[..., Array], x: Array, axes: tuple[Axis, Axis], *more: Array) -> Array:
-    """`work` of a few images (and the same images of further arrays) at a time, while they are in the cache."""
-    step = max(1, CACHE // max(1, x[:1].nbytes))
-    taps = axes[0].kernel + axes[1].kernel
-
-    def part(images: slice, _: _parallel.Workspace) -> list[Array]:
-        edges = range(images.start, images.stop, step)
-        blocks = [slice(start, min(start + step, images.stop)) for start in edges]
-        return [work(x[block], *(a[block] for a in more)) for block in blocks]
-
-    results = _parallel.run(part, _parallel.split(len(x), 8 * taps * x.size), x.dtype)
-    blocks = [block for result in results for block in result]
-    return np.concatenate(blocks) if blocks else work(x, *more)
+def checked_backward(grad: Any, x: Any, kernel: Any, **options: Any) -> tuple[Array, Array, Windows]:
+    """As `checked`, with the gradient of the output."""
+    grad, x = _checks.arrays(grad=grad, x=x)
+    x, windows = checked(x, kernel, **options)
+    _checks.expect_shape("grad", grad, (*x.shape[:2], *windows.output))
+    return grad, x, windows
 
 
 def along(a: Array, axis: int, cells: slice) -> Array:
     """View of these cells along one axis."""
     return a[(slice(None),) * axis + (cells,)]
-
-
-def _row_maxima(x: Array, axes: tuple[Axis, Axis]) -> tuple[Array, Array]:
-    """Maxima along each row's windows (N, C, H, W_out), and of these along the columns (N, C, H_out, W_out)."""
-    rows, columns = axes
-    along_columns = _reduced(x, columns, COLUMNS, np.maximum, -np.inf)
-    return along_columns, _reduced(along_columns, rows, ROWS, np.maximum, -np.inf)
-
-
-def _windowed_sum(x: Array, axes: tuple[Axis, Axis]) -> Array:
-    rows, columns = axes
-    return _reduced(_reduced(x, columns, COLUMNS, np.add, 0), rows, ROWS, np.add, 0)
-
-
-def _reduced(x: Array, axis: Axis, number: int, combine: np.ufunc, start: float) -> Array:
-    """Maximum or sum over the windows of one axis: `combine` of what each kernel cell sees."""
-    shape = list(x.shape)
-    shape[number] = axis.output
-    y = np.full(shape, start, x.dtype)
-    for outputs, inputs in axis.meetings:
-        target = along(y, number, outputs)
-        combine(target, along(x, number, inputs), out=target)
-    return y
-
-
-def _spread(grad: Array, axis: Axis, number: int) -> Array:
-    """The adjoint of a sum over windows: every cell gets the gradients of all windows that saw it."""
-    shape = list(grad.shape)
-    shape[number] = axis.size
-    dx = np.zeros(shape, grad.dtype)
-    for outputs, inputs in axis.meetings:
-        target = along(dx, number, inputs)
-        target += along(grad, number, outputs)
-    return dx
-
-
-def _to_winners(grad: Array, x: Array, y: Array, axis: Axis, number: int) -> Array:
-    """The adjoint of a maximum over windows: the first cell equal to the maximum takes the gradient."""
-    dx = np.zeros_like(x)
-    undecided = np.ones(y.shape, bool)
-    for outputs, inputs in axis.meetings:
-        still = along(undecided, number, outputs)
-        won = along(x, number, inputs) == along(y, number, outputs)
-        won &= still
-        still ^= won
-        target = along(dx, number, inputs)
-        target += kept(along(grad, number, outputs), won)
-    return dx
-
-
-def _winners(x: Array, axes: tuple[Axis, Axis]) -> tuple[Array, Array]:
-    """Both axes at once: the maximum of each window, and the number of its cell in the image."""
-    rows, columns = axes
-    shape = (*x.shape[:2], rows.output, columns.output)
-    y, indices = np.full(shape, -np.inf, x.dtype), np.full(shape, -1)
-    numbers = np.arange(rows.size * columns.size).reshape(rows.size, columns.size)
-    for (p, above), (q, beside) in product(rows.meetings, columns.meetings):
-        seen, best, number = x[:, :, above, beside], y[:, :, p, q], indices[:, :, p, q]
-        better = (seen > best) | np.isnan(seen) | (number < 0)
-        np.copyto(best, seen, where=better)
-        np.copyto(number, numbers[above, beside], where=better)
-    return y, indices
 
 
 def to_cells(grad: Array, indices: Array, shape: tuple[int, ...]) -> Array:
@@ -253,16 +179,17 @@ def to_cells(grad: Array, indices: Array, shape: tuple[int, ...]) -> Array:
     return dx.reshape(shape)
 
 
-def _cells(axes: tuple[Axis, Axis], count_padding: bool, divisor: int | None) -> Array:
+def divisors(windows: Windows, count_padding: bool, divisor: int | None) -> Array:
     """What each window's sum is divided by, (H_out, W_out)."""
     if divisor is not None:
-        return np.full([axis.output for axis in axes], _checks.whole("divisor", divisor, 1))
+        return np.full(windows.output, _checks.whole("divisor", divisor, 1))
     counts = []
-    for axis in axes:
-        start = np.arange(axis.output) * axis.stride - axis.before
-        stop = start + axis.kernel
+    for n, k, s, (before, after), out in zip(
+        windows.size, windows.kernel, windows.stride, windows.around, windows.output, strict=True
+    ):
+        start = np.arange(out) * s - before
         if count_padding:
-            counts.append(np.minimum(stop, axis.size + axis.after) - start)
+            counts.append(np.minimum(start + k, n + after) - start)
         else:
-            counts.append(np.minimum(stop, axis.size) - np.maximum(start, 0))
+            counts.append(np.minimum(start + k, n) - np.maximum(start, 0))
     return np.multiply.outer(*counts)

@@ -10,8 +10,8 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import real
-from convlens.ops._parallel import in_parts
 from convlens.ops.arrays import as_float, as_floats, check_same_shape, checked, kept, unbroadcast
+from convlens.ops.fast.parallel import in_parts
 
 ArrayLike = Any
 

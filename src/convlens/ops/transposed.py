@@ -6,14 +6,17 @@ deep learning", 2016.
 
 from typing import Any
 
+import numpy as np
+
 from convlens import geometry
 from convlens.ops import _checks
 from convlens.ops._checks import Array, Padding, Size
-from convlens.ops._correlate import bias_gradient, correlate, correlate_backward
+from convlens.ops._switch import replaceable
 from convlens.ops._windows import Windows
 from convlens.ops.convolution import ConvolutionGradients
 
 
+@replaceable
 def conv_transpose2d(
     x: Any,
     w: Any,
@@ -47,16 +50,17 @@ def conv_transpose2d(
     Raises:
         InputError: shapes, types or sizes that do not fit, or an output size that no output padding gives.
     """
-    x, w, b = _checks.arrays(x=x, w=w, b=b)
-    windows, groups = _windows(x, w, stride, padding, output_padding, output_size, dilation, groups)
-    y, _ = correlate_backward(x, None, w, windows, groups)
-    assert y is not None
-    if b is not None:
-        _checks.expect_shape("b", b, (y.shape[1],))
-        y += b[:, None, None]
-    return y
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    x, w, b, windows, groups = checked(x, w, b, output_padding=output_padding, output_size=output_size, **options)
+    y = np.empty((len(x), w.shape[1] * groups, *windows.size), x.dtype)
+    kernels = w.reshape(groups, len(w) // groups, -1)  # each group: (C_in / groups, C_out / groups * K_h * K_w)
+    for image, output in zip(x, y, strict=True):
+        stamps = kernels.swapaxes(1, 2) @ image.reshape(groups, kernels.shape[1], -1)  # dP = W^T G of `conv2d_backward`
+        output[...] = windows.fold(stamps.reshape(-1, *windows.kernel, *windows.output))
+    return y if b is None else y + b[:, None, None]
 
 
+@replaceable
 def conv_transpose2d_backward(
     grad: Any,
     x: Any,
@@ -73,11 +77,46 @@ def conv_transpose2d_backward(
 
     dx is the convolution of grad with w; dw is the weight gradient of that convolution, where x is the gradient.
     """
-    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    grad, x, w, windows, groups = checked_backward(
+        grad, x, w, output_padding=output_padding, output_size=output_size, **options
+    )
+    kernels = w.reshape(groups, len(w) // groups, -1)
+    dx, dkernels = np.empty_like(x), np.zeros_like(kernels)
+    for n, image in enumerate(x):
+        patches = windows.patches(grad[n]).reshape(groups, kernels.shape[2], -1)
+        dx[n] = (kernels @ patches).reshape(image.shape)
+        dkernels += image.reshape(groups, kernels.shape[1], -1) @ patches.swapaxes(1, 2)
+    db = grad.sum(axis=(0, 2, 3), dtype=np.float64).astype(grad.dtype)
+    return ConvolutionGradients(dx, dkernels.reshape(w.shape), db)
+
+
+def checked(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    output_size: Any = None,
+    dilation: Any = 1,
+    groups: Any = 1,
+) -> tuple[Array, Array, Array | None, Windows, int]:
+    """The operands in one float type, the windows of the convolution that is transposed, and the number of groups."""
+    x, w, b = _checks.arrays(x=x, w=w, b=b)
     windows, groups = _windows(x, w, stride, padding, output_padding, output_size, dilation, groups)
-    _checks.expect_shape("grad", grad, (len(x), w.shape[1] * groups, windows.rows.size, windows.columns.size))
-    dx, dw = correlate(grad, w, None, windows, groups, against=x)
-    return ConvolutionGradients(dx, dw, bias_gradient(grad))  # type: ignore[arg-type]
+    if b is not None:
+        _checks.expect_shape("b", b, (w.shape[1] * groups,))
+    return x, w, b, windows, groups
+
+
+def checked_backward(grad: Any, x: Any, w: Any, **options: Any) -> tuple[Array, Array, Array, Windows, int]:
+    """As `checked`, with the gradient of the output."""
+    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    x, w, _, windows, groups = checked(x, w, **options)
+    _checks.expect_shape("grad", grad, (len(x), w.shape[1] * groups, *windows.size))
+    return grad, x, w, windows, groups
 
 
 def _windows(

@@ -131,6 +131,7 @@ def fit(
     return history
 
 
+@ops.fast()
 def train_step(
     graph: Graph,
     x: Array,
@@ -159,6 +160,7 @@ def train_step(
     return losses[0], tape.output
 
 
+@ops.fast()
 def predict(graph: Graph, x: Any, *, batch_size: int = 256, prepare: Prepare | None = None) -> Array:
     """Logits [N, K] in inference mode, a batch at a time; x is an array or whatever can be sliced like one."""
     dtype = next(iter(graph.parameters.values())).dtype

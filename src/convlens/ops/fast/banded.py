@@ -19,8 +19,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from convlens.ops._parallel import Workspace, run, split
-from convlens.ops._windows import Array, Axis, Windows
+from convlens.ops.fast.parallel import Workspace, run, split
+from convlens.ops.fast.windows import Array, Axis, Windows
 
 TILE = 16  # outputs that one row of P serves: with more, B is emptier; with fewer, it is narrow
 CACHE = 3 << 20  # bytes of P at a time: beyond the second-level cache, but meetings at Python's lock cost more

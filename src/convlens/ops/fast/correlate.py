@@ -13,10 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from convlens.ops._banded import banded_correlate, banded_correlate_backward, worthwhile
-from convlens.ops._parallel import Workspace, run, split
-from convlens.ops._plain import all_finite, plain_correlate, plain_correlate_backward
-from convlens.ops._windows import Array, Planes, Windows
+from convlens.ops.fast.banded import banded_correlate, banded_correlate_backward, worthwhile
+from convlens.ops.fast.parallel import Workspace, run, split
+from convlens.ops.fast.windows import Array, Planes, Windows
 
 WORTH_A_PART = 32_000_000  # multiply-accumulates; with less, threads mostly wait for each other at Python's lock
 
@@ -36,8 +35,6 @@ def correlate(
         Y as images (N, C_out, H_out, W_out), and G @ P.T with the shape of w, or None.
     """
     n, c_in, c_out = len(x), x.shape[1], len(w)
-    if not all_finite(x, against):
-        return plain_correlate(x, w, b, windows, groups, against=against)
     if worthwhile(windows, c_in // groups, c_out // groups, groups):
         return banded_correlate(x, w, b, windows, groups, against=against)
     y = np.empty((n, c_out, *windows.output), x.dtype)
@@ -74,8 +71,6 @@ def correlate_backward(
     Without x only the first can be had; without `need_x` only the second is computed. What is not computed is None.
     """
     n, c_out, c_in = len(grad), len(w), w.shape[1] * groups
-    if not all_finite(grad, x):
-        return plain_correlate_backward(grad, x, w, windows, groups, need_x=need_x)
     if x is not None and need_x and (windows.pointwise or windows.reversible(c_in, c_out)):
         return _backward_as_correlation(grad, x, w, windows, groups)
     if worthwhile(windows, c_in // groups, c_out // groups, groups):
@@ -107,6 +102,16 @@ def correlate_backward(
 
     parts = run(work, split(n, windows.macs(n, c_in, c_out, groups), WORTH_A_PART), grad.dtype)
     return dx, None if x is None else _total(parts, w)
+
+
+def all_finite(*arrays: Array | None) -> bool:
+    """Whether the arrays hold neither infinities nor NaN, nor numbers whose squares overflow (which does no harm).
+
+    The tiled products multiply what no kernel cell sees by zero. That is nothing for numbers, but 0 * inf and 0 * NaN
+    are NaN, which would spread to outputs that never saw such a cell: there the plain form must do the work.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(math.isfinite(np.vdot(a, a)) for a in arrays if a is not None)
 
 
 def bias_gradient(grad: Array) -> Array:

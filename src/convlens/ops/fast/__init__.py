@@ -1,0 +1,38 @@
+"""Drop-ins for the operations that take most of a network's time: tiled for the processor's cache, banded, threaded.
+
+They are tested against the plain operations, and nobody needs to read them to understand a convolution.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from convlens.ops._switch import drop_ins
+from convlens.ops.fast import convolution, pooling
+
+DROP_INS = {
+    operation.__name__: operation
+    for operation in (
+        convolution.conv2d,
+        convolution.conv2d_backward,
+        convolution.conv_transpose2d,
+        convolution.conv_transpose2d_backward,
+        pooling.max_pool2d,
+        pooling.max_pool2d_backward,
+        pooling.avg_pool2d,
+        pooling.avg_pool2d_backward,
+    )
+}
+
+
+@contextmanager
+def fast() -> Iterator[None]:
+    """Within this block the operations of `convlens.ops` run their fast forms: the same but for rounding.
+
+    >>> with ops.fast():  # doctest: +SKIP
+    ...     y = ops.conv2d(x, w)
+    """
+    token = drop_ins.set(DROP_INS)
+    try:
+        yield
+    finally:
+        drop_ins.reset(token)
