@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 PYTEST ?=
 
-.PHONY: help install demo test test-slow bench bench-full check format clean
+.PHONY: help install demo quick test test-slow bench bench-full check format release clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -24,6 +24,11 @@ install: $(VENV)/.installed
 ## make demo        trains the default network on real handwritten digits and shows the result
 demo: install
 	$(BIN)/convlens train
+
+## make quick       the tests to run while you write: a few seconds
+quick: install
+	$(BIN)/python -m pytest -x tests/base tests/test_geometry.py tests/data/test_tree.py tests/data/test_splits.py \
+	  tests/training/test_recipe.py tests/training/test_schedules.py tests/ops/test_linear.py $(PYTEST)
 
 ## make test        the fast test suite (set CONVLENS_DATA to include the tests on MNIST, CIFAR-10 and photographs)
 test: install
@@ -55,17 +60,30 @@ bench-full: install
 	$(BIN)/python bench/unseen.py
 	$(BIN)/python docs/generate_performance_table.py
 
-## make check       style, types and the floor plan
+## make check       style, types, the floor plan, and code that nothing uses
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
+	! $(BIN)/vulture | grep '^src/'
 
 ## make format      rewrites the code in the house style
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+## make release     wheel and source package in dist/, each tried in an empty environment
+release: install
+	rm -rf dist
+	$(BIN)/python -m build
+	set -e; for package in dist/*.whl dist/*.tar.gz; do \
+	  rm -rf dist/.try && $(PYTHON) -m venv dist/.try; \
+	  dist/.try/bin/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch; \
+	  dist/.try/bin/python -m pip install --quiet -c constraints.txt $$package; \
+	  (cd dist/.try && bin/convlens train --quiet --out run); \
+	  rm -rf dist/.try; \
+	done
 
 ## make clean       removes the environment and caches (never runs/)
 clean:
