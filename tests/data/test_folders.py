@@ -1,7 +1,9 @@
 import json
 import os
+import shutil
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,10 +202,31 @@ def test_a_damaged_cache_entry_is_made_anew(tree, own_cache, keep_everything):
         assert data.find(folder).read(SMALL)["train"].fingerprint() == before
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(tree, monkeypatch, tmp_path, keep_everything):
+@pytest.mark.parametrize("large", [1 << 30, 100])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_cache_that_cannot_be_written_is_no_error_and_said(
+    tree, monkeypatch, tmp_path, keep_everything, large, packed
+):
     (tmp_path / "file").write_text("in the way")
+    path = tree(TWO_CLASSES)
+    if packed:
+        path = Path(shutil.make_archive(str(tmp_path / "set"), "zip", path))
+    expected = data.find(path).read(SMALL)["train"].fingerprint()
     monkeypatch.setenv("CONVLENS_CACHE", str(tmp_path / "file"))
-    assert len(data.find(tree(TWO_CLASSES)).read(SMALL)["train"]) == 8
+    monkeypatch.setattr(cache, "LARGE", large)
+    monkeypatch.setattr(cache, "RESERVE", -(10**15))
+    source = data.find(path)
+    assert source.read(SMALL)["train"].fingerprint() == expected
+    told = [note for note in source.notes if "a part of the path is a file" in note or "a file of that name" in note]
+    assert len(told) == 1
+    assert "\n" not in told[0]
+
+
+def test_a_picture_that_was_too_large_is_read_once_the_limit_allows_it(tree, monkeypatch, keep_everything):
+    folder = tree({**TWO_CLASSES, "a/big.png": encoded(picture(0, (30, 30)))})
+    for limit, count in (("500", 8), ("5000", 9)):
+        monkeypatch.setenv("CONVLENS_MAX_PIXELS", limit)
+        assert len(data.find(folder).read(SMALL)["train"]) == count
 
 
 def test_large_sets_are_read_only_memory_maps_of_the_cache(tree, own_cache, keep_everything, monkeypatch):

@@ -110,6 +110,7 @@ class Decoded:
     def __init__(self, key: str):
         self.folder = cache_folder() / "decoded" / key
         self.draft = self.folder.with_name(f"{key}.{secrets.token_hex(8)}{_DRAFT}")
+        self.failure: str | None = None
         self._lock: files.FolderLock | None = None
 
     def load(self) -> tuple[dict[str, np.ndarray], Any] | None:
@@ -153,7 +154,7 @@ class Decoded:
         return np.memmap(path, np.uint8, "r+", shape=shape)
 
     def keep(self, arrays: Mapping[str, np.ndarray], value: Any) -> dict[str, np.ndarray]:
-        """Writes the entry and returns its arrays; if it cannot be written, the arrays given."""
+        """Writes the entry and returns its arrays; if it cannot be written, those given; `failure` says why."""
         try:
             self._begin()
             for name, array in arrays.items():
@@ -170,7 +171,8 @@ class Decoded:
             if self.folder.exists():
                 shutil.rmtree(self.folder, ignore_errors=True)
             os.rename(self.draft, self.folder)
-        except (OSError, InputError):
+        except (OSError, InputError) as error:
+            self.failure = str(error)
             return dict(arrays)
         self._prune()
         loaded = self.load() if any(isinstance(array, np.memmap) for array in arrays.values()) else None

@@ -21,6 +21,7 @@ from convlens.data.containers import Blob, Container, MemberError, UnpackError, 
 from convlens.data.encoded import Decoder, EncodedRows, Examined
 from convlens.data.images import Images
 from convlens.data.known import lay_out_known
+from convlens.data.limits import max_bytes, max_pixels
 from convlens.data.listing import list_pictures
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
@@ -30,6 +31,7 @@ from convlens.data.suffixes import has_heif, why_unreadable
 from convlens.data.tree import lay_out
 
 _BATCH, _BATCH_BYTES = 64, 1 << 23
+_HELD_BYTES = 1 << 28  # of batches that wait for a thread
 _THREADS_FROM_BYTES = 8192  # an image; decoding smaller ones is mostly Python, which threads do not speed up
 
 
@@ -85,9 +87,15 @@ class FolderSource:
         kept = None if self.stream else self._load(entry)
         if kept is not None:
             return self._parts(kept)
-        if why := "as asked" if self.stream else self._no_room(preprocess):
-            return self._parts(self._look(preprocess, on_progress, why))
-        return self._parts(self._decode(preprocess, entry, on_progress, worth_keeping=cache.WORTH_SECONDS))
+        why = "as asked" if self.stream else self._no_room(preprocess)
+        if why is None:
+            try:
+                room = self._room(preprocess, entry)
+            except InputError as error:  # a cache that is read-only, or fuller than it says
+                why = str(error)
+            else:
+                return self._parts(self._decode(preprocess, entry, room, on_progress, cache.WORTH_SECONDS))
+        return self._parts(self._look(preprocess, on_progress, why))
 
     def decode_ahead(self, preprocess: Preprocess, on_progress: Progress | None = None) -> Path:
         """Decodes the set into the cache, unless it is there, however little time that saves. Returns the folder.
@@ -99,9 +107,10 @@ class FolderSource:
             return entry.folder
         if why := self._no_room(preprocess):
             raise InputError(f"{self.path}: {why}; choose another disk with $CONVLENS_CACHE")
-        self._parts(self._decode(preprocess, entry, on_progress, worth_keeping=0))
+        self._parts(self._decode(preprocess, entry, self._room(preprocess, entry), on_progress, worth_keeping=0))
         if entry.load() is None:
-            raise InputError(f"{entry.folder}: cannot be written; choose another place with $CONVLENS_CACHE")
+            why = entry.failure or "cannot be written"
+            raise InputError(f"{entry.folder}: {why}; choose another place with $CONVLENS_CACHE")
         return entry.folder
 
     def _load(self, entry: cache.Decoded) -> dict[str, np.ndarray] | None:
@@ -123,14 +132,8 @@ class FolderSource:
 
     def _key(self, preprocess: Preprocess) -> str:
         """Names the decoded pictures: by the files and everything that decoding depends on."""
-        how = (
-            cache.FORMAT,
-            preprocess.size,
-            preprocess.channels,
-            preprocess.interpolation,
-            PIL.__version__,
-            has_heif(),
-        )
+        how = (cache.FORMAT, preprocess.size, preprocess.channels, preprocess.interpolation)
+        how = (*how, PIL.__version__, has_heif(), max_bytes(), max_pixels())
         if self.given:
             how = (*how, self.given)
         if self._by_known_names:  # other runs know other names, so other files may count
@@ -146,20 +149,35 @@ class FolderSource:
             return None
         return f"decoded ahead they take {bytes_text(needed)}, and {cache.cache_folder()} has {bytes_text(free)} free"
 
-    def _decode(
-        self, preprocess: Preprocess, entry: cache.Decoded, on_progress: Progress | None, *, worth_keeping: float
-    ) -> dict[str, np.ndarray]:
-        """worth_keeping: seconds of decoding from which the result is kept in the cache."""
+    def _room(self, preprocess: Preprocess, entry: cache.Decoded) -> dict[str, np.ndarray]:
         shape = (*preprocess.size, preprocess.channels)
+        try:
+            return {part: entry.empty(part, (len(items), *shape)) for part, items in self.layout.parts.items()}
+        except InputError:
+            entry.discard()
+            raise
+
+    def _decode(
+        self,
+        preprocess: Preprocess,
+        entry: cache.Decoded,
+        arrays: dict[str, np.ndarray],
+        on_progress: Progress | None,
+        worth_keeping: float,
+    ) -> dict[str, np.ndarray]:
+        """Into `arrays`. worth_keeping: seconds of decoding from which the result is kept in the cache."""
         started = time.monotonic()
         try:
-            arrays = {part: entry.empty(part, (len(items), *shape)) for part, items in self.layout.parts.items()}
 
             def fill(part: str, row: int, picture: np.ndarray) -> None:
                 arrays[part][row] = picture
 
             good = self._without(self._each(preprocess, fill, on_progress), arrays)
-            return entry.keep(good, self.skipped) if time.monotonic() - started >= worth_keeping else good
+            if time.monotonic() - started >= worth_keeping:
+                good = entry.keep(good, self.skipped)
+                if entry.failure:
+                    self.notes.append(f"the decoded pictures are not kept for the next time: {entry.failure}")
+            return good
         finally:
             entry.discard()
 
@@ -206,7 +224,7 @@ class FolderSource:
             return len(batch)
 
         workers = min(8, os.cpu_count() or 1)
-        done, total, pending = 0, len(where), deque()
+        done, total, pending, held = 0, len(where), deque(), 0
         with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
             for batch, size in _batches(self.container, where, failed):
                 if size < _THREADS_FROM_BYTES * len(batch):
@@ -214,12 +232,14 @@ class FolderSource:
                     if on_progress:
                         on_progress(done, total)
                     continue
-                pending.append(pool.submit(work, batch))
-                while len(pending) > 2 * workers:
-                    done += pending.popleft().result()
+                pending.append((pool.submit(work, batch), size))
+                held += size
+                while len(pending) > 2 * workers or (pending and held > _HELD_BYTES):
+                    future, size = pending.popleft()
+                    done, held = done + future.result(), held - size
                     if on_progress:
                         on_progress(done, total)
-            for future in pending:
+            for future, _ in pending:
                 done += future.result()
         if on_progress:
             on_progress(total, total)
