@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from samples import TWO_CLASSES, encoded, picture, write_tree
 
 from convlens import data
+from convlens.base.arrays import pack
 from convlens.base.errors import InputError
 from convlens.data import Preprocess, cache
 from convlens.data.encoded import EncodedRows
@@ -129,7 +130,17 @@ def test_what_was_learned_of_the_files_is_kept(pictures, monkeypatch):
 def test_a_cache_that_is_lost_or_damaged_only_costs_time(pictures, own_cache):
     before = data.find(pictures, stream=True).read(SMALL)["train"].fingerprint()
     (kept,) = (own_cache / "examined").iterdir()
-    for damage in (lambda: kept.write_bytes(b"{}"), lambda: kept.write_bytes(kept.read_bytes()[:100]), kept.unlink):
+    other = [
+        pack({}, {"skipped": []}),
+        pack({"train.digests": np.zeros((2, 32), np.uint8)}, {}),
+        pack({}, {"skipped": 5}),
+    ]
+    for damage in (
+        lambda: kept.write_bytes(b"{}"),
+        lambda: kept.write_bytes(kept.read_bytes()[:100]),
+        *(lambda content=content: kept.write_bytes(content) for content in other),
+        kept.unlink,
+    ):
         damage()
         assert data.find(pictures, stream=True).read(SMALL)["train"].fingerprint() == before
 

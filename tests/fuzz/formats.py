@@ -214,7 +214,8 @@ def _caches(work: Path) -> Iterator[Format]:
     kept = sorted(file for file in cache.cache_folder().rglob("*") if file.is_file())
     kinds = {"meta.json": False, ".u8": False, "listings": False, "examined": True}
     for kind, stream in kinds.items():
-        for file in (file for file in kept if kind in str(file.relative_to(cache.cache_folder()))):
+        of_kind = (file for file in kept if kind in str(file.relative_to(cache.cache_folder())))
+        for number, file in enumerate(of_kind):
             good = file.read_bytes()
 
             def read(content_now: bytes, file: Path = file, stream: bool = stream, good: bytes = good) -> None:
@@ -225,7 +226,7 @@ def _caches(work: Path) -> Iterator[Format]:
                 file.write_bytes(good)
 
             change = one_of(changed_json, changed_words, changed_bytes) if file.suffix == ".json" else changed_bytes
-            yield Format(f"cache {kind} {file.stem[:8]}", (good,), change, read, 0.3)
+            yield Format(f"cache {kind} of {number}", (good,), change, read, 0.3)
 
 
 # ---- texts

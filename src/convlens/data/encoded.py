@@ -4,7 +4,7 @@ Workers are threads: Pillow's codecs and resampling let go of Python's lock, so 
 need neither copies between processes nor shared memory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,13 @@ class Examined(NamedTuple):
     def empty(cls, n: int, channels: int) -> "Examined":
         """Room for n pictures."""
         return cls(np.zeros((n, 32), np.uint8), np.zeros((n, 2, channels), np.int64))
+
+    @classmethod
+    def kept(cls, arrays: Mapping[str, np.ndarray], prefix: str, n: int, channels: int) -> "Examined | None":
+        """From arrays of these names; None where there are none that are of n pictures."""
+        found = cls(*(arrays.get(f"{prefix}{field}", np.empty(0)) for field in cls._fields))
+        same = (a.shape == b.shape and a.dtype == b.dtype for a, b in zip(found, cls.empty(n, channels), strict=True))
+        return found if all(same) else None
 
     def fill(self, row: int, picture: np.ndarray) -> None:
         """Looks at one prepared picture, uint8 [H, W, C]."""

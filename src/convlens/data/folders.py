@@ -189,11 +189,8 @@ class FolderSource:
             raise InputError(f"{error} (pictures are to be decoded when they are needed: {why})") from error
         self.notes.append(f"pictures are decoded when they are needed: {why}")
         key, parts = self._key(preprocess), self.layout.parts
-        kept = cache.load_arrays("examined", key)
-        if kept is not None:
-            seen = {part: Examined(kept[0][f"{part}.digests"], kept[0][f"{part}.sums"]) for part in parts}
-            self.skipped = [(path, why) for path, why in kept[1]["skipped"]]
-        else:
+        seen = self._examined(cache.load_arrays("examined", key), preprocess.channels)
+        if seen is None:
             seen = {part: Examined.empty(len(items), preprocess.channels) for part, items in parts.items()}
             self._name_skipped(self._each(preprocess, lambda part, *what: seen[part].fill(*what), on_progress))
             arrays = {f"{part}.{field}": array for part in seen for field, array in seen[part]._asdict().items()}
@@ -205,6 +202,19 @@ class FolderSource:
             paths = np.array([path for path, _ in items], object)
             rows[part] = EncodedRows(decoder, paths[good], seen[part].select(good))
         return rows
+
+    def _examined(self, kept: tuple[dict[str, np.ndarray], Any] | None, channels: int) -> dict[str, Examined] | None:
+        """What the cache kept of each part; None if that is nothing, or of another set."""
+        if kept is None or not _are_pairs(kept[1].get("skipped")):
+            return None
+        seen = {}
+        for part, items in self.layout.parts.items():
+            one = Examined.kept(kept[0], f"{part}.", len(items), channels)
+            if one is None:
+                return None
+            seen[part] = one
+        self.skipped = [(path, why) for path, why in kept[1]["skipped"]]
+        return seen
 
     def _each(
         self, preprocess: Preprocess, use: Callable[[str, int, np.ndarray], None], on_progress: Progress | None
