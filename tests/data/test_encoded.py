@@ -139,6 +139,7 @@ def test_a_cache_that_is_lost_or_damaged_only_costs_time(pictures, own_cache):
         lambda: kept.write_bytes(b"{}"),
         lambda: kept.write_bytes(kept.read_bytes()[:100]),
         *(lambda content=content: kept.write_bytes(content) for content in other),
+        lambda: kept.write_bytes(kept.read_bytes().replace(b"sha256", b"sha25_")),
         kept.unlink,
     ):
         damage()

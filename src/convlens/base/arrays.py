@@ -31,12 +31,12 @@ def pack(arrays: Mapping[str, np.ndarray], meta: dict[str, Any]) -> bytes:
     return save(contiguous, {_KEY: json.dumps(sealed, sort_keys=True, allow_nan=False)})
 
 
-def unpack(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def unpack(path: Path, *, sealed: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and the JSON value of such a file. Runs no code, whatever the file holds.
 
     Raises:
         InputError: no such file, not a safetensors file, cut short, or changed since it was written (a file without
-            a digest, of an earlier version or of another program, is taken as it is).
+            a digest, of an earlier version or of another program, is taken as it is, unless it must be `sealed`).
     """
     header(path)
     try:
@@ -49,7 +49,7 @@ def unpack(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if not isinstance(meta, dict):
         raise InputError(f"the metadata of {path} is no JSON object")
     digest = meta.pop(_DIGEST, None)
-    if digest is not None and digest != _digest(arrays, meta):
+    if (sealed or digest is not None) and digest != _digest(arrays, meta):
         raise InputError(f"{path} is damaged: its content is not what was written (another SHA-256)")
     return arrays, meta
 

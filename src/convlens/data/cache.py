@@ -76,7 +76,7 @@ def _checksum_of(value: Any) -> int:
 def load_arrays(kind: str, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """What `save_arrays` kept, or None."""
     try:
-        return unpack(cache_folder() / kind / f"{key}.safetensors")
+        return unpack(cache_folder() / kind / f"{key}.safetensors", sealed=True)
     except InputError:
         return None
 
