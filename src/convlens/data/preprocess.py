@@ -25,6 +25,7 @@ INTERPOLATIONS = {
 }
 """Kernels for resizing. All are antialiased: when an image shrinks, the kernel is widened accordingly."""
 
+_FAR = 1e9
 _LARGEST_SIDE = 8192
 
 
@@ -76,6 +77,8 @@ class Preprocess:
             raise InputError(f"preprocess: {name} must be {self.channels} finite numbers, not {short(list(values))}")
         if name == "std" and min(values) <= 0:
             raise InputError(f"preprocess: std must be positive, not {short(list(values))}")
+        if max(map(abs, values)) > _FAR or (name == "std" and min(values) < 1 / _FAR):  # float32 has an end
+            raise InputError(f"preprocess: {name} {short(list(values))} is no value of pixels between 0 and 1")
         return values
 
     def prepare(self, image: ImageLike, name: str | None = None) -> np.ndarray:
