@@ -77,11 +77,6 @@ def bent(name: str, **names: str):
     return adapter
 
 
-def clamp(input, min=None, max=None):
-    unless(isinstance(min, np.ndarray) or isinstance(max, np.ndarray), "limits that are arrays")
-    return Call("clamp", {"x": input}, {"low": min, "high": max})
-
-
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     return Call("clamp", {"x": input}, {"low": min_val, "high": max_val}, {"closed": False})
 
@@ -344,9 +339,6 @@ OPERATORS = {
     F + "prelu": lambda input, weight: Call("prelu", {"x": input, "w": weight}),
     F + "hardtanh": hardtanh,
     F + "relu6": partial(hardtanh, min_val=0, max_val=6),
-    "clamp": clamp,
-    "clamp_min": lambda input, min: clamp(input, min=min),
-    "clamp_max": lambda input, max: clamp(input, max=max),
     **{name: softmax(name) for name in ("softmax", "log_softmax")},
     F + "linear": weighted("linear"),
     **{F + name: weighted(name, **CONVOLUTION) for name in ("conv1d", "conv2d")},
@@ -377,7 +369,7 @@ OPERATORS = {
     "unsqueeze": unsqueeze,
     **dict.fromkeys(("squeeze", "squeeze/multiple"), squeeze),
     "cat": concat,
-    **{F + f"pad/{mode}": pad for mode in ("constant", "reflect", "replicate", "replicate_negative", "circular")},
+    **{F + f"pad/{mode}": pad for mode in ("constant", "reflect", "replicate", "circular")},
     "constant_pad_nd": constant_pad,
     F + "pixel_shuffle": pixel_shuffle,
     F + "pixel_unshuffle": pixel_unshuffle,

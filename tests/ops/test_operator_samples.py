@@ -19,7 +19,6 @@ Array = np.ndarray
 SAMPLES = {f"{o.name}/{o.variant_test_name}" if o.variant_test_name else o.name: o for o in operator_samples()}
 QUICK = ["add", "nn.functional.conv2d", "nn.functional.interpolate/nearest", "nn.functional.avg_pool2d", "softmax", "t"]
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5}
-WITHOUT_GRADIENTS = {"clamp"}  # its further samples contain integers, for which the database wants gradients in vain
 # PyTorch's gradients where the input is NaN depend on whether a cell meets its vectorised loop or the rest.
 UNCLEAR_AT_NAN = {f"nn.functional.{name}" for name in ("elu", "selu", "celu", "hardtanh", "relu6")}
 LOOSE = {  # how many times the tolerance, where PyTorch rounds more than we do
@@ -145,7 +144,6 @@ def samples_of(name: str, dtype: torch.dtype, many: bool = True) -> Iterator[Any
     if dtype in operator.dtypes:
         yield from operator.sample_inputs(**wanted)
         if many and dtype.is_floating_point:
-            wanted["requires_grad"] &= name not in WITHOUT_GRADIENTS
             yield from operator.reference_inputs(**wanted)
 
 
