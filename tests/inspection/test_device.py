@@ -160,3 +160,12 @@ def test_a_run_is_trained_validated_and_judged_on_one_device(monkeypatch, tmp_pa
     assert seen == [torch.device("cpu:0")] * 3  # training, validation, test
     assert run.predictor.device == "cpu:0"
     assert run.evaluate(IMAGES["test"]).accuracy == run.results["test"]["accuracy"]
+
+
+def test_the_numpy_engine_computes_on_the_cpu_in_float32_and_says_so(monkeypatch, tmp_path, capsys, gpus):
+    images = {"data": IMAGES, "engine": "numpy", "epochs": 1, "tensorboard": False}
+    run = cl.train("mlp", device="cuda:1", out=tmp_path / "run", **images)
+    assert "the NumPy engine computes on the CPU, not on cuda:1" in capsys.readouterr().err
+    assert (run.record.numeric["device"], run.record.numeric["dtype"]) == ("cpu", "float32")
+    with pytest.raises(InputError, match="abacus"):
+        cl.train("mlp", device="abacus", out=tmp_path / "other", **images)

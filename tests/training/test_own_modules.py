@@ -22,7 +22,7 @@ def pictures(n=24, side=12, classes=2):
 def train(module, tmp_path, *, epochs=1, **more):
     return cl.train(
         module, {"train": pictures(), "test": pictures(8)}, out=tmp_path / "run", epochs=epochs, batch_size=8,
-        settings=["val_fraction=0"], size=12, precision="float32", device="cpu", quiet=True, **more,
+        size=12, precision="float32", device="cpu", quiet=True, **{"settings": ["val_fraction=0"], **more},
     )  # fmt: skip
 
 
@@ -119,3 +119,26 @@ def test_hooks_fire_and_counters_count_in_the_users_own_object(tmp_path):
     train(module, tmp_path, epochs=2)
     assert module.steps == 6
     assert shapes == [(8, 6, 12, 12)] * 6
+
+
+@pytest.mark.parametrize("engine", ["torch", "numpy"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_is_given_back_in_the_order_and_the_modes_that_it_came_in(engine, layout, training, tmp_path):
+    module = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(256, 2)
+    )
+    module.to(memory_format=layout).train(training)
+    module[1].eval()
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    places = {name: (t.stride(), t.device) for name, t in tensors.items()}
+    first = module[3].weight.detach().clone()
+    run = train(module, tmp_path, engine=engine, settings=[])
+    assert [part.training for part in module] == [training, False, *[training] * 4]
+    now = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    assert all(now[name] is tensors[name] for name in now)
+    assert {name: (t.stride(), t.device) for name, t in now.items()} == places
+    assert not torch.equal(module[3].weight, first)
+    saved, _ = run.folder.read_weights()
+    for name, tensor in module.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), saved[name])

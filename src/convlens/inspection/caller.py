@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from convlens.base.hardware import usable_cores
+from convlens.models.random_state import same_random_state
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def _random_states() -> Iterator[None]:
     gpus = torch.cuda.is_initialized()
     metal = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:
-        with torch.random.fork_rng(range(torch.cuda.device_count()) if gpus else (), device_type="cuda"):
+        with same_random_state():
             yield
     finally:
         random.setstate(python)

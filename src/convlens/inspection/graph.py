@@ -23,6 +23,7 @@ from convlens.base.errors import InputError, reason
 from convlens.inspection.outputs import run, tensors_in
 from convlens.inspection.paths import Paths
 from convlens.models.lazy import settled
+from convlens.models.random_state import same_random_state
 
 
 @dataclass
@@ -169,7 +170,7 @@ def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, fake: boo
         return tensor if isinstance(tensor, nn.Parameter) else tensor.detach().clone()  # buffers may be written to
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(enabled=not fake))
+        stack.enter_context(contextlib.nullcontext() if fake else same_random_state())
         stack.enter_context(torch.set_grad_enabled(training))
         stack.enter_context(mode or contextlib.nullcontext())
         if fake:
@@ -307,7 +308,7 @@ def captured(module: nn.Module, x: Tensor, calls: Sequence[int]) -> list[Tensor]
         calls: indices into `Graph.calls` of an evaluation trace.
     """
     module = uncompiled(module)
-    with _modes_restored(module, False), torch.random.fork_rng(), torch.enable_grad():
+    with _modes_restored(module, False), same_random_state(), torch.enable_grad():
         graph = Graph(batch=len(x), input=x, is_real=True)
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         recorder = _Recorder(graph)

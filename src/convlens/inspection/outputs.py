@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.base.errors import ConvlensError, InputError, reason
+from convlens.models.random_state import same_random_state
 
 NAMES = ("logits", "out", "output", "outputs", "pred", "preds", "prediction", "predictions", "scores")
 AUXILIARY = "aux"  # other entries whose names begin so are outputs of auxiliary heads
@@ -82,7 +83,7 @@ def look(module: nn.Module, x: Tensor, classes: int) -> Outputs:
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        with torch.random.fork_rng(), torch.enable_grad():
+        with same_random_state(), torch.enable_grad():
             return read_outputs(run(module, x.to(device)), len(x), classes)
     finally:
         for part, mode in modes:

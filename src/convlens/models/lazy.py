@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from convlens.base.errors import InputError, reason
+from convlens.models.random_state import same_random_state
 
 
 def has_lazy_layers(module: nn.Module) -> bool:
@@ -57,7 +58,7 @@ def settled_copy(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
         module = copy.deepcopy(module, fresh)
     except Exception as error:
         raise InputError(f"{type(module).__name__} cannot be copied: {reason(error)}") from error
-    with torch.random.fork_rng():
+    with same_random_state():
         settle_lazy_layers(module, input_shape)
     return module
 

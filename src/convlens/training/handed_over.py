@@ -1,9 +1,12 @@
 """A network that the caller hands over: whether it can be trained, and how it is given back."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from convlens.base.errors import InputError
 from convlens.inspection.outputs import first_look
@@ -32,6 +35,40 @@ def require_trainable_values(module: nn.Module) -> None:
             raise InputError(
                 f"the network's parameter {name} is {kind}; weights are trained in float32: pass network.float()"
             )
+
+
+@contextlib.contextmanager
+def given_back(module: nn.Module) -> Iterator[None]:
+    """Afterwards the network lies in memory as it was handed over: device, order of axes, modes. Values are as trained.
+
+    Layers that get their shapes only when the network first runs have no place yet to go back to.
+    """
+    places = {
+        (part, name): (tensor.device, tensor.stride())
+        for part in module.modules()
+        for name, tensor in _own_tensors(part).items()
+        if not is_lazy(tensor)
+    }
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for (part, name), (device, stride) in places.items():
+            tensor = _own_tensors(part).get(name)
+            if (
+                tensor is not None
+                and len(stride) == tensor.ndim
+                and (tensor.device, tensor.stride()) != (device, stride)
+            ):
+                before = torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype, device=device)
+                tensor.data = before.copy_(tensor.detach())
+        for part, mode in modes:
+            part.training = mode
+
+
+def _own_tensors(part: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of a module without those of its parts."""
+    return {**dict(part.named_parameters(recurse=False)), **dict(part.named_buffers(recurse=False))}
 
 
 def try_out(module: nn.Module, images: Tensor, classes: int, numeric: Numeric, notes: list[str]) -> Numeric:

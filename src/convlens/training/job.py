@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from convlens import data
 from convlens.base import files
@@ -22,6 +23,7 @@ from convlens.inspection.views import Views
 from convlens.runs import RunFolder, keep_trained
 from convlens.training import groups
 from convlens.training.clock import Clock
+from convlens.training.handed_over import given_back
 from convlens.training.place import open_folder, reserved
 from convlens.training.prepare import prepare, refuse_other_words
 from convlens.training.recipe import Recipe
@@ -42,7 +44,8 @@ def run(request: Request) -> Finished | RunFolder:
         InputError: anything about the request, the data or the disk that the user can mend.
         DivergedError, Interrupted: see `Trainer.fit`.
     """
-    with undisturbed():
+    own = request.model if isinstance(request.model, nn.Module) else None
+    with undisturbed(), given_back(own) if own is not None else contextlib.nullcontext():
         return _run(request)
 
 

@@ -13,7 +13,7 @@ from convlens.base.seeds import derive
 from convlens.data.augment import Augmentation
 from convlens.data.folders import FolderSource
 from convlens.data.naming import listed
-from convlens.inspection.device import available
+from convlens.inspection.device import available, choose
 from convlens.models.build import build, is_file_reference
 from convlens.models.lazy import settle_lazy_layers
 from convlens.nn import WhiteningConv2d
@@ -122,16 +122,23 @@ def _numeric(
 ) -> tuple[settings.Numeric, list[str], list[str]]:
     """(settings, notes, what is not as when the run began)."""
     wanted = "auto" if request.device is None else request.device
+    precision = recipe.precision
+    if request.engine == "numpy":  # whatever else is asked for
+        elsewhere = choose(wanted)[0] != "cpu" and request.device not in (None, "auto")
+        ignored = [f"the NumPy engine computes on the CPU, not on {wanted}"] if elsewhere else []
+        wanted, precision = "cpu", "float32"
+    else:
+        ignored = []
     chosen = settings.settle(
         wanted,
-        recipe.precision,
+        precision,
         compile=recipe.compile,
         deterministic=request.deterministic,
         threads=request.threads,
     )
-    notes: list[str] = []
+    notes: list[str] = ignored
     changed: list[str] = []
-    if recipe.compile and not chosen.compile:
+    if recipe.compile and request.engine == "torch" and not chosen.compile:
         notes.append(f"warning: not compiled: {chosen.reasons['compile'].removeprefix('off: ')}")
     if stored is not None:
         before = settings.Numeric(**stored.numeric)
