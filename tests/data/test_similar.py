@@ -8,7 +8,7 @@ from PIL import Image, ImageEnhance
 
 from convlens import data
 from convlens.data.check import check
-from convlens.data.similar import similar, sketch
+from convlens.data.similar import Sketch, similar, sketch
 
 
 def scene(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
@@ -37,6 +37,33 @@ def test_a_picture_and_its_changed_copy_look_the_same_and_others_do_not(change):
     sketches = [sketch(image) for image in [*scenes, *map(change, scenes)]]
     assert all(each is not None for each in sketches)
     assert list(similar(sketches)) == [(k, k + 12) for k in range(12)]  # type: ignore[arg-type]
+
+
+def drawn(fingerprint: np.ndarray, level: float = 0) -> Sketch:
+    return Sketch(fingerprint, np.full((16, 16, 3), level, np.float32))
+
+
+def test_every_pair_within_twenty_bits_is_found_and_no_other(monkeypatch):
+    monkeypatch.setattr("convlens.data.similar._PRODUCTS", 1000)  # several blocks
+    rng = np.random.default_rng(0)
+    prints = [rng.random(256) < 0.5 for _ in range(60)]
+    for k in range(60):  # neighbours of earlier ones, 0 to 40 bits away
+        flipped = prints[k].copy()
+        flipped[rng.permutation(256)[: k % 41]] ^= True
+        prints.append(flipped)
+    expected = [(i, j) for i in range(120) for j in range(i + 1, 120) if sum(prints[i] ^ prints[j]) <= 20]
+    assert len(expected) > 20
+    assert list(similar([drawn(each) for each in prints])) == expected
+    kinds = [k % 60 for k in range(120)]
+    assert list(similar([drawn(each) for each in prints], kinds)) == []
+    assert list(similar([drawn(each, 20 * k) for k, each in enumerate(prints)])) == []  # other thumbnails
+
+
+def test_a_series_of_equal_pictures_makes_no_list_of_all_its_pairs():
+    found = list(similar([drawn(np.arange(256) % 3 == 0)] * 500, [k % 2 for k in range(500)]))
+    assert 499 <= len(found) <= 8 * 500
+    assert {k for pair in found for k in pair} == set(range(500))
+    assert all((i - j) % 2 for i, j in found)
 
 
 def test_plain_and_tiny_pictures_are_not_compared():

@@ -75,8 +75,10 @@ def check(source: Source, on_progress: Progress | None = None) -> Findings:
                 findings.leaks.append(paths)
             if len({label for _, label, _ in group}) > 1:
                 findings.conflicts.append(paths)
-    for i, j in similar([drawn for drawn, _ in sketches]):
-        (part, label, path), (other_part, other_label, other) = (places[sketches[k][1]][0] for k in (i, j))
+    firsts = [places[digest][0] for _, digest in sketches]
+    kinds = {kind: k for k, kind in enumerate(dict.fromkeys((part, label) for part, label, _ in firsts))}
+    for i, j in similar([drawn for drawn, _ in sketches], [kinds[part, label] for part, label, _ in firsts]):
+        (part, label, path), (other_part, other_label, other) = firsts[i], firsts[j]
         if part != other_part:
             findings.near_leaks.append([path, other])
         if label != other_label:

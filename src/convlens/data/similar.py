@@ -5,10 +5,9 @@ N. Krawetz, 2013, with 256 bits). Fingerprints of one picture in two files diffe
 in about half. A thumbnail decides where fingerprints are close by chance.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import islice
 
 import numpy as np
 from PIL import Image
@@ -16,10 +15,11 @@ from PIL import Image
 SMALLEST = 48
 """Pixels: the shorter side of a picture from which on it is compared. Smaller ones have too little to tell them by."""
 
-_BITS, _BANDS, _CLOSE = 256, 32, 20  # fingerprints closer than 32 bits agree in one of 32 bands at least
+_BITS, _CLOSE = 256, 20  # of a fingerprint, and in how many two of one picture may differ
 _NEAR = 5.0  # mean difference of the thumbnails, of 255
 _PLAIN = 8.0  # standard deviation of the thumbnail: below it a picture is as good as one colour
-_CROWD = 300  # pictures in one band: so common a band tells nothing
+_PARTNERS = 8  # pairs that begin with one picture
+_PRODUCTS = 1 << 24  # compared at once: 64 MiB
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,23 @@ def sketch(image: Image.Image) -> Sketch | None:
     return Sketch((cells[:, 1:] > cells[:, :-1]).reshape(-1), thumbnail - thumbnail.mean())
 
 
-def similar(sketches: Sequence[Sketch]) -> Iterator[tuple[int, int]]:
-    """The pairs (i, j), i < j, that look the same."""
+def similar(sketches: Sequence[Sketch], kinds: Sequence[int] | None = None) -> Iterator[tuple[int, int]]:
+    """The pairs (i, j), i < j, that look the same.
+
+    kinds: a number for each; pairs of the same number are left out. Of each i the first partners are given, so that a
+    series of nearly equal pictures makes a list that is no longer than some times the series.
+    """
     if not sketches:
         return
-    fingerprints = np.stack([each.fingerprint for each in sketches])
-    bands = np.packbits(fingerprints.reshape(len(sketches), _BANDS, -1), axis=2)
-    pairs: set[tuple[int, int]] = set()
-    for band in range(_BANDS):
-        alike: dict[bytes, list[int]] = defaultdict(list)
-        for i, bits in enumerate(bands[:, band]):
-            alike[bits.tobytes()].append(i)
-        pairs |= {pair for group in alike.values() if len(group) <= _CROWD for pair in combinations(group, 2)}
-    for i, j in sorted(pairs):
-        if np.count_nonzero(fingerprints[i] != fingerprints[j]) > _CLOSE:
-            continue
-        if np.abs(sketches[i].thumbnail - sketches[j].thumbnail).mean() <= _NEAR:
-            yield i, j
+    # the product of two rows of signs is 256 less twice the bits in which they differ: fast, and no pair is missed
+    signs = np.stack([each.fingerprint for each in sketches]).astype(np.float32) * 2 - 1
+    kind = np.arange(len(sketches)) if kinds is None else np.asarray(kinds)
+    step = max(1, _PRODUCTS // len(sketches))
+    for start in range(0, len(sketches), step):
+        alike = signs[start : start + step] @ signs[start:].T >= _BITS - 2 * _CLOSE
+        for row in np.flatnonzero(alike.sum(axis=1) > 1):
+            i = start + int(row)
+            others = start + np.flatnonzero(alike[row])
+            others = others[(others > i) & (kind[others] != kind[i])]
+            near = (int(j) for j in others if np.abs(sketches[i].thumbnail - sketches[j].thumbnail).mean() <= _NEAR)
+            yield from ((i, j) for j in islice(near, _PARTNERS))
