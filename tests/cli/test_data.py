@@ -76,6 +76,19 @@ def test_data_check_of_good_data_says_so(cli, pets):
     assert "no problems found" in cli("data", "check", pets, "-q").out
 
 
+def test_classes_called_like_parts_are_checked_and_cached_when_they_are_named(cli, pets, tmp_path):
+    (pets / "dog").rename(pets / "train")
+    assert "--classes" in cli("data", "check", pets).refused()
+    (tmp_path / "names").write_text("train\ncat\n")
+    found = cli("data", "check", pets, "--classes", "names", "--json", "-q").json
+    assert found["counts"] == {"train": {"train": 3, "cat": 3}}
+    assert cli("data", "cache", pets, "--classes", "names", "--json", "-q").json["n"] == 6
+    (tmp_path / "ten").write_text("\n".join("abcdefghij"))
+    assert list(cli("data", "check", "digits", "--classes", "ten", "--json", "-q").json["counts"]["train"]) == list(
+        "abcdefghij"
+    )
+
+
 def test_data_check_of_nothing_is_one_line(cli, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no images in it" in cli("data", "check", tmp_path / "empty").refused()

@@ -132,15 +132,43 @@ def test_a_missing_file_of_four_is_named(tmp_path, no_data):
         data.find("mnist", root=tmp_path)
 
 
-def test_one_pair_alone_is_a_set_without_the_other_part(tmp_path):
-    for prefix, part in (("train", "train"), ("t10k", "test")):
-        folder = tmp_path / part
-        folder.mkdir()
-        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx_bytes(np.zeros((6, 5, 4))))
-        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(np.arange(6) % 3)))
-        source = data.find(folder)
-        assert (source.native, source.classes) == ((1, 5, 4), ("0", "1", "2"))
-        assert {name: len(images) for name, images in source.read(Preprocess((5, 4), 1)).items()} == {part: 6}
-    (tmp_path / "train" / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(3)))
-    with pytest.raises(InputError, match="t10k-images-idx3-ubyte"):
-        data.find(tmp_path / "train")
+@pytest.mark.parametrize("prefix", ["train", "t10k"])
+@pytest.mark.parametrize("before", ["", "letters-"])
+def test_one_pair_alone_is_divided(tmp_path, prefix, before):
+    write_mnist(tmp_path / "own", train=40, test=40)
+    for path in [*(tmp_path / "own").iterdir()]:
+        path.rename(path.with_name(before + path.name)) if path.name.startswith(prefix) else path.unlink()
+    source = data.find(tmp_path / "own")
+    parts = source.read(GREY)
+    assert list(parts) == ["train"]
+    assert [len(part) for part in data.split(parts, seed=0)] == [20, 10, 10]  # 4 of each class: 2, 1 and 1
+    assert len(source.notes) == (prefix == "t10k")
+
+
+@pytest.mark.parametrize("missing", ["images", "labels"])
+def test_images_without_labels_and_the_other_way_round_are_refused(tmp_path, missing):
+    write_mnist(tmp_path / "own")
+    next((tmp_path / "own").glob(f"t10k-{missing}*")).unlink()
+    with pytest.raises(InputError, match=f"t10k-{missing}-.* is missing; add it"):
+        data.find(tmp_path / "own")
+
+
+def test_two_sets_in_one_folder_are_refused(tmp_path):
+    write_mnist(tmp_path / "own")
+    for path in [*(tmp_path / "own").iterdir()]:
+        path.with_name(f"letters-{path.name}").write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="files of 2 sets lie together"):
+        data.find(tmp_path / "own")
+
+
+@pytest.mark.parametrize("labels", [range(1, 11), (0, 1, 2, 3, 4, 5, 6, 7, 8, 200)])
+def test_labels_that_do_not_occur_are_no_classes(tmp_path, labels):
+    folder, values = tmp_path / "letters", np.array(labels)
+    write_mnist(folder, compress=False)
+    for name, n in (("train", 30), ("t10k", 10)):
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx_bytes(values[np.arange(n) % 10]))
+    source = data.find(folder)
+    assert source.classes == tuple(map(str, labels))
+    assert source.read(GREY)["train"].labels.tolist() == [k % 10 for k in range(30)]
+    assert "each value that occurs is a class" in source.notes[0]
+    assert data.find(folder, classes=list("abcdefghij")).read(GREY)["test"].classes == tuple("abcdefghij")

@@ -20,6 +20,13 @@ UserModel = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda or mps. (default: what the run was trained on, if it is here)")
 ]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Names of the classes, one per line: those of the folders that count, or of the labels 0, 1, ...",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convlens.cli.common import Json, Quiet, console, emit
+from convlens.cli.common import Classes, Json, Quiet, console, emit
 
 if TYPE_CHECKING:
+    from convlens.data import Source
     from convlens.data.check import Findings
 
 app = typer.Typer(help="List, download, examine and decode data sets.", no_args_is_help=True)
@@ -85,16 +86,15 @@ def get(
 @app.command()
 def check(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A name, folder, zip or tar.", show_default=False)],
+    classes: Classes = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Decode every image and report counts, damaged files, odd sizes and duplicates between training and test."""
-    from convlens import data
     from convlens.base.progress import bars
     from convlens.data.check import check as examine
 
-    with bars(quiet, unit="B") as progress:
-        found = data.find(source, on_download=progress)
+    found = _find(source, classes, quiet)
     with bars(quiet, unit="images") as progress:
         findings = examine(found, lambda done, total: progress(f"checking {found.name}", done, total))
     if as_json:
@@ -110,11 +110,12 @@ def cache(
     size: Annotated[
         str | None, typer.Option(metavar="N|HxW", help="As for `convlens train`. (default: as in training)")
     ] = None,
+    classes: Classes = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Decode every image now, at the size that training will ask for, so that `convlens train` starts at once."""
-    from convlens import data, models
+    from convlens import models
     from convlens.base.errors import InputError
     from convlens.base.progress import bars
     from convlens.base.words import bytes_text
@@ -122,8 +123,7 @@ def cache(
     from convlens.training.prepare import input_for
     from convlens.training.request import DEFAULT_MODEL, parse_size
 
-    with bars(quiet, unit="B") as progress:
-        found = data.find(source, on_download=progress)
+    found = _find(source, classes, quiet)
     if not isinstance(found, FolderSource):
         raise InputError(f"{found.name} is no set of image files: there is nothing to decode")
     preprocess = input_for(found, models.get(model or DEFAULT_MODEL), parse_size(size))
@@ -143,6 +143,15 @@ def cache(
         f"({bytes_text(stored)})", soft_wrap=True, markup=False,
     )  # fmt: skip
     _list(out, "[red]cannot be decoded and were left out[/]", [f"{path}: {why}" for path, why in found.skipped])
+
+
+def _find(source: str, classes: str | None, quiet: bool) -> "Source":
+    from convlens import data
+    from convlens.base.progress import bars
+    from convlens.data.classes import names_of
+
+    with bars(quiet, unit="B") as progress:
+        return data.find(source, classes=names_of(classes) if classes else None, on_download=progress)
 
 
 def _as_json(findings: "Findings", native: tuple[int, int, int] | None) -> dict[str, Any]:

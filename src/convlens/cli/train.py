@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convlens.cli.common import Json, Quiet, console, emit
+from convlens.cli.common import Classes, Json, Quiet, console, emit
 
 if TYPE_CHECKING:
     from convlens.api import Run
@@ -34,10 +34,7 @@ def train(
     stream: Annotated[
         bool, typer.Option("--stream", help="Decode pictures when needed. (default: if the disk cannot hold them all)")
     ] = False,
-    classes: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Names of the classes, one per line: those of the folders that "
-                                 "count, or of the labels 0, 1, ...")
-    ] = None,
+    classes: Classes = None,
     weights: Annotated[
         Path | None, typer.Option(help="Start from the weights of a file or run; another head is replaced.")
     ] = None,

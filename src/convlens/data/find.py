@@ -36,7 +36,9 @@ def find(
     is asked of what is no folder or zip.
     """
     found = _find(source, root, classes, judged_by, on_download)
-    if classes is not None and found.classes != tuple(classes) and not hasattr(found, "given"):
+    if classes is not None and found.classes != tuple(classes) and not getattr(found, "given", None):
+        if hasattr(found, "layout"):
+            raise InputError(f"{found.name} has names of its own for its classes; leave --classes away")
         found = Renamed(found, tuple(classes))
     if stream:
         if not hasattr(found, "stream"):

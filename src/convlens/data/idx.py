@@ -1,6 +1,7 @@
 """The IDX format of MNIST and its descendants, gzip-compressed or not."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +10,18 @@ from typing import BinaryIO
 
 import numpy as np
 
+from convlens.base import files
 from convlens.base.errors import InputError
 from convlens.data.images import Images
+from convlens.data.naming import printable
 from convlens.data.source import ArraySource
 
 RATIO_LIMIT, RATIO_FLOOR = 100, 1 << 26
 """A compressed file is refused if it unpacks to more than RATIO_LIMIT times its size and RATIO_FLOOR bytes."""
 
+_NAME = re.compile(
+    r"(?P<set>.*?)(?P<part>train|t10k|test)-(?P<kind>images|labels)[-.]idx(?P<ndim>[13])-ubyte(\.gz)?", re.DOTALL
+)
 _KINDS = {"images": 3, "labels": 1}
 _AGAIN = "download or copy the file again"
 
@@ -75,35 +81,56 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int, bool]]:
 def find_files(folder: Path, *, whole: bool = False) -> dict[tuple[str, str], Path]:
     """The files of an MNIST-like set in `folder`, by (part, kind): ("train", "images") and so on; {} if none.
 
-    Names: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., with "." for the last "-" before idx and
-    with .gz, as they are found in the wild. Raises `InputError` if images lack their labels, or labels their images;
-    with `whole` also if one pair is there and the other is not.
+    Names: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-... (or test-...), with "." for the last "-" before
+    idx, with .gz, and with a word before them that all have, as they are found in the wild. Raises `InputError` if
+    images lack their labels, or labels their images; with `whole` also if one pair is there and the other is not; and
+    if two sets lie together.
     """
     found: dict[tuple[str, str], Path] = {}
-    for part, prefix in (("train", "train"), ("test", "t10k")):
-        for kind, ndim in _KINDS.items():
-            for name in (f"{prefix}-{kind}-idx{ndim}-ubyte", f"{prefix}-{kind}.idx{ndim}-ubyte"):
-                for path in (folder / name, folder / f"{name}.gz"):
-                    if path.is_file():
-                        found.setdefault((part, kind), path)
+    sets: set[str] = set()
+    with files.explained("list", folder):
+        names = sorted(path.name for path in folder.iterdir())
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match and (folder / name).is_file() and _KINDS[match["kind"]] == int(match["ndim"]):
+            sets.add(match["set"])
+            found.setdefault(("train" if match["part"] == "train" else "test", match["kind"]), folder / name)
+    if len(sets) > 1:
+        both = ", ".join(printable(f"{name}train-...") for name in sorted(sets))
+        raise InputError(f"{folder}: files of {len(sets)} sets lie together ({both}); give each a folder of its own")
     for part, prefix in (("train", "train"), ("test", "t10k")):
         for kind, ndim in _KINDS.items():
             begun = found if whole else [key for key in found if key[0] == part]
             if begun and (part, kind) not in found:
                 raise InputError(
-                    f"{folder}: there is {next(iter(found.values())).name}, but {prefix}-{kind}-idx{ndim}-ubyte(.gz) "
-                    "is missing; add it"
+                    f"{folder}: there is {next(iter(found.values())).name}, but {min(sets)}{prefix}-{kind}-idx{ndim}"
+                    "-ubyte(.gz) is missing; add it"
                 )
     return found
 
 
 def source(files: dict[tuple[str, str], Path], classes: tuple[str, ...] | None, name: str) -> ArraySource:
-    """A source from the files that `find_files` found. classes: None takes "0", "1", ... up to the largest label."""
+    """A source from the files that `find_files` found. One pair alone is the training part, whatever it is called.
+
+    classes: None takes "0", "1", ... up to the largest label; where not each of them occurs, as where labels begin with
+    1, only those that do, and that is noted.
+    """
+    notes: list[str] = []
+    if ("train", "images") not in files:
+        files = {("train", kind): path for (_, kind), path in files.items()}
+        notes.append(f"only {files['train', 'images'].name} and its labels are there: all of it is divided")
+    values = None
     if classes is None:
-        largest = max(int(read_idx(path).max(initial=0)) for (_, kind), path in files.items() if kind == "labels")
-        classes = tuple(str(k) for k in range(largest + 1))
-    shape = _shape(next(path for (_, kind), path in files.items() if kind == "images"))
-    return ArraySource(name, lambda: read_parts(files, classes, name), classes=classes, native=(1, *shape))
+        values = np.unique(
+            np.concatenate([read_idx(p).reshape(-1) for (_, kind), p in files.items() if kind == "labels"])
+        )
+        classes = tuple(map(str, values.tolist()))
+        if values.tolist() != list(range(len(values))):
+            notes.append(f"the labels are not 0 to {len(values) - 1}: each value that occurs is a class of that name")
+    shape = _shape(files["train", "images"])
+    return ArraySource(
+        name, lambda: read_parts(files, classes, name, values), classes=classes, native=(1, *shape), notes=notes
+    )
 
 
 def _shape(path: Path) -> tuple[int, int]:
@@ -118,30 +145,36 @@ def _shape(path: Path) -> tuple[int, int]:
     return height, width
 
 
-def read_parts(files: dict[tuple[str, str], Path], classes: tuple[str, ...], name: str) -> dict[str, Images]:
-    """Training and test images, as far as there are files of them.
+def read_parts(
+    files: dict[tuple[str, str], Path], classes: tuple[str, ...], name: str, values: np.ndarray | None = None
+) -> dict[str, Images]:
+    """Training images and, where there are any, test images.
 
+    values: the label in the files of each class, increasing; by default 0, 1, ...
     Raises `InputError` if images and labels do not belong together or a label is no class.
     """
-    arrays = {key: read_idx(path) for key, path in files.items()}
-    parts: dict[str, Images] = {}
-    for part in dict.fromkeys(part for part, _ in files):
-        pixels, labels = arrays[part, "images"], arrays[part, "labels"]
-        image_path, label_path = files[part, "images"], files[part, "labels"]
-        for path, array, ndim in ((image_path, pixels, 3), (label_path, labels, 1)):
-            if array.ndim != ndim:
-                raise InputError(
-                    f"{path}: has {array.ndim} dimensions instead of {ndim}; are images and labels mixed up?"
-                )
-        if len(pixels) != len(labels):
-            raise InputError(
-                f"{label_path}: {len(labels):,} labels, but {image_path.name} has {len(pixels):,} images; "
-                "these files do not belong together"
-            )
-        if len(labels) and labels.max() >= len(classes):
-            raise InputError(
-                f"{label_path}: label {labels.max()} at position {int(labels.argmax())}, but {name} has only "
-                f"{len(classes)} classes (0 to {len(classes) - 1}); is this the right label file?"
-            )
-        parts[part] = Images(pixels[..., None], labels.astype(np.int64), classes, name)
-    return parts
+    values = np.arange(len(classes)) if values is None else values
+    return {
+        part: _part(files[part, "images"], files[part, "labels"], values, classes, name)
+        for part in ("train", "test") if (part, "images") in files
+    }  # fmt: skip
+
+
+def _part(image_path: Path, label_path: Path, values: np.ndarray, classes: tuple[str, ...], name: str) -> Images:
+    pixels, labels = read_idx(image_path), read_idx(label_path)
+    for path, array, ndim in ((image_path, pixels, 3), (label_path, labels, 1)):
+        if array.ndim != ndim:
+            raise InputError(f"{path}: has {array.ndim} dimensions instead of {ndim}; are images and labels mixed up?")
+    if len(pixels) != len(labels):
+        raise InputError(
+            f"{label_path}: {len(labels):,} labels, but {image_path.name} has {len(pixels):,} images; "
+            "these files do not belong together"
+        )
+    unknown = np.flatnonzero(~np.isin(labels, values))
+    if len(unknown):
+        span = f" ({classes[0]} to {classes[-1]})" if classes else ""
+        raise InputError(
+            f"{label_path}: label {labels[unknown[0]]} at position {unknown[0]}, but {name} has only {len(classes)} "
+            f"classes{span}; is this the right label file?"
+        )
+    return Images(pixels[..., None], np.searchsorted(values, labels).astype(np.int64), classes, name)

@@ -92,4 +92,11 @@ class Renamed:
         """See `Source.read`."""
         parts = self.source.read(preprocess, on_progress)
         self.skipped, self.notes = self.source.skipped, self.source.notes
+        return self._renamed(parts)
+
+    def raw(self) -> dict[str, Images]:
+        """The parts at their own size, of a source that has `raw`."""
+        return self._renamed(self.source.raw())  # type: ignore[attr-defined]
+
+    def _renamed(self, parts: Mapping[str, Images]) -> dict[str, Images]:
         return {part: replace(images, classes=self.classes) for part, images in parts.items()}
