@@ -198,3 +198,9 @@ def test_names_are_the_same_where_the_system_says_that_it_writes_in_ascii():
     plain = lay_out([f"{name}/1.png" for name in names], "set")
     read_in_ascii = lay_out([f"{name}/1.png".encode().decode("ascii", "surrogateescape") for name in names], "set")
     assert read_in_ascii.classes == plain.classes
+
+
+def test_many_classes_are_laid_out_as_few_are():
+    names = [f"c{k}" for k in range(20_000)]
+    layout = lay_out([f"{name}/1.jpg" for name in names], "t", names)
+    assert layout.classes == tuple(names)

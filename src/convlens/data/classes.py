@@ -146,12 +146,13 @@ def _chosen(
             f"{title}: there are no training images of {_quoted(missing)}, which --classes names; "
             f"there are {_quoted(sorted(found, key=natural))}"
         )
-    rest = [(name, path) for _, name, path in assigned if name not in wanted]
+    counted = set(wanted)
+    rest = [(name, path) for _, name, path in assigned if name not in counted]
     if rest:
         left_out += [(path, "its class is not among --classes") for _, path in rest]
         others = sorted({name for name, _ in rest}, key=natural)
         notes.append(f"{len(rest):,} images of {_quoted(others)} left out: not among --classes")
-    return [item for item in assigned if item[1] in wanted]
+    return [item for item in assigned if item[1] in counted]
 
 
 def _compare(by_part: dict[str, set[str]], title: str, notes: list[str]) -> None:

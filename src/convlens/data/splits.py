@@ -89,8 +89,8 @@ def _cut(images: Images, fraction: float, seed: int, part: str, leave: int) -> t
     """(what remains, what was cut). leave: so many images of each class remain if it has more than that."""
     chosen = np.zeros(len(images), bool)
     if fraction > 0:
-        for label in range(len(images.classes)):
-            members = np.flatnonzero(images.labels == label)
+        by_class = np.split(np.argsort(images.labels, kind="stable"), np.cumsum(images.counts())[:-1])
+        for label, members in enumerate(by_class):  # in the order of the source within each class
             if len(members):
                 count = min(max(1, round(len(members) * fraction)), max(len(members) - leave, 1))
                 order = generator(seed, "split", part, label).permutation(len(members))

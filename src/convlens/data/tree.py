@@ -71,7 +71,7 @@ class _Reader:
     """Reads a tree, and collects on the way what a person should know."""
 
     def __init__(self, title: str, given: list[str]):
-        self.title, self.given = title, given
+        self.title, self.given, self._named = title, given, set(given)
         self.notes: list[str] = []
         self.left_out: list[tuple[str, str]] = []
 
@@ -97,20 +97,20 @@ class _Reader:
         while len(folder.folders) == 1:
             inner = next(iter(folder.folders.values()))
             whole = len(inner.folders) > 1 or (len(inner.folders) == 1 and not inner.files)
-            if not whole or inner.name in self.given or self._part(inner.name):
+            if not whole or inner.name in self._named or self._part(inner.name):
                 break
             self.leave_out_loose(folder)
             folder = inner
         return folder
 
     def _part(self, name: str) -> str | None:
-        return None if name in self.given else part_of(name)
+        return None if name in self._named else part_of(name)
 
     def without_copies(self, folder: _Folder) -> _Folder:
         """Without a folder that holds once more what lies beside it, as in `pets/cat`, `pets/dog`, `pets/pets/cat`."""
         for inner in [*folder.folders.values()]:
-            beside = folder.folders.keys() - {inner.name}
-            if self._part(inner.name) or len(inner.folders) < 2 or not inner.folders.keys() <= beside:
+            twice = len(inner.folders) > 1 and inner.folders.keys() <= folder.folders.keys()
+            if not twice or inner.name in inner.folders or self._part(inner.name):
                 continue
             name = printable(inner.name)
             if not inner.places() <= folder.places():
@@ -137,7 +137,7 @@ class _Reader:
 
     def _part_folders(self, base: _Folder) -> dict[str, str]:
         """name -> part of the folders that are parts: `train`, `test`, or such as `pets_train`, `pets_test`."""
-        spoken = {name: part_and_rest(name) for name in base.folders if name not in self.given}
+        spoken = {name: part_and_rest(name) for name in base.folders if name not in self._named}
         spoken = {name: said for name, said in spoken.items() if said[0]}
         if plain := {name: part for name, (part, rest) in spoken.items() if part and not rest}:
             return plain
@@ -181,7 +181,7 @@ class _Reader:
         while len(folder.folders) == 1:
             inner = next(iter(folder.folders.values()))
             again = inner.name == folder.name or self._part(inner.name) or is_generic(inner.name)
-            if inner.name in self.given or inner.name in known or not (again or len(inner.folders) > 1):
+            if inner.name in self._named or inner.name in known or not (again or len(inner.folders) > 1):
                 break
             self.leave_out_loose(folder, folder.name)
             folder = inner
@@ -261,7 +261,7 @@ class _Reader:
 
     def _by_class_and_part(self, base: _Folder) -> Assigned | None:
         """Parts in the names of class folders: `cat_train/file`, `cat_test/file`."""
-        said = {name: part_and_rest(name) for name in base.folders if name not in self.given}
+        said = {name: part_and_rest(name) for name in base.folders if name not in self._named}
         if len(said) < len(base.folders) or not _each_has_training(said):
             return None
         self.notes.append("the names of the class folders end in train, val or test: taken as the official split")
