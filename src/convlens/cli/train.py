@@ -18,8 +18,8 @@ def train(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="A name of `convlens data list`, or a folder, zip or tar of images in class folders. "
-                     "(default: digits)"),
+        typer.Option(help="A name of `convlens data list`, a folder, zip or tar of images in class folders, or "
+                     "a table of labels (CSV). (default: digits)"),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe's name or TOML file. (default: the model's own)")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,

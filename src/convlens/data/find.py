@@ -98,6 +98,10 @@ def _open_path(path: Path, classes: Sequence[str] | None, judged_by: Sequence[st
 
         if files := idx.find_files(path):
             return idx.source(files, None, path.resolve().name)
+    from convlens.data import tables
     from convlens.data.folders import FolderSource
 
+    if path.suffix.lower() in (*tables.ENDINGS, ".txt") and path.is_file():
+        folder = path.absolute().parent
+        return FolderSource(folder, folder.name, judged_by=judged_by, given=classes, table=path)
     return FolderSource(path, judged_by=judged_by, given=classes)

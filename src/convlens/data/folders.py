@@ -17,12 +17,13 @@ from convlens.base.hardware import disk_free
 from convlens.base.words import bytes_text
 from convlens.data import cache
 from convlens.data.classes import Layout
-from convlens.data.containers import Blob, Container, MemberError, UnpackError, open_container
+from convlens.data.containers import Blob, Container, Folder, MemberError, UnpackError, open_container
 from convlens.data.encoded import Decoder, EncodedRows, Examined
 from convlens.data.images import Images
 from convlens.data.known import lay_out_known
+from convlens.data.labelled import lay_out_folder
 from convlens.data.limits import max_bytes, max_pixels
-from convlens.data.listing import list_pictures
+from convlens.data.listing import Pictures
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
 from convlens.data.rows import Pixels
@@ -41,7 +42,8 @@ class FolderSource:
     stream: whether pictures are decoded each time they are needed rather than ahead; set it before `read`.
     judged_by: the classes of a run, if the pictures are only to be judged by it (see `find`).
     given: the names of the classes that count, where the user named them.
-    native is judged from the headers of all files.
+    table: a file of labels, if that says which pictures are of which class (see `labelled.lay_out_folder`).
+    native is judged from the headers of all pictures that are used.
     Raises `InputError` if the tree's layout cannot be used (see `tree.lay_out`).
     """
 
@@ -52,14 +54,15 @@ class FolderSource:
         notes: list[str] | None = None,
         judged_by: Sequence[str] | None = None,
         given: Sequence[str] | None = None,
+        table: Path | None = None,
     ):
         self.container = open_container(container) if isinstance(container, Path) else container
         self.path = self.container.path
         self.name = name or _name(self.path)
-        paths, self.native = list_pictures(self.container)
+        self.table, pictures = table, Pictures(self.container)
         self.judged_by, self.given = judged_by, list(given or [])
-        self._by_known_names = False
-        self.layout: Layout = self._lay_out(paths)
+        self.layout: Layout = self._lay_out(pictures.paths)
+        self.native = pictures.native({path for items in self.layout.parts.values() for path, _ in items})
         self.classes = self.layout.classes
         self.notes = [*(notes or []), *self.layout.notes, *self.container.remarks()]
         self.skipped: list[tuple[str, str]] = []
@@ -67,12 +70,13 @@ class FolderSource:
 
     def _lay_out(self, paths: list[str]) -> Layout:
         try:
-            return lay_out(paths, str(self.path), self.given)
+            if not isinstance(self.container, Folder):
+                return lay_out(paths, str(self.path), self.given)
+            return lay_out_folder(paths, self.path, self.given, self.table, judged=self.judged_by is not None)
         except InputError:
             known = None if self.judged_by is None else lay_out_known(paths, self.name, self.judged_by)
-            if known is None:
+            if known is None or self.table is not None:
                 raise
-            self._by_known_names = True
             return known
 
     def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> dict[str, Images]:
@@ -133,11 +137,7 @@ class FolderSource:
     def _key(self, preprocess: Preprocess) -> str:
         """Names the decoded pictures: by the files and everything that decoding depends on."""
         how = (cache.FORMAT, preprocess.size, preprocess.channels, preprocess.interpolation)
-        how = (*how, PIL.__version__, has_heif(), max_bytes(), max_pixels())
-        if self.given:
-            how = (*how, self.given)
-        if self._by_known_names:  # other runs know other names, so other files may count
-            how = (*how, self.layout.parts)
+        how = (*how, PIL.__version__, has_heif(), max_bytes(), max_pixels(), self.layout.parts)
         return hashlib.blake2b(f"{self.container.identity()} {how}".encode(), digest_size=16).hexdigest()
 
     def _no_room(self, preprocess: Preprocess) -> str | None:

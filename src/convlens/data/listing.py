@@ -1,61 +1,111 @@
 """The pictures of a container: their paths and common shape; kept in the cache where finding them took long."""
 
+import hashlib
 import io
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convlens.base.errors import InputError
 from convlens.data import cache
-from convlens.data.containers import Blob, Container, MemberError
+from convlens.data.containers import Blob, Container, Opener
 from convlens.data.decode import open_image, orientation
+from convlens.data.limits import max_bytes, max_pixels
+from convlens.data.suffixes import has_heif
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 
 
+Look = tuple[int, int, bool]
+"""(H, W) when upright, and whether it is grey."""
+
+
 class Listing(BaseModel):
-    """What the cache keeps of a listed archive; see `_list`."""
+    """What the cache keeps of a listed container. looks: of each path; None for what cannot be read."""
 
     model_config = ConfigDict(extra="forbid")
 
     paths: list[str]
-    native: tuple[int, int, int] | None
+    looks: list[Look | None]
 
     @classmethod
     def of(cls, value: Any) -> "Listing | None":
         try:
-            return cls.model_validate(value)
+            found = cls.model_validate(value)
         except ValidationError:
             return None
+        return found if len(found.paths) == len(found.looks) else None
 
 
-def list_pictures(container: Container) -> tuple[list[str], tuple[int, int, int] | None]:
-    """(paths of the image files, their common (C, H, W) or None)."""
-    key = f"{container.identity()}-{cache.FORMAT}" if container.slow_to_list else ""
-    if key and (kept := Listing.of(cache.load_json("listings", key))):
-        return kept.paths, kept.native
-    started = time.monotonic()
-    paths: list[str] = []
-    sizes: set[tuple[int, int]] = set()
-    colour = False
-    for path, content in container.files():
-        paths.append(path)
-        if len(sizes) < 2 or not colour:
-            try:
-                blob = content()
-            except MemberError:
-                continue  # named when the images are read
-            try:
-                size, grey = _header(blob)
-            except InputError:
-                continue  # likewise
-            sizes.add(size)
-            colour = colour or not grey
-    native = (3 if colour else 1, *sizes.pop()) if len(sizes) == 1 else None
-    if key and time.monotonic() - started >= cache.WORTH_SECONDS:
-        cache.save_json("listings", key, {"paths": paths, "native": native})
-    return paths, native
+class Pictures:
+    """The pictures of a container by name, and what their headers say.
+
+    paths: of all of them. A tar is read to its end at once, headers included, as that takes long; of others the headers
+    are read by `native`.
+    """
+
+    def __init__(self, container: Container):
+        self.container = container
+        self._kept: Listing | None = None
+        if container.slow_to_list:
+            self._kept = self._all()
+        self.paths = [path for path, _ in container.files()] if self._kept is None else self._kept.paths
+
+    def native(self, used: set[str]) -> tuple[int, int, int] | None:
+        """The common (C, H, W) of the pictures that are used, None if they differ."""
+        sizes: set[tuple[int, int]] = set()
+        colour = False
+        for look in self._looks(used):
+            if look is not None:
+                sizes.add(look[:2])
+                colour = colour or not look[2]
+                if len(sizes) > 1:
+                    return None
+        return (3 if colour else 1, *sizes.pop()) if sizes else None
+
+    def _looks(self, used: set[str]) -> Iterator[Look | None]:
+        if self._kept is not None:
+            yield from (look for path, look in zip(self._kept.paths, self._kept.looks, strict=True) if path in used)
+            return
+        names = hashlib.blake2b("\0".join(sorted(used)).encode(errors="surrogateescape"), digest_size=16).hexdigest()
+        key = f"{self.container.identity()}-{names}-{_readable()}"
+        if kept := Listing.of(cache.load_json("listings", key)):
+            yield from kept.looks
+            return
+        started = time.monotonic()
+        found = []
+        for path, content in self.container.files():
+            if path in used:
+                found.append(_look(content))
+                yield found[-1]
+        if time.monotonic() - started >= cache.WORTH_SECONDS:
+            cache.save_json("listings", key, {"paths": [""] * len(found), "looks": found})
+
+    def _all(self) -> Listing:
+        key = f"{self.container.identity()}-{_readable()}"
+        if kept := Listing.of(cache.load_json("listings", key)):
+            return kept
+        started = time.monotonic()
+        found = {path: _look(content) for path, content in self.container.files()}
+        listing = Listing(paths=list(found), looks=list(found.values()))
+        if time.monotonic() - started >= cache.WORTH_SECONDS:
+            cache.save_json("listings", key, listing.model_dump())
+        return listing
+
+
+def _readable() -> str:
+    """What decides whether a header can be read, and how it is kept."""
+    return f"{cache.FORMAT}-{has_heif():d}-{max_bytes()}-{max_pixels()}"
+
+
+def _look(content: Opener) -> Look | None:
+    try:
+        size, grey = _header(content())
+    except InputError:  # also of the container; named when the images are read
+        return None
+    return (*size, grey)
 
 
 def _header(blob: Blob) -> tuple[tuple[int, int], bool]:
