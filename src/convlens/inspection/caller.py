@@ -65,7 +65,9 @@ def _switches() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        if now != (deterministic, warn_only):  # not without need: it imports PyTorch's compiler, which takes a second
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.autograd.set_detect_anomaly(*anomalies)
         for name, flag in flags.items():
             if getattr(cudnn, name) != flag:  # PyTorch's own test tools forbid any setting, so none without need
