@@ -98,7 +98,10 @@ class Folder:
         if self._without_pictures:
             said.append(f"no pictures in {listed(self._without_pictures)}: no class")
         if self._others:
-            said.append(f"{self._others:,} file{'s' * (self._others > 1)} that are no pictures passed over")
+            one = self._others == 1
+            said.append(
+                f"{self._others:,} {'file that is no picture' if one else 'files that are no pictures'} passed over"
+            )
         return said
 
     def _list(self) -> list[tuple[str, os.stat_result]]:

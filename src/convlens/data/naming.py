@@ -44,9 +44,12 @@ def _breaks(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
-def listed(names: Iterable[str], form: str = "{}/", most: int = 5) -> str:
-    """Names for a message, in natural order: "a/, b/ and c/", after `most` of them only how many more there are."""
-    shown = sorted(names, key=natural)
+def listed(names: Iterable[str], form: str = "{}/", most: int = 5, *, as_given: bool = False) -> str:
+    """Names for a message: "a/, b/ and c/", after `most` of them only how many more there are.
+
+    In natural order, or `as_given`.
+    """
+    shown = list(names) if as_given else sorted(names, key=natural)
     words = [form.format(printable(name)) for name in shown[:most]]
     if len(shown) > most:
         words.append(f"{len(shown) - most:,} more")

@@ -49,7 +49,7 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     _check_before_reading(reference, recipe, source, preprocess, request.engine)
     with bars(request.quiet, unit="images") as progress:
         parts = source.read(preprocess, lambda done, total: progress(f"reading {source.name}", done, total))
-    notes.append(f"{len(source.classes):,} classes: {listed(source.classes, '{}', 12)}")
+    notes.append(f"{len(source.classes):,} classes: {listed(source.classes, '{}', 12, as_given=True)}")
     notes += [f"skipped {path}: {why}" for path, why in source.skipped[:20]]
     if len(source.skipped) > 20:
         notes.append(f"skipped {len(source.skipped) - 20} more images that could not be read")
