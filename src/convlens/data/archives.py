@@ -173,7 +173,10 @@ class Zip(_Archive):
     def _check_header(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         """What stands before a member says the same as the directory: its name, and how name and content are coded."""
         assert archive.fp is not None
-        archive.fp.seek(member.header_offset)
+        try:
+            archive.fp.seek(member.header_offset)
+        except (OSError, ValueError) as error:  # before the beginning, or beyond what a disk can hold
+            raise zipfile.BadZipFile(f"there is no {member.filename!r} where it should be") from error
         header = archive.fp.read(_LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
             raise zipfile.BadZipFile(f"there is no {member.filename!r} where it should be")
