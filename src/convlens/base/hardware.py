@@ -5,6 +5,7 @@ that they do not have. What cannot be found out is None, never an error.
 """
 
 import contextlib
+import functools
 import math
 import os
 import platform
@@ -148,6 +149,7 @@ def _processor(info: str) -> str | None:
     return name or _sysctl("machdep.cpu.brand_string", str) or platform.processor() or None
 
 
+@functools.lru_cache(4)
 def _physical(info: str) -> int | None:
     """Distinct (socket, core) pairs of /proc/cpuinfo; None where it does not name them."""
     cores = {
