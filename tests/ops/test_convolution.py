@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from convlens import ops
 from convlens.ops import convolution, loops
 from convlens.ops.fast import banded as _banded
-from convlens.ops.fast.convolution import laid_out
+from convlens.ops.fast.windows import Windows
 
 
 @st.composite
@@ -74,7 +74,7 @@ def test_a_product_with_a_banded_matrix_gives_the_same_convolution(case, tile, f
     (x, w, b), options = case[0].values(), case[1]
     y = loops.conv2d(x, w, b, **options)
     *_, plain_windows, groups = convolution.checked(x, w, **options)
-    windows = laid_out(plain_windows)
+    windows = Windows.of(plain_windows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_banded, "TILE", tile)
         patch.setattr(_banded, "CACHE", 300 if few_at_a_time else _banded.CACHE)

@@ -10,10 +10,9 @@ import numpy as np
 
 from convlens.ops import pooling as plain
 from convlens.ops._checks import Array
-from convlens.ops._windows import Windows
 from convlens.ops.arrays import kept
 from convlens.ops.fast import parallel
-from convlens.ops.fast.windows import Axis
+from convlens.ops.fast.windows import Axis, axes_of
 from convlens.ops.pooling import PoolingGradients, along
 
 CACHE = 1 << 19  # bytes of images worked on at a time
@@ -23,14 +22,14 @@ ROWS, COLUMNS = 2, 3  # of (N, C, H, W)
 def max_pool2d(x: Any, kernel: Any, **options: Any) -> Array:
     """See `ops.max_pool2d`."""
     x, windows = plain.checked(x, kernel, **options)
-    axes = _axes(windows)
+    axes = axes_of(windows)
     return _in_blocks(lambda part: _row_maxima(part, axes)[1], x, axes)
 
 
 def max_pool2d_backward(grad: Any, x: Any, kernel: Any, **options: Any) -> PoolingGradients:
     """See `ops.max_pool2d_backward`."""
     grad, x, windows = plain.checked_backward(grad, x, kernel, **options)
-    rows, columns = axes = _axes(windows)
+    rows, columns = axes = axes_of(windows)
 
     def backward(x: Array, grad: Array) -> Array:
         along_columns, y = _row_maxima(x, axes)
@@ -45,7 +44,7 @@ def max_pool2d_backward(grad: Any, x: Any, kernel: Any, **options: Any) -> Pooli
 def avg_pool2d(x: Any, kernel: Any, *, count_padding: bool = True, divisor: int | None = None, **options: Any) -> Array:
     """See `ops.avg_pool2d`."""
     x, windows = plain.checked(x, kernel, **options)
-    axes, cells = _axes(windows), plain.divisors(windows, count_padding, divisor).astype(x.dtype)
+    axes, cells = axes_of(windows), plain.divisors(windows, count_padding, divisor).astype(x.dtype)
     return _in_blocks(lambda part: _windowed_sum(part, axes) / cells, x, axes)
 
 
@@ -54,22 +53,13 @@ def avg_pool2d_backward(
 ) -> PoolingGradients:
     """See `ops.avg_pool2d_backward`."""
     grad, x, windows = plain.checked_backward(grad, x, kernel, **options)
-    rows, columns = axes = _axes(windows)
+    rows, columns = axes = axes_of(windows)
     cells = plain.divisors(windows, count_padding, divisor).astype(x.dtype)
 
     def backward(x: Array, grad: Array) -> Array:
         return _spread(_spread(grad / cells, rows, ROWS), columns, COLUMNS)
 
     return PoolingGradients(_in_blocks(backward, x, axes, grad))
-
-
-def _axes(windows: Windows) -> tuple[Axis, Axis]:
-    w = windows
-    rows, columns = (
-        Axis(n, k, s, d, p[0], out, after=p[1])
-        for n, k, s, d, p, out in zip(w.size, w.kernel, w.stride, w.dilation, w.around, w.output, strict=True)
-    )
-    return rows, columns
 
 
 def _in_blocks(work: Callable[..., Array], x: Array, axes: tuple[Axis, Axis], *more: Array) -> Array:

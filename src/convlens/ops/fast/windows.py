@@ -12,7 +12,7 @@ used, met by zeros in the backward pass), or several small images side by side i
 long nevertheless.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
@@ -20,7 +20,7 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from convlens.geometry import conv_size
+from convlens.ops._windows import Windows as PlainWindows
 from convlens.ops.fast.parallel import Workspace
 
 Array = np.ndarray
@@ -41,7 +41,6 @@ class Axis:
     dilation: int
     before: int
     output: int
-    after: int = 0
 
     def meeting(self, i: int) -> tuple[slice, slice] | None:
         """The outputs at which kernel cell i lies inside the input, and the input cells it sees there; None if none."""
@@ -100,6 +99,13 @@ class Axis:
         return sum(counts) == self.size
 
 
+def axes_of(plain: PlainWindows) -> tuple[Axis, Axis]:
+    """The rows and the columns of windows."""
+    each = zip(plain.size, plain.kernel, plain.stride, plain.dilation, plain.around, plain.output, strict=True)
+    rows, columns = (Axis(n, k, s, d, around[0], out) for n, k, s, d, around, out in each)
+    return rows, columns
+
+
 @dataclass(frozen=True)
 class Windows:
     """Where a kernel looks: the two spatial axes of a convolution of (N, C, H, W) images."""
@@ -108,21 +114,9 @@ class Windows:
     columns: Axis
 
     @classmethod
-    def of(
-        cls,
-        size: Sequence[int],
-        kernel: Sequence[int],
-        stride: Sequence[int],
-        padding: Sequence[tuple[int, int]],
-        dilation: Sequence[int],
-        *,
-        output: Sequence[int] | None = None,
-    ) -> "Windows":
-        """Both axes at once; `output` only where it isn't the size that the other numbers give."""
-        axes = []
-        for axis, (n, k, s, p, d) in enumerate(zip(size, kernel, stride, padding, dilation, strict=True)):
-            axes.append(Axis(n, k, s, d, p[0], output[axis] if output else conv_size(n, k, s, p, d)))
-        return _windows(*axes)
+    def of(cls, plain: PlainWindows) -> "Windows":
+        """The same windows, as the plain operations know them."""
+        return _windows(*axes_of(plain))
 
     @property
     def unit_stride(self) -> bool:
