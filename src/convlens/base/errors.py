@@ -1,6 +1,7 @@
 """Errors that a user can act on. Each knows the exit code that the command line gives it."""
 
 import difflib
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable
@@ -41,6 +42,32 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: ", did you mean 'lenet5'?" or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", did you mean '{close[0]}'?" if close else ""
+
+
+_NO_MEMORY = (
+    "DefaultCPUAllocator: ", "out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED",
+)  # fmt: skip
+_REMEDIES = {
+    "GPU": "take smaller batches (train: --batch-size, verify: --batch), smaller images, or --device cpu",
+    "processor": "take smaller batches (train: --batch-size, verify: --batch) or smaller images, or decode them when "
+    "needed (train: --stream)",
+}
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """What happened and what to do where an error of Python, NumPy or PyTorch says that memory did not suffice.
+
+    None for any other error. PyTorch has a type of its own for GPUs alone; on a processor it is a `RuntimeError`.
+    """
+    message = " ".join(str(error).split())
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if not known and not (isinstance(error, RuntimeError) and any(words in message for words in _NO_MEMORY)):
+        return None
+    on_processor = isinstance(error, MemoryError) or "DefaultCPUAllocator" in message
+    asked = re.search(r"(?:tried to allocate|Unable to allocate) ([\d.]+) (bytes|[KMGTPE]i?B)", message, re.IGNORECASE)
+    size = f" ({asked[1]} {asked[2]} more were asked for)" if asked else ""
+    place = "processor" if on_processor else "GPU"
+    return f"the memory of the {place} does not suffice{size}: {_REMEDIES[place]}"
 
 
 _NOT_THEIRS = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))  # nor what stands in site-packages

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from convlens import __version__
-from convlens.base.errors import ConvlensError
+from convlens.base.errors import ConvlensError, out_of_memory
 from convlens.base.screen import forgiving_streams, printable
 from convlens.base.threads import waiting_calmly
 from convlens.cli import data, doctor, evaluate, export, models, predict, report, summary, train, verify
@@ -73,6 +73,10 @@ def main() -> None:
         except (KeyboardInterrupt, typer.Abort):
             print("interrupted", file=sys.stderr)
             sys.exit(130)
+        except (MemoryError, RuntimeError) as error:
+            if (what_to_do := out_of_memory(error)) is None:
+                raise
+            _leave(what_to_do, 2)
         if code:
             sys.exit(code)
 

@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convlens.base.errors import InputError, reason
+from convlens.base.errors import InputError, out_of_memory, reason
 from convlens.inspection.outputs import run, tensors_in
 from convlens.inspection.paths import Paths
 from convlens.models.lazy import settled
@@ -124,6 +124,8 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
         try:
             return _run(module, (min(batch, 7), *input_shape), training, fake=False)
         except Exception as error:
+            if out_of_memory(error):
+                raise
             size = "x".join(map(str, input_shape))
             raise InputError(f"the network cannot run on an input of {size}: {reason(error)}") from error
 

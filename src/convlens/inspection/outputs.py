@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convlens.base.errors import ConvlensError, InputError, reason
+from convlens.base.errors import ConvlensError, InputError, out_of_memory, reason
 from convlens.models.random_state import same_random_state
 
 NAMES = ("logits", "out", "output", "outputs", "pred", "preds", "prediction", "predictions", "scores")
@@ -55,9 +55,11 @@ def run(module: Any, x: Tensor) -> Any:
     """What the network returns. An error in it is an `InputError` on one line; too little memory stays what it is."""
     try:
         return module(x)
-    except (ConvlensError, torch.OutOfMemoryError):
+    except ConvlensError:
         raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         raise InputError(f"the network cannot take a batch of shape {tuple(x.shape)}: {reason(error)}") from error
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from convlens.base.errors import InputError, reason
+from convlens.base.errors import InputError, out_of_memory, reason
 from convlens.base.seeds import generator
 from convlens.inspection.caller import undisturbed
 from convlens.inspection.device import available, choose
@@ -214,6 +214,8 @@ def _outputs(module: nn.Module, inputs: torch.Tensor) -> list[torch.Tensor]:
     try:
         return _tensors(module(inputs.clone()))
     except Exception as error:
+        if out_of_memory(error):
+            raise
         hint = f" ({_CAST})" if "dtype" in str(error) or "Float" in str(error) else ""
         raise InputError(f"{type(module).__name__} cannot run in float64: {reason(error)}{hint}") from error
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, is_lazy
 
-from convlens.base.errors import InputError, reason
+from convlens.base.errors import InputError, out_of_memory, reason
 from convlens.models.random_state import same_random_state
 
 
@@ -33,6 +33,8 @@ def settle_lazy_layers(module: nn.Module, input_shape: tuple[int, ...]) -> None:
         with torch.no_grad():
             module(torch.zeros(2, *input_shape, device=ready.device))
     except Exception as error:
+        if out_of_memory(error):
+            raise
         shape = "x".join(map(str, input_shape))
         raise InputError(f"the network cannot run on an input of {shape}: {reason(error)}") from error
     finally:
@@ -57,6 +59,8 @@ def settled_copy(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
     try:
         module = copy.deepcopy(module, fresh)
     except Exception as error:
+        if out_of_memory(error):
+            raise
         raise InputError(f"{type(module).__name__} cannot be copied: {reason(error)}") from error
     with same_random_state():
         settle_lazy_layers(module, input_shape)

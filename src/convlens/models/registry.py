@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from convlens.base.errors import InputError, nearest
+from convlens.base.errors import InputError, nearest, out_of_memory
 from convlens.models.network import shapes_only
 
 Size = int | tuple[int, int]
@@ -166,7 +166,7 @@ def create(
     except (ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
-        if "alloc" in str(error):
+        if out_of_memory(error):
             raise InputError(f"network {name!r} of this size does not fit into memory") from error
         _fitting(name, shapes, probe, size, check=smaller, given=given)  # says which size it works on
         raise

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convlens.base.errors import InputError, reason
+from convlens.base.errors import InputError, out_of_memory, reason
 from convlens.base.memory import keep_freed_memory
 from convlens.base.seeds import derive
 from convlens.data.loader import Loader
@@ -131,9 +131,9 @@ class TorchEngine:
             raise InputError(_NO_GRADIENT)
         try:
             objective.backward()
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if out_of_memory(error):
+                raise
             raise InputError(f"the network gives no gradient: {reason(error)}") from error
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, out_of_memory
 from convlens.scratch.from_torch.derivatives import own_derivatives_refused
 
 
@@ -34,6 +34,8 @@ def exported(
     except InputError:
         raise
     except Exception as error:  # export wraps what goes wrong in many types
+        if out_of_memory(error):
+            raise
         if "DataDependent" in f"{type(error).__name__} {error}":
             raise InputError(
                 f"{name} cannot be traced: its forward chooses its path by the values of a tensor "
