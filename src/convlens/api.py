@@ -11,10 +11,10 @@ from torch import nn
 from convlens import report
 from convlens.base import screen
 from convlens.base.errors import InputError, nearest
+from convlens.classify.evaluation import Evaluation
 from convlens.data import Images, Preprocess
 from convlens.deploy.judging import judge
 from convlens.deploy.predictor import Failure, Prediction, Predictor
-from convlens.inspection.evaluation import Evaluation
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import job
 from convlens.training.place import fresh_path

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from convlens.classify.evaluation import Evaluation, from_logits
 from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
-from convlens.inspection.evaluation import Evaluation, from_logits
 from convlens.report import save_evaluation
 from convlens.runs import DataRecord, ModelRecord, RunFolder, RunRecord
 from convlens.training import recipe as recipes

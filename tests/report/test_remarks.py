@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from convlens.inspection.evaluation import from_logits
+from convlens.classify.evaluation import from_logits
 from convlens.report.charts import Series, line_chart
 from convlens.report.words import disagreement, majority
 

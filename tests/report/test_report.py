@@ -13,9 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from convlens.base.errors import InputError
+from convlens.classify.evaluation import from_logits
 from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
-from convlens.inspection.evaluation import from_logits
 from convlens.report import load_evaluation, save_evaluation, write
 from convlens.report.drawings import confused_pairs, first_layer
 from convlens.runs import LeftOut, RunFolder

@@ -9,7 +9,7 @@ from killing import EVERYTHING_ON
 
 from convlens.base.errors import Interrupted
 from convlens.base.progress import Progress
-from convlens.inspection.evaluation import Evaluation, from_logits
+from convlens.classify.evaluation import Evaluation, from_logits
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import clock as clock_module
 from convlens.training import trainer as trainer_module

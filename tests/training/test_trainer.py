@@ -9,8 +9,8 @@ import pytest
 
 from convlens.base.errors import DivergedError, Interrupted
 from convlens.base.progress import Progress
+from convlens.classify.evaluation import from_logits
 from convlens.data.preprocess import Preprocess
-from convlens.inspection.evaluation import from_logits
 from convlens.runs import DataRecord, ModelRecord, RunFolder, RunRecord
 from convlens.training.clock import Clock
 from convlens.training.recipe import Recipe

@@ -8,7 +8,7 @@ import typer
 from convlens.cli.common import Device, Json, UserModel, console, emit
 
 if TYPE_CHECKING:
-    from convlens.inspection.evaluation import Evaluation
+    from convlens.classify.evaluation import Evaluation
 
 _TABLE = 100  # classes that are shown
 _MATRIX, _PAIRS = 1000, 10_000  # classes and pairs of classes in the JSON object

@@ -12,10 +12,10 @@ import numpy as np
 
 from convlens import data as sources
 from convlens.base.errors import InputError
+from convlens.classify.evaluation import Evaluation, Scope
 from convlens.data import Images
 from convlens.data.known import match_names
 from convlens.deploy.predictor import Predictor
-from convlens.inspection.evaluation import Evaluation, Scope
 from convlens.runs import RunRecord, read_trained
 
 _NAMED = 100  # classes that a line names

@@ -13,12 +13,12 @@ from torch import nn
 
 from convlens import models
 from convlens.base.errors import InputError
+from convlens.classify.caller import undisturbed
+from convlens.classify.device import choose, for_run
+from convlens.classify.evaluation import Evaluation, evaluate
+from convlens.classify.outputs import logits_of
 from convlens.data import Images, Preprocess
 from convlens.deploy.inputs import Item, pictures, reason
-from convlens.inspection.caller import undisturbed
-from convlens.inspection.device import choose, for_run
-from convlens.inspection.evaluation import Evaluation, evaluate
-from convlens.inspection.outputs import logits_of
 from convlens.models.build import build, is_file_reference
 from convlens.models.lazy import settle_lazy_layers
 from convlens.models.network import shapes_only

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convlens.base.errors import InputError, out_of_memory, reason
-from convlens.inspection.outputs import run, tensors_in
+from convlens.classify.outputs import run, tensors_in
 from convlens.inspection.paths import Paths
 from convlens.models.lazy import settled
 from convlens.models.random_state import same_random_state

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from convlens.base.errors import InputError
+from convlens.classify.outputs import tensors_in
 from convlens.geometry import FieldMap
 from convlens.inspection import costs
 from convlens.inspection.fields.effective import EffectiveField, effective_fields
 from convlens.inspection.fields.follow import follow
 from convlens.inspection.graph import Graph, trace, uncompiled
-from convlens.inspection.outputs import tensors_in
 from convlens.inspection.summary_rows import first_uses, rows_of
 from convlens.models.lazy import settled
 

@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from convlens.base.errors import InputError, out_of_memory, reason
 from convlens.base.seeds import generator
-from convlens.inspection.caller import undisturbed
-from convlens.inspection.device import available, choose
+from convlens.classify.caller import undisturbed
+from convlens.classify.device import available, choose
 from convlens.inspection.draws import SharedDraws
 from convlens.inspection.graph import refuse_scripted
 from convlens.models.lazy import settled_copy

@@ -9,10 +9,10 @@ import numpy as np
 
 from convlens.base.arrays import header
 from convlens.base.errors import InputError
+from convlens.classify.evaluation import Evaluation
 from convlens.data.naming import natural
 from convlens.data.preprocess import Preprocess
 from convlens.inspection import pictures
-from convlens.inspection.evaluation import Evaluation
 from convlens.report.store import StoredEvaluation
 from convlens.runs import RunFolder
 

@@ -7,8 +7,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from convlens.base import files
 from convlens.base.progress import duration
+from convlens.classify.evaluation import Evaluation, wilson_interval
 from convlens.data.preprocess import Preprocess
-from convlens.inspection.evaluation import Evaluation, wilson_interval
 from convlens.report import curves, drawings
 from convlens.report.store import FILE, load_evaluation
 from convlens.report.words import course, disagreement, left_out, majority, number, percent

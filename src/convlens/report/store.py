@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from convlens.base import files
 from convlens.base.errors import InputError
+from convlens.classify.evaluation import Evaluation
 from convlens.data.images import Images
-from convlens.inspection.evaluation import Evaluation
 from convlens.runs import pack, unpack
 
 FILE = "evaluation.safetensors"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from convlens.inspection.evaluation import Evaluation
+from convlens.classify.evaluation import Evaluation
 from convlens.runs import LeftOut, RunRecord, Stopped
 
 

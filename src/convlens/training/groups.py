@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convlens.inspection.outputs import look
+from convlens.classify.outputs import look
 from convlens.models.network import Network
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from convlens.base.errors import InputError
-from convlens.inspection.outputs import first_look
+from convlens.classify.outputs import first_look
 from convlens.training.settings import Numeric
 
 

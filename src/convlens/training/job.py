@@ -15,11 +15,11 @@ from convlens import data
 from convlens.base import files
 from convlens.base.errors import DivergedError, InputError
 from convlens.base.progress import Progress, say
+from convlens.classify.caller import undisturbed
+from convlens.classify.evaluation import evaluate
+from convlens.classify.views import Views
 from convlens.data.augment import Augmentation, Augmenter
 from convlens.data.loader import Loader
-from convlens.inspection.caller import undisturbed
-from convlens.inspection.evaluation import evaluate
-from convlens.inspection.views import Views
 from convlens.runs import RunFolder, keep_trained
 from convlens.training import groups
 from convlens.training.clock import Clock

@@ -12,8 +12,8 @@ from torch import nn
 
 from convlens import data
 from convlens.base.errors import InputError, nearest
+from convlens.classify.evaluation import Evaluation
 from convlens.data.classes import names_of
-from convlens.inspection.evaluation import Evaluation
 from convlens.runs import RunFolder, RunRecord
 from convlens.training.recipe import Recipe
 from convlens.training.settings import Numeric

@@ -10,7 +10,7 @@ import torch
 
 from convlens.base.errors import InputError
 from convlens.base.hardware import usable_cores
-from convlens.inspection.device import choose
+from convlens.classify.device import choose
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from convlens.base.errors import InputError, out_of_memory, reason
 from convlens.base.memory import keep_freed_memory
 from convlens.base.seeds import derive
+from convlens.classify.evaluation import Evaluation, evaluate
+from convlens.classify.outputs import Outputs, read_outputs, refuse_probabilities, run
 from convlens.data.loader import Loader
-from convlens.inspection.evaluation import Evaluation, evaluate
-from convlens.inspection.outputs import Outputs, read_outputs, refuse_probabilities, run
 from convlens.training import groups, optimizers
 from convlens.training.averaging import ExponentialMovingAverage, Lookahead
 from convlens.training.recipe import Recipe

@@ -13,7 +13,7 @@ import numpy as np
 
 from convlens.base.errors import DivergedError, InputError, Interrupted
 from convlens.base.progress import Progress
-from convlens.inspection.evaluation import Evaluation
+from convlens.classify.evaluation import Evaluation
 from convlens.runs import Best, Checkpoint, PlateauState, RunFolder, Stopped
 from convlens.training.clock import Clock
 from convlens.training.recipe import Recipe

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convlens.inspection.caller import undisturbed
+from convlens.classify.caller import undisturbed
 
 SWITCHES = {
     "threads": (torch.set_num_threads, torch.get_num_threads, st.integers(1, 4)),
@@ -113,7 +113,7 @@ def test_the_new_names_of_tf32_are_no_trouble():
 
 
 def test_threads_are_no_more_than_may_run(monkeypatch):
-    monkeypatch.setattr("convlens.inspection.caller.usable_cores", lambda: 1)
+    monkeypatch.setattr("convlens.classify.caller.usable_cores", lambda: 1)
     torch.set_num_threads(2)
     with undisturbed():
         assert torch.get_num_threads() == 1

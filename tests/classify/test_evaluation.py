@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from convlens.base.errors import InputError
-from convlens.inspection.evaluation import Evaluation, evaluate, from_logits, wilson_interval
+from convlens.classify.evaluation import Evaluation, evaluate, from_logits, wilson_interval
 
 
 def _random(n: int, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from torch import nn
 
 import convlens as cl
 from convlens.base.errors import InputError
-from convlens.inspection.outputs import (
+from convlens.classify.outputs import (
     answering,
     first_look,
     logits_of,

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convlens.inspection.outputs import logits_of
+from convlens.classify.outputs import logits_of
 
 KINDS = ("none", "mirror", "mirror+shift")
 

@@ -156,7 +156,7 @@ def evaluate(module: "nn.Module", batches: Iterable[tuple["Tensor", "Tensor"]], 
     """
     import torch
 
-    from convlens.inspection.outputs import logits_of
+    from convlens.classify.outputs import logits_of
 
     modes = [(part, part.training) for part in module.modules()]
     logits, labels = [], []

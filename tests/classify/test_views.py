@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from convlens.inspection.views import Views
+from convlens.classify.views import Views
 
 
 def network() -> nn.Module:

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import convlens as cl
 from convlens.base.errors import InputError
+from convlens.classify import device as devices
 from convlens.cli import app
-from convlens.inspection import device as devices
 from convlens.inspection import verify as verifying
 from convlens.models import create
 from convlens.training import job
