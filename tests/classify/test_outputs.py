@@ -163,9 +163,25 @@ def test_probabilities_are_recognised_by_their_sums_where_no_gradient_is_noted()
         refuse_probabilities(torch.randn(16, K).softmax(1))
 
 
-@pytest.mark.parametrize("end", [None, nn.LogSoftmax(1), nn.Tanh(), nn.SiLU(), nn.ReLU()])
-def test_other_ends_are_taken(end):
-    assert first_look(conv(end), torch.randn(2, 1, 4, 4), K) == ""
+class TenTimes(nn.Module):
+    def forward(self, x):
+        return 10 * torch.tanh(x)
+
+
+@pytest.mark.parametrize("end", [None, nn.LogSoftmax(1), nn.SiLU(), nn.ReLU(), TenTimes(), nn.Hardtanh(-9, 9)])
+def test_other_ends_are_taken_without_a_word(end):
+    assert first_look(conv(end), torch.randn(2, 1, 4, 4), K) == []
+
+
+@pytest.mark.parametrize(("end", "classes"), [
+    (nn.Tanh(), 3), (nn.Tanh(), 100), (nn.Hardtanh(), 10), (nn.Hardtanh(-1, 2), 10), (nn.ReLU6(), 10),
+    (nn.Hardsigmoid(), 3),
+])  # fmt: skip
+def test_logits_within_bounds_are_taken_with_a_line_on_how_sure_a_class_can_be(end, classes):
+    (note,) = first_look(conv(nn.Sequential(end, nn.Flatten()), outputs=classes), torch.randn(2, 1, 4, 4), classes)
+    surest = end(torch.full((classes,), -1e4).index_fill(0, torch.tensor(0), 1e4)).softmax(0)[0].item()
+    assert note.startswith(f"the network ends in {type(end).__name__.lower()[:4]}") or isinstance(end, nn.ReLU6)
+    assert f"more than {100 * surest:.1f} %" in note
 
 
 def test_attention_within_a_network_is_no_end():

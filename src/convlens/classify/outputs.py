@@ -6,6 +6,7 @@ it is plain which they are. All else is refused, with what to change.
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ _SAME_VALUES = {
     "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "ToCopy", "Clone", "Alias", "Select", "Slice", "T",
     "Permute", "Transpose",
 }  # fmt: skip
+_BOUNDED = {"Tanh": ("tanh", -1, 1), "Hardtanh": ("hardtanh or ReLU6", -1, 1), "Hardsigmoid": ("hardsigmoid", 0, 1)}
+_SURE = 0.99  # a class that can get so much of the probability is sure enough
 _ENDINGS = {"Softmax": "softmax", "SafeSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
 
@@ -92,8 +95,8 @@ def look(module: nn.Module, x: Tensor, classes: int) -> Outputs:
             part.training = mode
 
 
-def first_look(module: nn.Module, x: Tensor, classes: int) -> str:
-    """Runs a network once on a few images, before any training, and returns a note about what was chosen, or "".
+def first_look(module: nn.Module, x: Tensor, classes: int) -> list[str]:
+    """Runs a network once on a few images, before any training, and returns notes on what was chosen or looks wrong.
 
     Raises:
         InputError: nothing in it can be trained, it cannot take the images, or its outputs are no logits.
@@ -104,7 +107,7 @@ def first_look(module: nn.Module, x: Tensor, classes: int) -> str:
         raise InputError(f"the network has no parameters to train: {what}")
     found = look(module, x, classes)
     refuse_probabilities(found.logits)
-    return found.note
+    return [note for note in (found.note, bounded(found.logits)) if note]
 
 
 def refuse_probabilities(logits: Tensor) -> None:
@@ -122,6 +125,22 @@ def refuse_probabilities(logits: Tensor) -> None:
             f"the network ends in {ending}: its outputs are probabilities, and the loss takes the softmax itself; "
             f"leave the {ending} out, so that the last layer gives the logits"
         )
+
+
+def bounded(logits: Tensor) -> str:
+    """A line about logits that the last operation keeps so close together that no class can be sure, or ""."""
+    step, name = _last_step(logits)
+    if name not in _BOUNDED:
+        return ""
+    word, low, high = _BOUNDED[name]
+    low, high = getattr(step, "_saved_min_val", low), getattr(step, "_saved_max_val", high)  # those of hardtanh, ReLU6
+    most = 1 / (1 + (logits.shape[1] - 1) * math.exp(low - high))
+    if most > _SURE:
+        return ""
+    return (
+        f"the network ends in {word}: its logits stay within {low:g} and {high:g}, so that no class can get more than "
+        f"{100 * most:.1f} % of the probability; leave it out unless that is meant"
+    )
 
 
 @contextlib.contextmanager
@@ -253,14 +272,17 @@ def _described(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-def _ending(value: Tensor) -> str | None:
-    """The name of the softmax or sigmoid that gave these values, as automatic differentiation has noted it."""
+def _last_step(value: Tensor) -> Any:
+    """The operation that gave these values, as automatic differentiation has noted it, and its name; or None."""
     step = value.grad_fn
     while step is not None:
         name = step.name().rstrip("0123456789").removesuffix("Backward").lstrip("_")
-        if name in _ENDINGS:
-            return _ENDINGS[name]
         if name not in _SAME_VALUES or not step.next_functions:
-            return None
+            return step, name
         step = step.next_functions[0][0]
-    return None
+    return None, ""
+
+
+def _ending(value: Tensor) -> str | None:
+    """The name of the softmax or sigmoid that gave these values, as automatic differentiation has noted it."""
+    return _ENDINGS.get(_last_step(value)[1])

@@ -78,18 +78,17 @@ def try_out(module: nn.Module, images: Tensor, classes: int, numeric: Numeric, n
     then the settings that are returned say so, and a note does.
     """
 
-    def look(layout: torch.memory_format) -> str:
+    def look(layout: torch.memory_format) -> list[str]:
         module.to(memory_format=layout)  # pyright: ignore[reportCallIssue] - a documented overload
         return first_look(module, images.contiguous(memory_format=layout), classes)
 
     try:
-        note = look(torch.channels_last if numeric.channels_last else torch.contiguous_format)
+        found = look(torch.channels_last if numeric.channels_last else torch.contiguous_format)
     except InputError:
         if not numeric.channels_last:
             raise
-        note = look(torch.contiguous_format)
+        found = look(torch.contiguous_format)
         numeric = dataclasses.replace(numeric, channels_last=False)
         notes.append("channels last is off: the network cannot take it (a view in its forward; reshape could)")
-    if note:
-        notes.append(note)
+    notes += found
     return numeric
