@@ -52,8 +52,9 @@ class Run:
         """The network with its best weights, on the run's device."""
         if self._predictor is None:
             self._predictor = Predictor(self.path, model=self._model, device=self._device)
-            if self._predictor.note:
-                _tell(self._predictor.note)
+            for note in (self._predictor.note, self.folder.unfinished(self.record)):
+                if note:
+                    _tell(note)
         return self._predictor
 
     @property

@@ -1,6 +1,7 @@
 """`convlens evaluate` and `predict`: what they print, and the exit code where a part could not be done."""
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -113,8 +114,8 @@ def test_where_no_file_can_be_read_the_command_fails_in_one_line(cli, run, tmp_p
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "empty").mkdir()
     for given in (["broken.png"], ["none.png"], ["empty"], ["broken.png", "none.png"]):
-        for json in ([], ["--json"]):
-            said = cli("predict", run.path, *given, *json)
+        for form in ([], ["--json"]):
+            said = cli("predict", run.path, *given, *form)
             assert given[0] in said.refused()
             assert said.out == ""
     assert "(and 1 more)" in cli("predict", run.path, "broken.png", "none.png").refused()
@@ -150,3 +151,19 @@ def test_answers_of_a_generator_come_while_it_goes_on(run):
 
     answers = run.predictor.stream(endless())
     assert [next(answers).label for _ in range(300)] == ["bee"] * 300
+
+
+def test_a_run_that_is_not_finished_says_how_far_it_is(cli, run, tmp_path, new):
+    begun = shutil.copytree(run.path, tmp_path / "begun")
+    record = json.loads((begun / "run.json").read_text())
+    (begun / "run.json").write_text(json.dumps(record | {"results": None, "weights_sha256": None}))
+    lines = (begun / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (begun / "metrics.jsonl").write_text("".join(lines[:4]))
+    for words in (("predict", begun, new / "ant" / "100.png"), ("evaluate", begun)):
+        done = cli(*words)
+        assert done.code == 0
+        assert "is not finished: 4 of 10 epochs are done" in done.err
+        assert done.err.count("not finished") == 1
+        assert "not finished" not in cli(words[0], run.path, *words[2:]).err
+    (begun / "metrics.jsonl").write_text("damaged")
+    assert "0 of 10 epochs" in cli("evaluate", begun, "--json").err

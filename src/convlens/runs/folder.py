@@ -1,6 +1,8 @@
 """The run folder's files and the rules about them."""
 
+import contextlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,20 @@ class RunFolder:
 
     def write_record(self, record: RunRecord) -> None:
         files.write_json(self.run_json, record.model_dump(mode="json"))
+
+    def unfinished(self, record: RunRecord) -> str | None:
+        """A line about a run whose training has not ended: how far it is. None for a finished one."""
+        if record.results is not None:
+            return None
+        metrics: list[dict[str, Any]] = []
+        with contextlib.suppress(InputError):  # damaged: they are not what the run is used by
+            metrics = self.read_metrics()
+        done, planned = (metrics[-1]["epoch"] if metrics else 0), record.resolved.get("epochs")
+        of = f" of {planned}" if planned is not None else ""
+        return (
+            f"the run {self.path} is not finished: {done}{of} epochs are done, and its weights are the best so far; "
+            f"go on with: convlens train --resume --out {shlex.quote(str(self.path))}"
+        )
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each array of the weights, by name; the arrays themselves are not read."""
