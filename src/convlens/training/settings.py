@@ -52,6 +52,7 @@ def settle(
     dtype, why_dtype = _dtype(precision, device)
     count = threads or min(torch.get_num_threads(), usable_cores())
     lacking = _no_compiler(device) if compile else None
+    deterministic = deterministic or torch.are_deterministic_algorithms_enabled()  # the caller may have switched it on
     return Numeric(
         device=device,
         dtype=dtype,
@@ -104,15 +105,18 @@ def _no_compiler(device: str) -> str | None:
 
 
 def apply(numeric: Numeric) -> list[str]:
-    """Puts the settings in force for this process. Returns what could not be had as stored, in words."""
-    problems = []
+    """Puts the settings in force for this process. Returns what could not be had as stored, in words.
+
+    What it switches is put back by `classify.caller.undisturbed`.
+    """
     if numeric.device == "cpu":
         torch.set_num_threads(numeric.threads)
         if torch.get_num_threads() != numeric.threads:
-            problems.append(f"threads: {torch.get_num_threads()} instead of {numeric.threads}")
-    elif numeric.deterministic:
+            return [f"threads: {torch.get_num_threads()} instead of {numeric.threads}"]
+        return []
+    if numeric.deterministic and not torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
-    else:
-        torch.backends.cudnn.benchmark = True
-    return problems
+    if numeric.device.startswith("cuda"):
+        # the fastest kernel is found by trying: which one wins can change the bits
+        torch.backends.cudnn.benchmark = not (numeric.deterministic or torch.backends.cudnn.deterministic)
+    return []
