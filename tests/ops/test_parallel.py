@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from checking import normal
+from threadpoolctl import ThreadpoolController
 
 from convlens import ops
 from convlens.ops.fast import correlate as _correlate
@@ -53,6 +54,18 @@ def test_the_threads_of_matrix_products_are_given_back_even_after_an_error(monke
     with pytest.raises(RuntimeError, match="on purpose"):
         _parallel.run(fails, [slice(0, 1), slice(1, 2)], np.dtype(np.float32))
     assert [library.get_num_threads() for library in _parallel._blas()] == before
+
+
+def test_a_limit_on_the_threads_of_matrix_products_holds_as_long_as_it_is_set_and_no_longer(monkeypatch):
+    monkeypatch.setattr(_parallel, "usable_cores", lambda: 64)
+    controller = ThreadpoolController()
+    with controller.limit(limits=3, user_api="blas"):
+        with controller.limit(limits=1, user_api="blas"):
+            assert _parallel._threads() == 1
+        free = _parallel._threads()
+        assert free == max(library.num_threads for library in _parallel._blas())
+        with _parallel._one_thread_a_product:  # our own limit is not the user's
+            assert _parallel._threads() == free
 
 
 def in_child(queue):

@@ -1,6 +1,6 @@
 """Work on parts of a batch side by side. Results do not depend on how many threads there are.
 
-NumPy lets go of Python's lock in copies, sums and matrix products, so threads help. While parts run side by side each
+NumPy releases the GIL in copies, sums and matrix products, so threads help. While parts run side by side each
 matrix product is held to one thread: the parts already keep every core busy, with their copies too.
 """
 
@@ -151,25 +151,29 @@ def _blas() -> list:
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
 
 
-@cache
 def _threads() -> int:
-    """As many as the matrix products use (OMP_NUM_THREADS and its like are respected), 1 if that is unknown.
+    """As many as the matrix products may use now (OMP_NUM_THREADS and limits are respected), 1 if that is unknown.
 
     No more than may run: those libraries do not know what a container grants.
     """
-    return min(max((library.num_threads or 1 for library in _blas()), default=1), usable_cores())
+    return min(max(_one_thread_a_product.outside(), default=1), usable_cores())
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, _threads() - 1), thread_name_prefix=_NAME)
+    return ThreadPoolExecutor(max(1, min(MOST_PARTS, usable_cores()) - 1), thread_name_prefix=_NAME)
 
 
 class _Limit:
     """Holds matrix products to one thread while at least one caller is inside."""
 
     def __init__(self) -> None:
-        self.lock, self.inside, self.before = threading.Lock(), 0, []
+        self.lock, self.inside, self.before = threading.Lock(), 0, list[int]()
+
+    def outside(self) -> list[int]:
+        """The threads of each library as they are while no caller is inside."""
+        with self.lock:
+            return self.before if self.inside else [library.get_num_threads() or 1 for library in _blas()]
 
     def __enter__(self) -> None:
         with self.lock:
