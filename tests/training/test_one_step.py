@@ -206,6 +206,8 @@ def test_the_average_is_what_is_judged_and_kept(ema):
     batches = list(engine.batches(0, 0)) + list(engine.batches(1, 0))
     for i, batch in enumerate(batches):
         engine.step(*batch, epoch=0, step=i, factor=1.0)
+        for each in engine.averages:
+            each.update(engine.module)
         plain_training(expected, [batch])
         decay = min(ema, (1 + i) / (10 + i))
         for name, t in expected.state_dict().items():
@@ -221,6 +223,8 @@ def test_lookahead_leads_the_steps_back():
     batches = list(engine.batches(0, 0)) + list(engine.batches(1, 0))
     for i, batch in enumerate(batches, 1):
         engine.step(*batch, epoch=0, step=i, factor=1.0)
+        for each in engine.averages:
+            each.update(engine.module)
         plain_training(expected, [batch])
         if i == 5:
             decay = 0.8**5 * (5 / 6) ** 3

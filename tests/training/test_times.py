@@ -12,11 +12,16 @@ from convlens.base.progress import Progress
 from convlens.classify.evaluation import Evaluation, from_logits
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import clock as clock_module
-from convlens.training import trainer as trainer_module
+from convlens.training import loop as loop_module
+from convlens.training.callbacks import checkpoint as checkpoint_module
+from convlens.training.callbacks.checkpoint import Checkpoints, Times, restore
+from convlens.training.callbacks.display import Display
+from convlens.training.callbacks.metrics import MetricsFile
+from convlens.training.callbacks.stopping import EarlyStopping, SaveAndLeave
 from convlens.training.clock import Clock
+from convlens.training.loop import Trainer
 from convlens.training.recipe import Recipe
 from convlens.training.stop import Stop
-from convlens.training.trainer import Trainer
 
 RECORD = RunRecord.model_validate(
     {
@@ -87,7 +92,8 @@ class Engine:
 def hands(monkeypatch) -> Hands:
     hands = Hands()
     monkeypatch.setattr(clock_module.time, "perf_counter", hands.perf_counter)
-    monkeypatch.setattr(trainer_module.time, "perf_counter", hands.perf_counter)
+    monkeypatch.setattr(loop_module.time, "perf_counter", hands.perf_counter)
+    monkeypatch.setattr(checkpoint_module.time, "perf_counter", hands.perf_counter)
     return hands
 
 
@@ -100,18 +106,24 @@ def process(folder: RunFolder, engine: Engine, *, epochs: int, stop_at: int = -1
     progress = Progress("", epochs=epochs, steps_per_epoch=4, quiet=True)
     notes: list[str] = []
     progress.note = notes.append  # type: ignore[method-assign]
-    trainer = Trainer(
-        engine, recipe=Recipe(checkpoint_seconds=1e9, **recipe), epochs=epochs, folder=folder, clock=clock,
-        progress=progress, stop=engine.stop,
-    )  # fmt: skip
+    settings = Recipe(checkpoint_seconds=1e9, **recipe)
+    listeners = [
+        *([EarlyStopping(settings.early_stopping)] if settings.early_stopping else []),
+        Display(progress),
+        MetricsFile(folder),
+        Times(clock),
+        SaveAndLeave(engine.stop, ""),
+        Checkpoints(folder, settings.checkpoint_seconds),
+    ]
+    trainer = Trainer(engine, recipe=settings, epochs=epochs, folder=folder, clock=clock, listeners=listeners)
     if folder.last.exists():
-        trainer.restore()
+        restore(trainer, folder)
     try:
         with clock.training():
             trainer.fit()
     except Interrupted:
         pass
-    return trainer, "\n".join(note for note in notes if not note.startswith("epoch "))
+    return trainer, "\n".join(note for note in notes if not note.startswith(("epoch ", "going on")))
 
 
 def test_times_of_three_processes_are_added_and_epochs_go_on_from_where_they_were(hands, tmp_path):

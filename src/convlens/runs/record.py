@@ -231,7 +231,7 @@ class PlateauState(_Record):
 
 
 class Checkpoint(_Record):
-    """The JSON value of `last.safetensors`: where the run stands. See `training.trainer.Trainer.save`.
+    """The JSON value of `last.safetensors`: where the run stands. See `training.callbacks.checkpoint`.
 
     parts: [loss, correct, seen], summed over the epoch, at the end of each part of it, in runs of few epochs.
     engine: what the engine keeps besides arrays: numbers by name, or dictionaries of them.

@@ -1,10 +1,8 @@
 """A run from beginning to end: prepared, trained by an engine, judged once on its test set."""
 
 import contextlib
-import json
 import math
 import shlex
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,16 +20,22 @@ from convlens.data.augment import Augmentation, Augmenter
 from convlens.data.loader import Loader
 from convlens.runs import RunFolder, keep_trained
 from convlens.training import groups
+from convlens.training.callbacks.average import Averages
+from convlens.training.callbacks.board import Board
+from convlens.training.callbacks.checkpoint import Checkpoints, Times, restore
+from convlens.training.callbacks.display import Display
+from convlens.training.callbacks.metrics import MetricsFile, curve_within_epochs
+from convlens.training.callbacks.stopping import EarlyStopping, LowerOnPlateau, SaveAndLeave
 from convlens.training.clock import Clock
+from convlens.training.events import Listener
 from convlens.training.handed_over import given_back
+from convlens.training.loop import Trainer
 from convlens.training.place import open_folder, reserved
 from convlens.training.prepare import prepare, refuse_other_words
 from convlens.training.recipe import Recipe
 from convlens.training.request import Finished, Job, Request
 from convlens.training.stop import Stop
-from convlens.training.tensorboard import TensorBoard
 from convlens.training.torch_engine import TorchEngine
-from convlens.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from convlens.training.numpy_engine import NumpyEngine
@@ -42,7 +46,7 @@ def run(request: Request) -> Finished | RunFolder:
 
     Raises:
         InputError: anything about the request, the data or the disk that the user can mend.
-        DivergedError, Interrupted: see `Trainer.fit`.
+        DivergedError, Interrupted: see `loop.Trainer.fit`.
     """
     own = request.model if isinstance(request.model, nn.Module) else None
     with undisturbed(), given_back(own) if own is not None else contextlib.nullcontext():
@@ -77,20 +81,43 @@ def _train(request: Request, job: Job, going_on: bool) -> Finished:
         if isinstance(engine, TorchEngine):
             engine.on_note = progress.note
         trainer = Trainer(
-            engine, recipe=job.recipe, epochs=epochs, folder=job.folder, clock=clock, progress=progress,
-            stop=stop, resume_command=_resume_command(job),
+            engine, recipe=job.recipe, epochs=epochs, folder=job.folder, clock=clock,
+            listeners=_listeners(request, job, engine, clock, progress, stop),
         )  # fmt: skip
         if going_on:
-            trainer.restore()
-            if trainer.stopped is None and trainer.epoch < epochs:
-                progress.note(f"going on at epoch {trainer.epoch + 1}, step {trainer.step + 1}")
+            restore(trainer, job.folder)
         elif request.resume:
             progress.note("nothing had been saved yet: starting from the beginning")
         clock.keep()
         keep_trained(job.folder, [job.splits.train.fingerprints(), job.splits.val.fingerprints()])
-        with _tensorboard(request, job, trainer), clock.training():
+        with clock.training():
             trainer.fit()
     return _judge(job, trainer, engine)
+
+
+def _listeners(
+    request: Request, job: Job, engine: "TorchEngine | NumpyEngine", clock: Clock, progress: Progress, stop: Stop
+) -> list[Listener]:
+    """Who is told of the run, in order: what changes weights and records first, what saves last."""
+    recipe, folder = job.recipe, job.folder
+    listeners = curve_within_epochs(recipe.epochs_for(len(job.splits.train)), engine.steps_per_epoch)
+    if isinstance(engine, TorchEngine) and engine.averages:
+        listeners.append(Averages(engine.module, engine.averages))
+    if recipe.schedule.name == "plateau":
+        listeners.append(LowerOnPlateau())
+    if recipe.early_stopping is not None:
+        listeners.append(EarlyStopping(recipe.early_stopping))
+    listeners.append(Display(progress))
+    if request.tensorboard:
+        listeners.append(Board(folder, job.record.recipe, job.splits.train.pixels[:64]))
+    return [
+        *listeners,
+        *request.listeners,
+        MetricsFile(folder),
+        Times(clock),
+        SaveAndLeave(stop, _resume_command(job)),
+        Checkpoints(folder, recipe.checkpoint_seconds),
+    ]
 
 
 def _torch_engine(job: Job) -> TorchEngine:
@@ -135,18 +162,6 @@ def _numpy_engine(job: Job) -> "NumpyEngine":
     if left_out:
         job.notes.append(f"the NumPy engine trains without {', '.join(left_out)}")
     return NumpyEngine(job.module, job.splits, job.preprocess, recipe=job.recipe, seed=job.record.seed)
-
-
-@contextlib.contextmanager
-def _tensorboard(request: Request, job: Job, trainer: Trainer) -> Iterator[None]:
-    if not request.tensorboard:
-        yield
-        return
-    sample = job.splits.train.pixels[:64]
-    recipe = json.dumps(job.record.recipe, indent=2)
-    with TensorBoard(job.folder.events, first_epoch=trainer.epoch, recipe=recipe, images=sample) as board:
-        trainer.on_epoch = lambda record: board.epoch(trainer.engine.parameters(), record)
-        yield
 
 
 def _judge(job: Job, trainer: Trainer, engine: "TorchEngine | NumpyEngine") -> Finished:

@@ -29,7 +29,7 @@ from convlens.training.recipe import Recipe
 
 
 class NumpyEngine:
-    """See `trainer.Engine`. Everything is float32."""
+    """See `loop.Engine`. Everything is float32."""
 
     loss_is_at_hand = True
 

@@ -15,6 +15,7 @@ from convlens.base.errors import InputError, nearest
 from convlens.classify.evaluation import Evaluation
 from convlens.data.classes import names_of
 from convlens.runs import RunFolder, RunRecord
+from convlens.training.events import Listener
 from convlens.training.recipe import Recipe
 from convlens.training.settings import Numeric
 
@@ -46,6 +47,7 @@ class Request:
     threads: int | None = None
     deterministic: bool = False
     tensorboard: bool = True
+    listeners: Sequence[Listener] = ()
     quiet: bool = False
     started: float = field(default_factory=time.perf_counter)
 

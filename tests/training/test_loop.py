@@ -11,11 +11,16 @@ from convlens.base.errors import DivergedError, Interrupted
 from convlens.base.progress import Progress
 from convlens.classify.evaluation import from_logits
 from convlens.data.preprocess import Preprocess
-from convlens.runs import DataRecord, ModelRecord, RunFolder, RunRecord
+from convlens.runs import DataRecord, ModelRecord, RunFolder, RunRecord, Stopped
+from convlens.training.callbacks.checkpoint import Checkpoints, Times, restore
+from convlens.training.callbacks.display import Display
+from convlens.training.callbacks.metrics import MetricsFile
+from convlens.training.callbacks.stopping import EarlyStopping, LowerOnPlateau, SaveAndLeave
 from convlens.training.clock import Clock
+from convlens.training.events import Listener, overriding
+from convlens.training.loop import Trainer
 from convlens.training.recipe import Recipe
 from convlens.training.stop import Stop
-from convlens.training.trainer import Trainer
 
 STEPS, LABELS = 3, np.arange(8) % 2
 
@@ -68,7 +73,7 @@ class Engine:
         self.weight, self._totals = arrays["model.weight"], dict(plain["totals"])
 
 
-def trainer(tmp_path, engine, *, epochs=4, stop=None, **recipe):
+def trainer(tmp_path, engine, *, epochs=4, stop=None, more=(), **recipe):
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir(exist_ok=True)
     settings = Recipe.model_validate({"schedule": {"name": "constant", "warmup": 0.0}, **recipe})
@@ -80,10 +85,19 @@ def trainer(tmp_path, engine, *, epochs=4, stop=None, **recipe):
         data=DataRecord(source="arrays", name="fake", fingerprint="0", counts={"train": 6}, split=""),
         versions={},
     )  # fmt: skip
-    return Trainer(
-        engine, recipe=settings, epochs=epochs, folder=folder, clock=Clock(folder, record, started=time.perf_counter()),
-        progress=Progress("fake", epochs=epochs, steps_per_epoch=STEPS, quiet=True), stop=stop or Stop(),
-    )  # fmt: skip
+    clock = Clock(folder, record, started=time.perf_counter())
+    progress = Progress("fake", epochs=epochs, steps_per_epoch=STEPS, quiet=True)
+    listeners = [
+        *([LowerOnPlateau()] if settings.schedule.name == "plateau" else []),
+        *([EarlyStopping(settings.early_stopping)] if settings.early_stopping else []),
+        Display(progress),
+        *more,
+        MetricsFile(folder),
+        Times(clock),
+        SaveAndLeave(stop or Stop(), "convlens train --resume"),
+        Checkpoints(folder, settings.checkpoint_seconds),
+    ]
+    return Trainer(engine, recipe=settings, epochs=epochs, folder=folder, clock=clock, listeners=listeners)
 
 
 def kept(tmp_path):
@@ -119,7 +133,7 @@ def test_a_plateau_lowers_the_rate_of_the_epochs_that_follow(tmp_path):
     engine = Engine(right=[6, 6, 6, 6, 6])
     trainer(tmp_path, engine, epochs=5, schedule={"name": "plateau", "warmup": 0.0, "gamma": 0.1, "patience": 2}).fit()
     rates = [factor for _, step, factor in engine.done if step == 0]
-    assert rates == pytest.approx([1, 1, 1, 1, 0.1])  # two epochs are borne, the third lowers it
+    assert rates == pytest.approx([1, 1, 1, 1, 0.1])  # two epochs are tolerated, the third lowers it
 
 
 @pytest.mark.parametrize("at", [(0, 0), (1, 2), (3, 1)])
@@ -154,10 +168,69 @@ def test_a_run_that_is_stopped_after_any_step_ends_as_if_it_had_not_been(tmp_pat
         trainer(tmp_path, first, stop=stop).fit()
     second = Engine(right)
     resumed = trainer(tmp_path, second)
-    resumed.restore()
+    restore(resumed, resumed.folder)
     resumed.fit()
     assert first.done + second.done == [(epoch, step, 1.0) for epoch in range(4) for step in range(STEPS)]
     assert (second.weight.item(), kept(tmp_path)) == (12, 2 * STEPS)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert [line["train_loss"] for line in lines] == [1, 1, 1, 1]
+
+
+class Diary(Listener):
+    """Notes each event and where the run stood."""
+
+    def __init__(self):
+        self.lines = []
+
+    def start(self, run):
+        self.lines.append("start")
+
+    def step(self, run, images, loss):
+        self.lines.append(f"step {run.epoch}.{run.step} {images} {loss}")
+
+    def epoch(self, run, record):
+        self.lines.append(f"epoch {run.epoch}.{run.step} {record['epoch']}")
+
+    def save(self, run, state):
+        self.lines.append(f"save {sorted(state[0])}")
+
+    def end(self, run):
+        self.lines.append("end")
+
+    def close(self, run):
+        self.lines.append("close")
+
+
+def test_a_listener_is_told_of_each_event_in_order(tmp_path):
+    diary = Diary()
+    trainer(tmp_path, Engine(right=[3, 7]), epochs=2, more=[diary]).fit()
+    steps = [[f"step {epoch}.{step} 2 1.0" for step in (1, 2, 3)] for epoch in (0, 1)]
+    assert diary.lines == [
+        "start", *steps[0], "epoch 1.0 1", *steps[1], "epoch 2.0 2", "end", "save ['model.weight']", "close",
+    ]  # fmt: skip
+
+
+def test_after_an_error_a_listener_lets_go_and_hears_of_no_end(tmp_path):
+    diary = Diary()
+    with pytest.raises(DivergedError):
+        trainer(tmp_path, Engine(losses={(0, 1): math.nan}), more=[diary]).fit()
+    assert diary.lines == ["start", "step 0.1 2 1.0", "close"]
+
+
+def test_a_listener_may_stop_a_run_and_the_run_is_saved(tmp_path):
+    class Enough(Listener):
+        def epoch(self, run, record):
+            if run.epoch == 2:
+                run.stopped = Stopped(epoch=2, planned=run.epochs, best_epoch=1, patience=1)
+
+    engine = Engine(right=[3, 7, 7, 5])
+    trainer(tmp_path, engine, more=[Enough()]).fit()
+    assert engine.done[-1][:2] == (1, STEPS - 1)
+    assert RunFolder(tmp_path / "run").last.exists()
+
+
+def test_only_listeners_with_a_method_of_their_own_are_called():
+    silent, diary = Listener(), Diary()
+    assert overriding([silent, diary], "step") == [diary.step]
+    assert overriding([silent], "end") == []
