@@ -23,7 +23,7 @@ def arrays(**named: Any) -> tuple[Array, ...]:
     Raises:
         InputError: an operand is neither float32, float64, integer nor boolean, or no array at all.
     """
-    if _alike(named.values()):
+    if alike(named.values()):
         return tuple(named.values())
     given = {name: _array(name, a) for name, a in named.items() if a is not None}
     common = np.dtype(np.float64)
@@ -35,7 +35,7 @@ def arrays(**named: Any) -> tuple[Array, ...]:
     return tuple(given[name].astype(common, copy=False) if name in given else None for name in named)  # type: ignore[return-value]
 
 
-def _alike(values: Iterable[Any]) -> bool:
+def alike(values: Iterable[Any]) -> bool:
     """Whether all operands are arrays of one float type already: the usual case, answered in one call."""
     common = None
     for a in values:

@@ -2,7 +2,7 @@
 axis). float32 in gives float32 out. Those with a kink stand in `rectifier`.
 
 Every backward function takes the gradient of the output and the input x; where the output y makes it cheaper, it can
-be passed too.
+be passed too. (`np.asarray`, because of a single number NumPy makes a scalar.)
 """
 
 from math import pi, sqrt
@@ -12,23 +12,22 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import real, resolve_axis
+from convlens.ops._switch import replaceable
 from convlens.ops.arrays import as_float, as_floats, check_same_shape, checked
 from convlens.ops.erf import erf
-from convlens.ops.fast.parallel import in_parts
 from convlens.ops.rectifier import ActivationGradients
 
 ArrayLike = Any
 
 
+@replaceable
 def sigmoid(x: ArrayLike) -> np.ndarray:
     """1 / (1 + exp(-x)), written as (1 + tanh(x / 2)) / 2, which never overflows."""
-    return in_parts(_sigmoid, as_float("x", x))
+    return _sigmoid(as_float("x", x))
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    y = np.tanh(x * 0.5)
-    y += 1
-    y *= 0.5
+    y = np.asarray(0.5 * (1 + np.tanh(0.5 * x)))
     # For very negative x the sum above has cancelled: there exp(x) is the answer to full relative precision.
     tail = x < -8
     if tail.any():
@@ -37,64 +36,61 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return y
 
 
+@replaceable
 def sigmoid_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None) -> ActivationGradients:
     """grad * y * (1 - y)."""
     grad, x = checked(grad, x)
-    y = sigmoid(x) if y is None else y
-    return ActivationGradients(in_parts(lambda grad, y: grad * y * (1 - y), grad, y))
+    y = _sigmoid(x) if y is None else y
+    return ActivationGradients(np.asarray(grad * y * (1 - y)))
 
 
+@replaceable
 def tanh(x: ArrayLike) -> np.ndarray:
     """(exp(x) - exp(-x)) / (exp(x) + exp(-x))."""
-    return in_parts(np.tanh, as_float("x", x))
+    return np.asarray(np.tanh(as_float("x", x)))
 
 
+@replaceable
 def tanh_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None) -> ActivationGradients:
     """grad * (1 - y^2)."""
     grad, x = checked(grad, x)
-    y = tanh(x) if y is None else y
-    return ActivationGradients(in_parts(lambda grad, y: grad * (1 - y * y), grad, y))
+    y = np.asarray(np.tanh(x)) if y is None else y
+    return ActivationGradients(np.asarray(grad * (1 - y * y)))
 
 
+@replaceable
 def silu(x: ArrayLike) -> np.ndarray:
     """x * sigmoid(x), also called swish. Source: Elfwing, Uchibe and Doya, 2018."""
-    return in_parts(lambda x: x * _sigmoid(x), as_float("x", x))
+    x = as_float("x", x)
+    return np.asarray(x * _sigmoid(x))
 
 
+@replaceable
 def silu_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
     """grad * s * (1 + x * (1 - s)) with s = sigmoid(x)."""
-
-    def formula(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
-        s = _sigmoid(x)
-        return grad * s * (1 + x * (1 - s))
-
-    return ActivationGradients(in_parts(formula, *checked(grad, x)))
+    grad, x = checked(grad, x)
+    s = _sigmoid(x)
+    return ActivationGradients(np.asarray(grad * s * (1 + x * (1 - s))))
 
 
+@replaceable
 def softplus(x: ArrayLike, *, beta: float = 1.0, threshold: float = 20.0) -> np.ndarray:
     """log(1 + exp(beta x)) / beta, a smooth ReLU; x itself where beta x > threshold, as PyTorch does.
 
     Written as (max(z, 0) + log(1 + exp(-|z|))) / beta with z = beta x, which never overflows.
     Source: Dugas et al., 2001.
     """
-    beta, threshold = _softplus_settings(beta, threshold)
-
-    def formula(x: np.ndarray) -> np.ndarray:
-        return np.where(x * beta > threshold, x, _softplus(x * beta) / beta)
-
-    return in_parts(formula, as_float("x", x))
+    x, (beta, threshold) = as_float("x", x), _softplus_settings(beta, threshold)
+    return np.where(x * beta > threshold, x, _softplus(x * beta) / beta)
 
 
+@replaceable
 def softplus_backward(
     grad: ArrayLike, x: ArrayLike, *, beta: float = 1.0, threshold: float = 20.0
 ) -> ActivationGradients:
     """grad * sigmoid(beta x); grad itself where beta x > threshold."""
-    beta, threshold = _softplus_settings(beta, threshold)
-
-    def formula(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.where(x * beta > threshold, grad, grad * _sigmoid(x * beta))
-
-    return ActivationGradients(in_parts(formula, *checked(grad, x)))
+    (grad, x), (beta, threshold) = checked(grad, x), _softplus_settings(beta, threshold)
+    return ActivationGradients(np.where(x * beta > threshold, grad, grad * _sigmoid(x * beta)))
 
 
 def _softplus(z: np.ndarray) -> np.ndarray:
@@ -107,29 +103,33 @@ def _softplus_settings(beta: float, threshold: float) -> tuple[float, float]:
     return real("beta", beta), real("threshold", threshold)
 
 
+@replaceable
 def log_sigmoid(x: ArrayLike) -> np.ndarray:
     """log(1 / (1 + exp(-x))), written as min(x, 0) - log(1 + exp(-|x|)), which never overflows."""
-    return in_parts(lambda x: np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))), as_float("x", x))
+    x = as_float("x", x)
+    return np.asarray(np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))))
 
 
+@replaceable
 def log_sigmoid_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
     """grad * sigmoid(-x)."""
-    return ActivationGradients(in_parts(lambda grad, x: grad * _sigmoid(-x), *checked(grad, x)))
+    grad, x = checked(grad, x)
+    return ActivationGradients(np.asarray(grad * _sigmoid(-x)))
 
 
+@replaceable
 def mish(x: ArrayLike) -> np.ndarray:
     """x * tanh(log(1 + exp(x))). Source: Misra, "Mish", 2019."""
-    return in_parts(lambda x: x * np.tanh(_softplus(x)), as_float("x", x))
+    x = as_float("x", x)
+    return np.asarray(x * np.tanh(_softplus(x)))
 
 
+@replaceable
 def mish_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
     """grad * (t + x * (1 - t^2) * sigmoid(x)) with t = tanh(log(1 + exp(x)))."""
-
-    def formula(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
-        t = np.tanh(_softplus(x))
-        return grad * (t + x * (1 - t * t) * _sigmoid(x))
-
-    return ActivationGradients(in_parts(formula, *checked(grad, x)))
+    grad, x = checked(grad, x)
+    t = np.tanh(_softplus(x))
+    return ActivationGradients(np.asarray(grad * (t + x * (1 - t * t) * _sigmoid(x))))
 
 
 def glu(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
@@ -163,6 +163,7 @@ def _halves(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
 _TANH_SCALE, _TANH_CUBIC = sqrt(2 / pi), 0.044715
 
 
+@replaceable
 def gelu(x: ArrayLike, *, approximate: str = "none") -> np.ndarray:
     """x * Phi(x) with the normal distribution's Phi(x) = (1 + erf(x / sqrt(2))) / 2.
 
@@ -170,23 +171,20 @@ def gelu(x: ArrayLike, *, approximate: str = "none") -> np.ndarray:
     """
     x = as_float("x", x)
     if _is_tanh(approximate):
-        return in_parts(lambda x: 0.5 * x * (1 + np.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x**3))), x)
-    return in_parts(lambda x: 0.5 * x * (1 + erf(x * sqrt(0.5))), x)
+        return np.asarray(0.5 * x * (1 + np.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x**3))))
+    return np.asarray(0.5 * x * (1 + erf(x * sqrt(0.5))))
 
 
+@replaceable
 def gelu_backward(grad: ArrayLike, x: ArrayLike, *, approximate: str = "none") -> ActivationGradients:
     """grad * (Phi(x) + x * phi(x)) with the normal density phi, or the derivative of the approximation."""
-
-    def exactly(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
-        phi = np.exp(-0.5 * x * x) * (1 / sqrt(2 * pi))
-        return grad * (0.5 * (1 + erf(x * sqrt(0.5))) + x * phi)
-
-    def by_tanh(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
+    grad, x = checked(grad, x)
+    if _is_tanh(approximate):
         t = np.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x**3))
         slope = (1 - t * t) * _TANH_SCALE * (1 + 3 * _TANH_CUBIC * x * x)
-        return grad * (0.5 * (1 + t) + 0.5 * x * slope)
-
-    return ActivationGradients(in_parts(by_tanh if _is_tanh(approximate) else exactly, *checked(grad, x)))
+        return ActivationGradients(np.asarray(grad * (0.5 * (1 + t) + 0.5 * x * slope)))
+    phi = np.exp(-0.5 * x * x) * (1 / sqrt(2 * pi))
+    return ActivationGradients(np.asarray(grad * (0.5 * (1 + erf(x * sqrt(0.5))) + x * phi)))
 
 
 def _is_tanh(approximate: str) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from convlens.base.errors import InputError
 from convlens.ops._checks import arrays as as_floats
 
-__all__ = ["as_float", "as_floats", "channel_shape", "check_same_shape", "checked", "kept", "unbroadcast"]
+__all__ = ["as_float", "as_floats", "channel_shape", "check_same_shape", "checked", "unbroadcast"]
 
 
 def as_float(name: str, value: Any) -> np.ndarray:
@@ -26,12 +26,6 @@ def checked(grad: Any, x: Any) -> tuple[np.ndarray, np.ndarray]:
     grad, x = as_floats(grad=grad, x=x)
     check_same_shape(grad, x.shape)
     return grad, x
-
-
-def kept(grad: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """np.where(where, grad, 0), ten times as fast: the bits times 1 or 0, so that infinities and NaN vanish too."""
-    bits = grad.view(np.int32 if grad.itemsize == 4 else np.int64)
-    return np.asarray(bits * where).view(grad.dtype)
 
 
 def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.base.seeds import derive
+from convlens.ops._switch import replaceable
 from convlens.ops.arrays import as_float, as_floats
-from convlens.ops.fast.parallel import in_parts
 
 ArrayLike = Any
 
@@ -35,6 +35,7 @@ def dropout_mask(shape: tuple[int, ...], rate: float, seed: int, *address: str |
     return (cells >= round(rate * 2**32)).reshape(shape)
 
 
+@replaceable
 def dropout(
     x: ArrayLike,
     *,
@@ -57,9 +58,10 @@ def dropout(
     if not training:
         return x
     mask = _mask(x.shape, rate, mask, seed, address)
-    return _masked(x, mask, rate)
+    return np.asarray(x * _scale(rate) * mask)
 
 
+@replaceable
 def dropout_backward(
     grad: ArrayLike,
     x: ArrayLike,
@@ -75,7 +77,7 @@ def dropout_backward(
     if not training:
         return DropoutGradients(grad)
     mask = _mask(x.shape, rate, mask, seed, address)
-    return DropoutGradients(_masked(grad, mask, rate))
+    return DropoutGradients(np.asarray(grad * _scale(rate) * mask))
 
 
 def _check(rate: float) -> None:
@@ -83,9 +85,8 @@ def _check(rate: float) -> None:
         raise InputError(f"rate: {rate}, expected a probability between 0 and 1")
 
 
-def _masked(x: np.ndarray, mask: np.ndarray, rate: float) -> np.ndarray:
-    scale = x.dtype.type(1 / (1 - rate) if rate < 1 else 0)
-    return in_parts(lambda x, mask: x * scale * mask, x, np.broadcast_to(mask, x.shape))
+def _scale(rate: float) -> float:
+    return 1 / (1 - rate) if rate < 1 else 0.0
 
 
 def _mask(shape: tuple[int, ...], rate: float, mask: Any, seed: int | None, address: tuple[Any, ...]) -> np.ndarray:

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.ops._switch import replaceable
 from convlens.ops.arrays import as_floats, check_same_shape, unbroadcast
-from convlens.ops.fast.parallel import product
 
 ArrayLike = Any
 
@@ -19,6 +19,7 @@ class LinearGradients(NamedTuple):
     b: np.ndarray
 
 
+@replaceable
 def linear(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> np.ndarray:
     """y = x W^T + b.
 
@@ -32,12 +33,11 @@ def linear(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> np.ndarray
     """
     x, w, b = as_floats(x=x, w=w, b=b)
     _check(x, w, b)
-    y = product(x, w.T)
-    if b is not None:
-        y += b
-    return y
+    y = np.asarray(x @ w.T)
+    return y if b is None else y + b
 
 
+@replaceable
 def linear_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, need_x: bool = True) -> LinearGradients:
     """Gradients grad W, grad^T x and the sum of grad over all positions.
 
@@ -49,8 +49,8 @@ def linear_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, need_x: bool
     _check(x, w, None)
     check_same_shape(grad, (*x.shape[:-1], w.shape[0]))
     rows = grad.reshape(-1, w.shape[0])
-    gx = product(grad, w) if need_x else None
-    return LinearGradients(gx, product(rows.T, x.reshape(-1, w.shape[1])), rows.sum(axis=0))
+    gx = grad @ w if need_x else None
+    return LinearGradients(gx, rows.T @ x.reshape(-1, w.shape[1]), rows.sum(axis=0))
 
 
 def _check(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> None:

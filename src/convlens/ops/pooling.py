@@ -17,7 +17,6 @@ from convlens.ops import _checks
 from convlens.ops._checks import Array, Padding, Size
 from convlens.ops._switch import replaceable
 from convlens.ops._windows import Windows
-from convlens.ops.arrays import kept
 
 
 class PoolingGradients(NamedTuple):
@@ -175,7 +174,7 @@ def to_cells(grad: Array, indices: Array, shape: tuple[int, ...]) -> Array:
     dx = np.zeros((*shape[:2], shape[2] * shape[3]), grad.dtype)
     n, c = np.ogrid[: shape[0], : shape[1]]
     where = (n[..., None, None], c[..., None, None], indices)
-    np.add.at(dx, where, kept(grad, indices >= 0))
+    np.add.at(dx, where, np.where(indices >= 0, grad, 0))
     return dx.reshape(shape)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import real
-from convlens.ops.arrays import as_float, as_floats, check_same_shape, checked, kept, unbroadcast
-from convlens.ops.fast.parallel import in_parts
+from convlens.ops._switch import replaceable
+from convlens.ops.arrays import as_float, as_floats, check_same_shape, checked, unbroadcast
 
 ArrayLike = Any
 
@@ -22,38 +22,45 @@ class ActivationGradients(NamedTuple):
     x: np.ndarray
 
 
+@replaceable
 def relu(x: ArrayLike) -> np.ndarray:
     """max(x, 0). Source: Nair and Hinton, 2010."""
-    return in_parts(lambda x: np.maximum(x, x.dtype.type(0)), as_float("x", x))
+    return np.asarray(np.maximum(as_float("x", x), 0))
 
 
+@replaceable
 def relu_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
     """Passes the gradient where x > 0; 0 at x = 0, as PyTorch and TensorFlow do."""
-    return ActivationGradients(in_parts(lambda grad, x: kept(grad, ~(x <= 0)), *checked(grad, x)))
+    grad, x = checked(grad, x)
+    return ActivationGradients(np.where(x <= 0, 0, grad))
 
 
+@replaceable
 def threshold(x: ArrayLike, *, threshold: float, value: float) -> np.ndarray:
     """x where x > threshold, else `value`. threshold=0, value=0 is ReLU."""
-    limit, value = real("threshold", threshold), real("value", value)
-    return in_parts(lambda x: np.where(x <= limit, x.dtype.type(value), x), as_float("x", x))
+    x, threshold, value = as_float("x", x), real("threshold", threshold), real("value", value)
+    return np.where(x <= threshold, value, x)
 
 
+@replaceable
 def threshold_backward(grad: ArrayLike, x: ArrayLike, *, threshold: float, value: float = 0.0) -> ActivationGradients:
     """Passes the gradient where x > threshold."""
-    limit = real("threshold", threshold)
-    return ActivationGradients(in_parts(lambda grad, x: kept(grad, ~(x <= limit)), *checked(grad, x)))
+    (grad, x), threshold = checked(grad, x), real("threshold", threshold)
+    return ActivationGradients(np.where(x <= threshold, 0, grad))
 
 
+@replaceable
 def leaky_relu(x: ArrayLike, *, slope: float = 0.01) -> np.ndarray:
     """x where x > 0, else slope * x. Source: Maas, Hannun and Ng, 2013."""
-    slope = real("slope", slope)
-    return in_parts(lambda x: np.where(x > 0, x, slope * x), as_float("x", x))
+    x, slope = as_float("x", x), real("slope", slope)
+    return np.where(x > 0, x, slope * x)
 
 
+@replaceable
 def leaky_relu_backward(grad: ArrayLike, x: ArrayLike, *, slope: float = 0.01) -> ActivationGradients:
     """grad where x > 0, else slope * grad (also at x = 0)."""
-    slope = real("slope", slope)
-    return ActivationGradients(in_parts(lambda grad, x: np.where(x > 0, grad, slope * grad), *checked(grad, x)))
+    (grad, x), slope = checked(grad, x), real("slope", slope)
+    return ActivationGradients(np.where(x > 0, grad, slope * grad))
 
 
 class PreluGradients(NamedTuple):
@@ -95,11 +102,13 @@ def _slopes(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return w.reshape(1, channels, *(1,) * (x.ndim - 2))
 
 
+@replaceable
 def elu(x: ArrayLike, *, alpha: float = 1.0) -> np.ndarray:
     """x where x > 0, else alpha * (exp(x) - 1). Source: Clevert, Unterthiner and Hochreiter, 2016."""
     return _elu(x, real("alpha", alpha))
 
 
+@replaceable
 def elu_backward(grad: ArrayLike, x: ArrayLike, *, alpha: float = 1.0) -> ActivationGradients:
     """grad where x > 0, else grad * alpha * exp(x)."""
     return _elu_backward(grad, x, real("alpha", alpha))
@@ -108,6 +117,7 @@ def elu_backward(grad: ArrayLike, x: ArrayLike, *, alpha: float = 1.0) -> Activa
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 
 
+@replaceable
 def selu(x: ArrayLike) -> np.ndarray:
     """scale * elu(x, alpha), with alpha = 1.67326... and scale = 1.05070...: activations keep mean 0 and variance 1.
 
@@ -116,16 +126,19 @@ def selu(x: ArrayLike) -> np.ndarray:
     return _elu(x, _SELU_ALPHA, scale=_SELU_SCALE)
 
 
+@replaceable
 def selu_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
     """scale times the gradient of elu(x, alpha)."""
     return _elu_backward(grad, x, _SELU_ALPHA, scale=_SELU_SCALE)
 
 
+@replaceable
 def celu(x: ArrayLike, *, alpha: float = 1.0) -> np.ndarray:
     """x where x > 0, else alpha * (exp(x / alpha) - 1): an ELU whose slope has no jump. Source: Barron, 2017."""
     return _elu(x, _not_zero(alpha), width=_not_zero(alpha))
 
 
+@replaceable
 def celu_backward(grad: ArrayLike, x: ArrayLike, *, alpha: float = 1.0) -> ActivationGradients:
     """grad where x > 0, else grad * exp(x / alpha)."""
     return _elu_backward(grad, x, _not_zero(alpha), width=_not_zero(alpha))
@@ -139,30 +152,27 @@ def _not_zero(alpha: float) -> float:
 
 def _elu(x: ArrayLike, alpha: float, *, scale: float = 1.0, width: float = 1.0) -> np.ndarray:
     """scale * (x where x > 0, else alpha * (exp(x / width) - 1)): what elu, selu and celu have in common."""
-
-    def formula(x: np.ndarray) -> np.ndarray:
-        # The exponential only sees x <= 0: of a large x it would overflow, for nothing.
-        return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / width))
-
-    return in_parts(formula, as_float("x", x))
+    x = as_float("x", x)
+    # The exponential only sees x <= 0: of a large x it would overflow, for nothing.
+    return np.asarray(scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / width)))
 
 
 def _elu_backward(
     grad: ArrayLike, x: ArrayLike, alpha: float, *, scale: float = 1.0, width: float = 1.0
 ) -> ActivationGradients:
-    def formula(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
-        slope = (alpha / width) * np.exp(np.minimum(x, 0) / width)
-        return scale * np.where(x <= 0, grad * slope, grad)
-
-    return ActivationGradients(in_parts(formula, *checked(grad, x)))
+    grad, x = checked(grad, x)
+    slope = (alpha / width) * np.exp(np.minimum(x, 0) / width)
+    return ActivationGradients(np.asarray(scale * np.where(x <= 0, grad * slope, grad)))
 
 
+@replaceable
 def clamp(x: ArrayLike, *, low: float | None = None, high: float | None = None) -> np.ndarray:
     """min(max(x, low), high); None leaves that side open. ReLU6 is clamp(x, low=0, high=6)."""
     low, high = _limits(low, high)
     return np.asarray(np.clip(as_float("x", x), low, high))
 
 
+@replaceable
 def clamp_backward(
     grad: ArrayLike, x: ArrayLike, *, low: float | None = None, high: float | None = None, closed: bool = True
 ) -> ActivationGradients:
@@ -171,13 +181,18 @@ def clamp_backward(
     PyTorch counts the limits as inside for `clamp` and as outside for `hardtanh` and `relu6`.
     """
     grad, x = checked(grad, x)
+    return ActivationGradients(np.where(outside(x, low, high, closed), 0, grad))
+
+
+def outside(x: np.ndarray, low: float | None, high: float | None, closed: bool) -> np.ndarray:
+    """Where no gradient of `clamp` passes."""
     low, high = _limits(low, high)
     outside = np.isnan(x) if closed else np.zeros(x.shape, bool)
     if low is not None:
         outside |= x < low if closed else x <= low
     if high is not None:
         outside |= x > high if closed else x >= high
-    return ActivationGradients(kept(grad, ~outside))
+    return outside
 
 
 def _limits(low: float | None, high: float | None) -> tuple[float | None, float | None]:

@@ -6,8 +6,8 @@ They are tested against the plain operations, and nobody needs to read them to u
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from convlens.ops._switch import drop_ins
-from convlens.ops.fast import convolution, pooling
+from convlens.ops._switch import replaced
+from convlens.ops.fast import convolution, elementwise, linear, pooling
 
 DROP_INS = {
     operation.__name__: operation
@@ -20,8 +20,10 @@ DROP_INS = {
         pooling.max_pool2d_backward,
         pooling.avg_pool2d,
         pooling.avg_pool2d_backward,
+        linear.linear,
+        linear.linear_backward,
     )
-}
+} | elementwise.DROP_INS
 
 
 @contextmanager
@@ -31,8 +33,5 @@ def fast() -> Iterator[None]:
     >>> with ops.fast():  # doctest: +SKIP
     ...     y = ops.conv2d(x, w)
     """
-    token = drop_ins.set(DROP_INS)
-    try:
+    with replaced(DROP_INS):
         yield
-    finally:
-        drop_ins.reset(token)

@@ -11,6 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from functools import cache
 from typing import TypeVar
 
@@ -18,11 +20,11 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from convlens.base.hardware import usable_cores
+from convlens.ops._switch import NONE, replaced
 
 Result = TypeVar("Result")
 WORTH_A_PART = 2_000_000  # multiply-accumulates; below that, starting a thread costs more than it saves
 SMALL_PRODUCT = 32_000_000  # multiply-accumulates, about a millisecond of one thread
-ELEMENTS_A_PART = 150_000  # of an elementwise formula
 MOST_PARTS = 8
 KEPT = 4 << 20  # bytes of one array that a thread keeps for the next operation
 
@@ -67,17 +69,18 @@ _own = threading.local()  # each thread's workspace, kept from one operation to 
 
 
 def run(work: Callable[[slice, Workspace], Result], parts: list[slice], dtype: np.dtype) -> list[Result]:
-    """`work(part, workspace)` of each part, in order. Must not be called from within `work`."""
+    """`work(part, workspace)` of each part, in order. Within `work` the plain operations run, which know no threads."""
 
     def work_here(part: slice) -> Result:
         if not hasattr(_own, "workspace"):
             _own.workspace = Workspace()
         workspace: Workspace = _own.workspace
         workspace.dtype = dtype
-        try:
-            return work(part, workspace)
-        finally:
-            workspace.trim()
+        with replaced(NONE):
+            try:
+                return work(part, workspace)
+            finally:
+                workspace.trim()
 
     if _threads() == 1:
         return [work_here(part) for part in parts]
@@ -103,7 +106,8 @@ def _shared_out(work: Callable[[slice], Result], parts: list[slice]) -> list[Res
                 return
             results[number] = work(part)
 
-    helpers = [_pool().submit(take) for _ in range(min(_threads(), len(parts)) - 1)]
+    # In the caller's context, so that its `np.errstate` holds there too.
+    helpers = [_pool().submit(copy_context().run, take) for _ in range(min(_threads(), len(parts)) - 1)]
     try:
         take()
     finally:
@@ -114,32 +118,10 @@ def _shared_out(work: Callable[[slice], Result], parts: list[slice]) -> list[Res
     return [results[number] for number in range(len(parts))]
 
 
-def in_parts(formula: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
-    """`formula(*arrays)`, elementwise and in the first array's type, for arrays of one shape.
-
-    Of large arrays a part at a time, side by side: the steps of a formula then meet a part while it is in the cache.
-    """
-    first = arrays[0]
-    if first.ndim == 0:  # as an array of one: NumPy would make scalars of its results, which cannot be written to
-        return np.reshape(formula(*(array.reshape(1) for array in arrays)), ())
-    parts = split(len(first), first.size, ELEMENTS_A_PART)
-    if len(parts) < 2:
-        return formula(*arrays)
-    result = np.empty(first.shape, first.dtype)
-
-    def work(part: slice, _: Workspace) -> None:
-        result[part] = formula(*(array[part] for array in arrays))
-
-    run(work, parts, first.dtype)
-    return result
-
-
-def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b, on one thread if it is small: the threads of the matrix products would wait longer than they work."""
-    if a.size * b.shape[-1] > SMALL_PRODUCT:
-        return a @ b
-    with _one_thread_a_product:
-        return a @ b
+def products_of(macs: int) -> AbstractContextManager:
+    """For a matrix product of so many multiply-accumulates: one thread if it is small, since the threads of matrix
+    products would wait longer than they work."""
+    return nullcontext() if macs > SMALL_PRODUCT else _one_thread_a_product
 
 
 _NAME = "convlens-ops"

@@ -10,8 +10,8 @@ import numpy as np
 
 from convlens.ops import pooling as plain
 from convlens.ops._checks import Array
-from convlens.ops.arrays import kept
 from convlens.ops.fast import parallel
+from convlens.ops.fast.elementwise import kept
 from convlens.ops.fast.windows import Axis, axes_of
 from convlens.ops.pooling import PoolingGradients, along
 
