@@ -116,6 +116,6 @@ def test_data_cache_where_nothing_can_be_kept_is_one_line(cli, pets, monkeypatch
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("CONVLENS_CACHE", str(tmp_path / "file"))
     assert "CONVLENS_CACHE" in cli("data", "cache", pets).refused()
-    monkeypatch.setattr("convlens.data.cache.LARGE", 1)
-    monkeypatch.setattr("convlens.data.folders.disk_free", lambda _: 0)
+    monkeypatch.setattr("convlens.data.store.cache.LARGE", 1)
+    monkeypatch.setattr("convlens.data.formats.folders.disk_free", lambda _: 0)
     assert " B free" in cli("data", "cache", pets).refused()

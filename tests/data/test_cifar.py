@@ -6,7 +6,8 @@ import pytest
 
 from convlens import data
 from convlens.base.errors import InputError
-from convlens.data import Preprocess, cifar
+from convlens.data import Preprocess
+from convlens.data.formats import cifar
 
 COLOUR = Preprocess((32, 32), 3)
 SMALL = {"train": 4, "test": 3}

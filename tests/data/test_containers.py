@@ -9,7 +9,7 @@ import pytest
 from samples import TWO_CLASSES, encoded, picture, write_tree
 
 from convlens.base.errors import InputError
-from convlens.data.containers import Folder, Tar, Zip, is_candidate, open_container
+from convlens.data.formats.containers import Folder, Tar, Zip, is_candidate, open_container
 
 PNG = encoded(picture())
 FILES = {"p/a/1.png": PNG, "p/a/2.png": PNG[::-1], "p/b/1.png": b"x"}

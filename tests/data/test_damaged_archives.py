@@ -11,7 +11,7 @@ from samples import encoded, picture
 from convlens import data
 from convlens.base.errors import InputError
 from convlens.data import Preprocess
-from convlens.data.containers import Tar, UnpackError, Zip
+from convlens.data.formats.containers import Tar, UnpackError, Zip
 
 SMALL = Preprocess((10, 12), 3)
 FLIPS = 120

@@ -15,9 +15,10 @@ from samples import TWO_CLASSES, encoded, picture, write_tree
 from convlens import data
 from convlens.base.arrays import pack
 from convlens.base.errors import InputError
-from convlens.data import Preprocess, cache
-from convlens.data.encoded import EncodedRows
+from convlens.data import Preprocess
 from convlens.data.loader import Loader
+from convlens.data.store import cache
+from convlens.data.store.encoded import EncodedRows
 
 SMALL = Preprocess((8, 8), 3)
 PARTED: dict[str, int | bytes] = {

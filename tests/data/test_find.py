@@ -6,7 +6,7 @@ from convlens import data
 from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.data.check import check
-from convlens.data.classes import names_of
+from convlens.data.layout.classes import names_of
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 3

@@ -12,7 +12,9 @@ from samples import TWO_CLASSES, encoded, picture, write_tree
 
 from convlens import data
 from convlens.base.errors import InputError
-from convlens.data import Preprocess, cache, folders
+from convlens.data import Preprocess
+from convlens.data.formats import folders
+from convlens.data.store import cache
 
 SMALL = Preprocess((8, 8), 3)
 PNG = encoded(picture())

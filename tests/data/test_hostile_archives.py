@@ -18,7 +18,7 @@ from samples import encoded, picture
 from convlens import data
 from convlens.base.errors import InputError
 from convlens.data import Preprocess
-from convlens.data.containers import Folder, open_container
+from convlens.data.formats.containers import Folder, open_container
 
 PNG = encoded(picture())
 SMALL = Preprocess((6, 6), 3)

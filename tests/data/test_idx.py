@@ -9,7 +9,8 @@ from samples import idx_bytes, write_mnist
 
 from convlens import data
 from convlens.base.errors import InputError
-from convlens.data import Preprocess, idx
+from convlens.data import Preprocess
+from convlens.data.formats import idx
 
 GREY = Preprocess((28, 28), 1)
 

@@ -11,7 +11,7 @@ from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess, find
 from convlens.data.check import check
 from convlens.data.decode import open_image, upright
-from convlens.data.folders import FolderSource
+from convlens.data.formats.folders import FolderSource
 from convlens.data.suffixes import READABLE, UNREADABLE
 from convlens.deploy.inputs import pictures
 
@@ -38,7 +38,7 @@ def test_heic_is_read_with_the_extra_and_explained_without(tree, monkeypatch):
     root = tree({**TWO_CLASSES, "a/x.HEIC": encoded(picture(3, (64, 64)), "HEIF")})
     source = find(root)
     assert len(source.read(SIZE)["train"]) == 9
-    for module in ("suffixes", "decode", "folders"):
+    for module in ("suffixes", "decode", "formats.folders"):
         monkeypatch.setattr(f"convlens.data.{module}.has_heif", lambda: False)
     source = find(root)
     assert len(source.read(SIZE)["train"]) == 8

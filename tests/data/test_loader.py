@@ -11,8 +11,8 @@ from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.data.augment import Augmentation, Augmenter
 from convlens.data.loader import Loader
-from convlens.data.rows import MappedRows
 from convlens.data.splits import split
+from convlens.data.store.rows import MappedRows
 
 
 def images(n=50, size=8, channels=3, pixels=None) -> Images:

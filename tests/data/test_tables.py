@@ -6,7 +6,7 @@ from samples import encoded, picture
 from convlens import data
 from convlens.base.errors import InputError
 from convlens.data import Preprocess, find
-from convlens.data.tables import Places, read_table
+from convlens.data.layout.tables import Places, read_table
 
 SIZE = Preprocess((8, 8), 3)
 FILES = {f"pics/{k}.png": k for k in range(8)}
@@ -171,7 +171,7 @@ def test_pictures_of_a_table_are_judged_without_a_training_part(tree):
 
 
 def test_a_changed_table_is_not_answered_from_the_cache(tree, monkeypatch):
-    monkeypatch.setattr("convlens.data.cache.WORTH_SECONDS", 0)
+    monkeypatch.setattr("convlens.data.store.cache.WORTH_SECONDS", 0)
     root = tree({**FILES, "labels.csv": table("{path}|{label}", "path|label")})
     first, _ = read(root)
     rows = table("{path}|{label}", "path|label").replace(b"pics/0.png,dog", b"pics/0.png,cat")

@@ -1,7 +1,7 @@
 import pytest
 
 from convlens.base.errors import InputError
-from convlens.data.tree import lay_out
+from convlens.data.layout.tree import lay_out
 
 
 def paths_of(layout, part="train"):

@@ -12,7 +12,7 @@ from PIL import Image
 import convlens as cl
 from convlens.base.errors import InputError
 from convlens.data import Images
-from convlens.data.known import match_names
+from convlens.data.layout.known import match_names
 from convlens.runs import RunFolder, pack
 
 CLASSES = ("ant", "bee", "caf\u00e9", "Dog")

@@ -25,7 +25,9 @@ from safetensors.numpy import save as save_safetensors
 import convlens as cl
 from convlens import data, models, report
 from convlens.base.arrays import pack, unpack
-from convlens.data import Preprocess, cache, cifar
+from convlens.data import Preprocess
+from convlens.data.formats import cifar
+from convlens.data.store import cache
 from convlens.report.store import FILE as EVALUATION
 from convlens.report.store import load_evaluation
 from convlens.runs import RunFolder

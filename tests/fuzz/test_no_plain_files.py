@@ -15,7 +15,7 @@ CODE = """
     import convlens as cl
     from convlens import data, models
     from convlens.base.errors import InputError
-    from convlens.data.classes import names_of
+    from convlens.data.layout.classes import names_of
     from convlens.training import recipe
 
     network = models.create("lenet5", num_classes=3)

@@ -119,7 +119,7 @@ def cache(
     from convlens.base.errors import InputError
     from convlens.base.progress import bars
     from convlens.base.words import bytes_text
-    from convlens.data.folders import FolderSource
+    from convlens.data.formats.folders import FolderSource
     from convlens.training.prepare import input_for
     from convlens.training.request import DEFAULT_MODEL, parse_size
 
@@ -148,7 +148,7 @@ def cache(
 def _find(source: str, classes: str | None, quiet: bool) -> "Source":
     from convlens import data
     from convlens.base.progress import bars
-    from convlens.data.classes import names_of
+    from convlens.data.layout.classes import names_of
 
     with bars(quiet, unit="B") as progress:
         return data.find(source, classes=names_of(classes) if classes else None, on_download=progress)

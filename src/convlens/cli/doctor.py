@@ -26,7 +26,7 @@ def examine() -> dict[str, Any]:
 
     from convlens import __version__
     from convlens.base import hardware
-    from convlens.data.cache import cache_folder
+    from convlens.data.store.cache import cache_folder
     from convlens.training import settings
 
     machine = hardware.machine()

@@ -8,7 +8,7 @@ import numpy as np
 from convlens.base.errors import InputError
 from convlens.data.images import Images, stacked
 from convlens.data.labels import Read, number, read
-from convlens.data.parts import part_of
+from convlens.data.layout.parts import part_of
 
 _NAME = "images"
 

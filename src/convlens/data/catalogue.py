@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import cast
 
 from convlens.base.errors import InputError
-from convlens.data import cifar
-from convlens.data.cache import cache_folder
-from convlens.data.containers import Tar
 from convlens.data.download import Progress, Remote, fetch, md5_of_file, sha256_of_content
+from convlens.data.formats import cifar
+from convlens.data.formats.containers import Tar
 from convlens.data.source import ArraySource, Source
+from convlens.data.store.cache import cache_folder
 
 _DIGITS = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -45,7 +45,7 @@ class NamedSet:
 
 
 def _open_digits(_: Path) -> Source:
-    from convlens.data import digits
+    from convlens.data.formats import digits
 
     return ArraySource("digits", lambda: {"train": digits.load()}, classes=_DIGITS, native=(1, 8, 8))
 
@@ -56,7 +56,7 @@ def _idx(
     """(locate, open) of a set in IDX files."""
 
     def locate(root: Path) -> Path | None:
-        from convlens.data import idx
+        from convlens.data.formats import idx
 
         candidates = [root / folder for folder in folders]
         if ("fashion" in root.name.lower()) == (name == "fashion-mnist"):  # both have the same file names
@@ -64,7 +64,7 @@ def _idx(
         return next((folder for folder in candidates if folder.is_dir() and idx.find_files(folder, whole=True)), None)
 
     def open_(folder: Path) -> Source:
-        from convlens.data import idx
+        from convlens.data.formats import idx
 
         return idx.source(idx.find_files(folder), classes, name)
 
@@ -81,7 +81,7 @@ def _locate_jpeg(root: Path) -> Path | None:
 
 
 def _open_jpeg(path: Path) -> Source:
-    from convlens.data.folders import FolderSource
+    from convlens.data.formats.folders import FolderSource
 
     note = "CIFAR-10 as lossy JPEG: accuracies differ from those on the original and should be reported as such"
     return FolderSource(path, "cifar10-jpeg", [note])

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from convlens.base.errors import InputError
-from convlens.data.containers import MemberError
 from convlens.data.decode import one_large_at_a_time, open_image, orientation, upright
-from convlens.data.folders import FolderSource
+from convlens.data.formats.containers import MemberError
+from convlens.data.formats.folders import FolderSource
+from convlens.data.layout.parts import PARTS
 from convlens.data.naming import printable
-from convlens.data.parts import PARTS
 from convlens.data.similar import SMALLEST, Sketch, similar, sketch
 from convlens.data.source import ArraySource, Progress, Source
 from convlens.data.suffixes import why_unreadable

@@ -94,12 +94,12 @@ def _find_path(
 
 def _open_path(path: Path, classes: Sequence[str] | None, judged_by: Sequence[str] | None) -> Source:
     if path.is_dir():
-        from convlens.data import idx
+        from convlens.data.formats import idx
 
         if files := idx.find_files(path):
             return idx.source(files, None, path.resolve().name)
-    from convlens.data import tables
-    from convlens.data.folders import FolderSource
+    from convlens.data.formats.folders import FolderSource
+    from convlens.data.layout import tables
 
     if path.suffix.lower() in (*tables.ENDINGS, ".txt") and path.is_file():
         folder = path.absolute().parent

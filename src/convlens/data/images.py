@@ -10,7 +10,7 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.data.labels import number, on_cpu, read
-from convlens.data.rows import MappedRows, Pixels, Rows, digests, is_mapped
+from convlens.data.store.rows import MappedRows, Pixels, Rows, digests, is_mapped
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from convlens.base.seeds import generator
 from convlens.data.augment import Augmenter
 from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
-from convlens.data.rows import Pixels, Rows, is_mapped
+from convlens.data.store.rows import Pixels, Rows, is_mapped
 
 _AHEAD = 2  # batches that are read ahead of the step
 _SHARE = 0.25  # of a GPU's free memory that a set may take to live there

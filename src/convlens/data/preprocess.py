@@ -15,7 +15,7 @@ from convlens.base.words import short
 from convlens.data.decode import ImageLike, one_large_at_a_time, open_image, upright
 from convlens.data.images import as_uint8
 from convlens.data.naming import printable
-from convlens.data.rows import Pixels, moments
+from convlens.data.store.rows import Pixels, moments
 
 INTERPOLATIONS = {
     "box": Image.Resampling.BOX,

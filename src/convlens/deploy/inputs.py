@@ -17,7 +17,7 @@ from PIL import Image
 
 from convlens.base.errors import InputError
 from convlens.data import Images
-from convlens.data.containers import open_container
+from convlens.data.formats.containers import open_container
 from convlens.data.images import as_uint8
 from convlens.data.labels import on_cpu
 from convlens.data.naming import printable

@@ -14,7 +14,7 @@ from convlens import data as sources
 from convlens.base.errors import InputError
 from convlens.classify.evaluation import Evaluation, Scope
 from convlens.data import Images
-from convlens.data.known import match_names
+from convlens.data.layout.known import match_names
 from convlens.deploy.predictor import Predictor
 from convlens.runs import RunRecord, read_trained
 

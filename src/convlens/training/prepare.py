@@ -12,7 +12,7 @@ from convlens.base.progress import bars
 from convlens.base.seeds import derive
 from convlens.classify.device import available, choose
 from convlens.data.augment import Augmentation
-from convlens.data.folders import FolderSource
+from convlens.data.formats.folders import FolderSource
 from convlens.data.naming import listed
 from convlens.models.build import build, is_file_reference
 from convlens.models.lazy import settle_lazy_layers

@@ -13,7 +13,7 @@ from torch import nn
 from convlens import data
 from convlens.base.errors import InputError, nearest
 from convlens.classify.evaluation import Evaluation
-from convlens.data.classes import names_of
+from convlens.data.layout.classes import names_of
 from convlens.runs import RunFolder, RunRecord
 from convlens.training.events import Listener
 from convlens.training.recipe import Recipe

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from convlens.base.errors import InputError
-from convlens.data.containers import Tar
+from convlens.data.formats.containers import Tar
 from convlens.data.images import Images
 from convlens.data.source import ArraySource
 

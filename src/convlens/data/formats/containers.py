@@ -10,8 +10,8 @@ from typing import Protocol
 
 from convlens.base import files
 from convlens.base.errors import InputError
-from convlens.data.archives import Tar, Zip, unpacker
-from convlens.data.members import DEPTH_LIMIT, Blob, MemberError, Opener, UnpackError, is_candidate
+from convlens.data.formats.archives import Tar, Zip, unpacker
+from convlens.data.formats.members import DEPTH_LIMIT, Blob, MemberError, Opener, UnpackError, is_candidate
 from convlens.data.naming import listed, natural, printable
 
 __all__ = [

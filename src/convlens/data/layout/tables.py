@@ -9,8 +9,8 @@ from pathlib import Path
 
 from convlens.base import files
 from convlens.base.errors import InputError
+from convlens.data.layout.parts import part_and_rest, part_of
 from convlens.data.naming import printable
-from convlens.data.parts import part_and_rest, part_of
 from convlens.data.suffixes import PICTURES, suffix
 
 ENDINGS = (".csv", ".tsv")

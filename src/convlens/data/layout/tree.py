@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from convlens.base.errors import InputError
-from convlens.data import flat
-from convlens.data.classes import Assigned, Layout, number
+from convlens.data.layout import flat
+from convlens.data.layout.classes import Assigned, Layout, number
+from convlens.data.layout.parts import PARTS, is_generic, part_and_rest, part_of, without_part
 from convlens.data.naming import listed, natural, printable
-from convlens.data.parts import PARTS, is_generic, part_and_rest, part_of, without_part
 
 _MAY_BE_CLASS = "if it is a class, say so with --classes, else"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from convlens.base import files, strict_json
 from convlens.base.errors import InputError
+from convlens.data.layout.parts import PARTS
 from convlens.data.naming import listed, natural, printable, read_as_utf8
-from convlens.data.parts import PARTS
 
 Assigned = list[tuple[str, str, str]]
 """(part, class, path) of each file."""

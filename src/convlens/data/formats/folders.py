@@ -15,21 +15,21 @@ import PIL
 from convlens.base.errors import InputError
 from convlens.base.hardware import disk_free
 from convlens.base.words import bytes_text
-from convlens.data import cache
-from convlens.data.classes import Layout
-from convlens.data.containers import Blob, Container, Folder, MemberError, UnpackError, open_container
-from convlens.data.encoded import Decoder, EncodedRows, Examined
+from convlens.data.formats.containers import Blob, Container, Folder, MemberError, UnpackError, open_container
+from convlens.data.formats.listing import Pictures
 from convlens.data.images import Images
-from convlens.data.known import lay_out_known
-from convlens.data.labelled import lay_out_folder
+from convlens.data.layout.classes import Layout
+from convlens.data.layout.known import lay_out_known
+from convlens.data.layout.labelled import lay_out_folder
+from convlens.data.layout.tree import lay_out
 from convlens.data.limits import max_bytes, max_pixels
-from convlens.data.listing import Pictures
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
-from convlens.data.rows import Pixels
 from convlens.data.source import Progress
+from convlens.data.store import cache
+from convlens.data.store.encoded import Decoder, EncodedRows, Examined
+from convlens.data.store.rows import Pixels
 from convlens.data.suffixes import has_heif, why_unreadable
-from convlens.data.tree import lay_out
 
 _BATCH, _BATCH_BYTES = 64, 1 << 23
 _HELD_BYTES = 1 << 28  # of batches that wait for a thread

@@ -16,7 +16,7 @@ from convlens.base.errors import InputError
 from convlens.base.hardware import usable_cores
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
-from convlens.data.rows import Rows, digest
+from convlens.data.store.rows import Rows, digest
 
 _SHARES = 4  # pieces of a batch a worker, so that all of them end at about the same time
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from convlens.data.classes import Layout
+from convlens.data.layout.classes import Layout
+from convlens.data.layout.parts import part_of
 from convlens.data.naming import natural, printable
-from convlens.data.parts import part_of
 
 
 def match_names(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:

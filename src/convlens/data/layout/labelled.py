@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from convlens.base.errors import InputError
-from convlens.data.classes import Assigned, Layout, number
+from convlens.data.layout.classes import Assigned, Layout, number
+from convlens.data.layout.parts import part_of
+from convlens.data.layout.tables import Places, Row, Table, read_table, tables_in
+from convlens.data.layout.tree import lay_out
 from convlens.data.naming import natural, printable
-from convlens.data.parts import part_of
-from convlens.data.tables import Places, Row, Table, read_table, tables_in
-from convlens.data.tree import lay_out
 
 
 def lay_out_folder(

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convlens.base.errors import InputError
-from convlens.data import cache
-from convlens.data.containers import Blob, Container, Opener
 from convlens.data.decode import open_image, orientation
+from convlens.data.formats.containers import Blob, Container, Opener
 from convlens.data.limits import max_bytes, max_pixels
+from convlens.data.store import cache
 from convlens.data.suffixes import has_heif
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")

@@ -24,8 +24,8 @@ from typing import IO, BinaryIO, cast
 
 from convlens.base import files
 from convlens.base.errors import InputError
+from convlens.data.formats.members import DEPTH_LIMIT, MemberError, Opener, UnpackError, is_candidate
 from convlens.data.limits import MAX_BYTES, max_bytes
-from convlens.data.members import DEPTH_LIMIT, MemberError, Opener, UnpackError, is_candidate
 from convlens.data.naming import printable
 
 RATIO_LIMIT, RATIO_FLOOR = 100, 1 << 20

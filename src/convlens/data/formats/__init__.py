@@ -1,0 +1,1 @@
+"""What pictures come in: folders and archives of files, IDX, CIFAR, tables of labels."""
