@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,15 @@ def test_a_run_that_is_not_finished_says_how_far_it_is(cli, run, tmp_path, new):
         assert "not finished" not in cli(words[0], run.path, *words[2:]).err
     (begun / "metrics.jsonl").write_text("damaged")
     assert "0 of 10 epochs" in cli("evaluate", begun, "--json").err
+
+
+def test_what_pillow_remarks_about_a_damaged_picture_is_no_line_of_ours(cli, run, tmp_path):
+    whole = io.BytesIO()
+    picture(1, 5).save(whole, "TIFF", compression="tiff_lzw")
+    (tmp_path / "cut.tif").write_bytes(whole.getvalue()[:-30])
+    with pytest.warns(UserWarning, match="Corrupt EXIF"), Image.open(tmp_path / "cut.tif"):
+        pass
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        cli("predict", run.path, "cut.tif")
+    assert seen == []

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import traceback
+import warnings
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -59,7 +60,8 @@ def main() -> None:
     A stdout or stderr that is closed, full or not listened to changes none of them, but that `--json` without a
     stdout is 2.
     """
-    with waiting_calmly(), forgiving_streams():
+    with waiting_calmly(), forgiving_streams(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged pictures: what matters becomes an error of ours
         try:
             code = app(standalone_mode=False)
         except ConvlensError as error:

@@ -17,6 +17,7 @@ from convlens.base.errors import InputError
 from convlens.data.limits import MAX_BYTES, MAX_PIXELS, max_bytes, max_pixels
 from convlens.data.naming import printable
 from convlens.data.suffixes import PICTURES, has_heif
+from convlens.data.tiff import quiet_libtiff
 
 _REDUCED_FROM = 89_478_485
 """Pixels from which a picture is decoded at a reduced scale, at least twice as fine as needed. Smaller ones are not:
@@ -151,7 +152,8 @@ def upright(
     try:
         if reduced:
             image.draft("", (finest, finest))  # JPEG alone can; for others it does nothing
-        image.load()
+        with quiet_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()
     except MemoryError:
         raise InputError(f"{name}: decoding its {pixels:,} pixels takes more memory than there is") from None
     except Exception as error:
