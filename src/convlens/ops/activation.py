@@ -14,7 +14,6 @@ from convlens.base.errors import InputError
 from convlens.ops._checks import real, resolve_axis
 from convlens.ops._switch import replaceable
 from convlens.ops.arrays import as_float, as_floats, check_same_shape, checked
-from convlens.ops.erf import erf
 from convlens.ops.rectifier import ActivationGradients
 
 ArrayLike = Any
@@ -172,7 +171,7 @@ def gelu(x: ArrayLike, *, approximate: str = "none") -> np.ndarray:
     x = as_float("x", x)
     if _is_tanh(approximate):
         return np.asarray(0.5 * x * (1 + np.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x**3))))
-    return np.asarray(0.5 * x * (1 + erf(x * sqrt(0.5))))
+    return np.asarray(x * _normal_cdf(x))
 
 
 @replaceable
@@ -184,7 +183,13 @@ def gelu_backward(grad: ArrayLike, x: ArrayLike, *, approximate: str = "none") -
         slope = (1 - t * t) * _TANH_SCALE * (1 + 3 * _TANH_CUBIC * x * x)
         return ActivationGradients(np.asarray(grad * (0.5 * (1 + t) + 0.5 * x * slope)))
     phi = np.exp(-0.5 * x * x) * (1 / sqrt(2 * pi))
-    return ActivationGradients(np.asarray(grad * (0.5 * (1 + erf(x * sqrt(0.5))) + x * phi)))
+    return ActivationGradients(np.asarray(grad * (_normal_cdf(x) + x * phi)))
+
+
+def _normal_cdf(x: np.ndarray) -> np.ndarray:
+    from scipy.special import erf  # takes longer to import than all of ours, and is needed only here
+
+    return 0.5 * (1 + erf(x * sqrt(0.5)))
 
 
 def _is_tanh(approximate: str) -> bool:
