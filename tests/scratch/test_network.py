@@ -1,10 +1,14 @@
 """Networks written by hand: shapes, names, starting weights."""
 
+from inspect import Parameter, getdoc, signature
+
 import numpy as np
 import pytest
 
-from convlens import scratch
+from convlens import ops, scratch
 from convlens.scratch import initial
+from convlens.scratch.layers import PlainLayers
+from convlens.scratch.operations import OPERATIONS
 
 
 def lenet(seed=0):
@@ -74,7 +78,7 @@ def test_values_can_be_added_subtracted_multiplied_and_divided():
         (lambda: scratch.image(4).linear(2, weights="he"), "unknown initialisation"),
         (lambda: scratch.image(4).linear(2, name="a").linear(2, name="a"), "two layers are called 'a'"),
         (lambda: scratch.image(4).dropout(2), "rate: 2"),
-        (lambda: scratch.image(4).softmax(axes=1), "softmax"),
+        (lambda: scratch.image(4).softmax(axis="c"), "axis: .c., expected an integer"),
         (lambda: scratch.image(3, 4, 4) + scratch.image(3, 5, 5), "b: shape"),
     ],
 )
@@ -83,6 +87,84 @@ def test_a_line_that_cannot_work_is_refused(write, words):
         scratch.network(write())
 
 
-def test_an_unknown_operation_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no operation 'rleu'"):
+def test_an_unknown_operation_or_setting_is_an_error_of_python():
+    with pytest.raises(AttributeError, match="'rleu'"):
         scratch.image(3).rleu()
+    with pytest.raises(TypeError, match="'axes'"):
+        scratch.image(4).softmax(axes=1)
+
+
+PLAIN = sorted(name for name in vars(PlainLayers) if not name.startswith("_"))
+
+
+@pytest.mark.parametrize("layer", PLAIN)
+def test_a_layer_takes_what_its_operation_takes(layer):
+    if layer == "dropout":
+        return  # its mask belongs to the step, not to the layer
+    ours = dict(signature(getattr(scratch.Value, layer)).parameters)
+    theirs = dict(signature(getattr(ops, layer)).parameters)
+    for left_out in ("x", "w", "b"):
+        theirs.pop(left_out, None)
+    for added in ("self", "name"):
+        ours.pop(added)
+    assert {name: p.annotation for name, p in ours.items() if p.annotation is Parameter.empty} == {}
+    assert ours.keys() == theirs.keys()
+    if layer not in ("total", "mean"):  # where all axes, the batch's among them, are no default
+        assert {name: p.default for name, p in ours.items()} == {name: p.default for name, p in theirs.items()}
+
+
+def test_each_operation_of_one_array_is_a_layer_with_a_docstring():
+    def arrays(name):
+        given = signature(getattr(ops, name)).parameters.values()
+        return [p.name for p in given if p.kind is Parameter.POSITIONAL_OR_KEYWORD and p.default is Parameter.empty]
+
+    known = [name for name in OPERATIONS if hasattr(ops, name)]
+    expected = {name for name in known if arrays(name) in (["x"], ["x", "kernel"], ["x", "size"])}
+    layers = {name for name in dir(scratch.Value) if getdoc(getattr(scratch.Value, name)) and not name.startswith("_")}
+    assert expected - layers == set()
+    assert {name for name in PLAIN if name not in layers} == set()
+
+
+def numeric(graph, x, eps=1e-6):
+    """The gradient of sum(graph(x)^2) / 2 by central differences."""
+    found = np.zeros_like(x)
+    for cell in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[cell] = eps
+        found[cell] = ((graph(x + step) ** 2).sum() - (graph(x - step) ** 2).sum()) / (4 * eps)
+    return found
+
+
+ARGUMENTS = {
+    "threshold": {"threshold": 0.9, "value": 0.1},
+    "clamp": {"low": 0.0, "high": 6.0},
+    "max_pool2d": {"kernel": 2},
+    "avg_pool2d": {"kernel": 2},
+    "adaptive_avg_pool2d": {"size": 2},
+    "adaptive_max_pool2d": {"size": 2},
+    "upsample_nearest": {"scale": 2},
+    "upsample_bilinear": {"scale": 2},
+    "upsample_bicubic": {"scale": 2},
+    "pixel_shuffle": {"factor": 2},
+    "pixel_unshuffle": {"factor": 2},
+    "reshape": {"shape": (-1, 16)},
+    "permute": {"axes": (0, 3, 2, 1)},
+    "broadcast": {"shape": (-1, 4, 2, 2)},
+    "take": {"index": (slice(None), 1)},
+    "pad": {"padding": [(1, 0)]},
+    "power": {"exponent": 2.0},
+    "total": {"axis": 2},
+    "mean": {"axis": (2, 3)},
+}
+
+
+@pytest.mark.parametrize("layer", PLAIN)
+def test_a_layer_hands_its_gradient_back(layer):
+    value = getattr(scratch.image(4, 2, 2), layer)(**ARGUMENTS.get(layer, {}), name="it")
+    graph = scratch.network(value, dtype=np.float64)
+    x = np.random.default_rng(0).uniform(0.5, 2.0, (2, 4, 2, 2))
+    tape = graph.run(x)
+    assert tape.output.shape[1:] == value.shape
+    assert np.array_equal(tape.value("it"), tape.output)
+    (gradient,) = tape.backward(tape.output, inputs=True).inputs
+    assert np.allclose(gradient, numeric(graph, x), atol=1e-6)

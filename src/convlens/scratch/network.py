@@ -11,7 +11,7 @@
 A residual block is `x + block(x)`, an Inception module ends in `scratch.concat(a, b, c)`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,14 +20,14 @@ import numpy as np
 from convlens.base.errors import InputError
 from convlens.scratch import initial
 from convlens.scratch.graph import Graph, Node
+from convlens.scratch.layers import Padding, PlainLayers, Size
 from convlens.scratch.operations import OPERATIONS, Call, Mode
 
 Array = np.ndarray
-Size = int | tuple[int, int]
 
 
 @dataclass(eq=False)
-class Value:
+class Value(PlainLayers):
     """What a line of a network gives: one array [N, ...] when the network runs.
 
     Attributes:
@@ -57,7 +57,7 @@ class Value:
         kernel: Size,
         *,
         stride: Size = 1,
-        padding: Any = 0,
+        padding: Padding = 0,
         dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
@@ -77,7 +77,7 @@ class Value:
         kernel: Size,
         *,
         stride: Size = 1,
-        padding: Any = 0,
+        padding: Padding = 0,
         output_padding: Size = 0,
         bias: bool = True,
         weights: str = "he_uniform",
@@ -109,28 +109,8 @@ class Value:
         w, b = _parameter("weight", self.shape, "ones"), _parameter("bias", self.shape, "zeros")
         return _apply("layer_norm", [self, w, b], {"axes": len(self.shape), "eps": eps}, name)
 
-    # --- layers without weights
-
-    def __getattr__(self, op: str) -> Callable[..., "Value"]:
-        """Every other operation by its name in `convlens.ops`: `x.relu()`, `x.max_pool2d(2)`, `x.flatten()`."""
-        if op.startswith("_") or op not in OPERATIONS or op in ("size", "integer"):
-            raise AttributeError(f"a value has no operation {op!r}")
-
-        def layer(*args: Any, name: str = "", **settings: Any) -> "Value":
-            first = _FIRST_SETTING.get(op)
-            if len(args) > 1 or (args and first is None):
-                raise TypeError(f"{op} takes its settings by name")
-            if args and first is not None:
-                settings = {first: args[0], **settings}
-            return _apply(op, [self], settings, name)
-
-        return layer
-
-    def dropout(self, rate: float = 0.5, *, channels: bool = False, name: str = "") -> "Value":
-        """Drops values (or whole channels) with probability `rate` in training."""
-        if not 0 <= rate <= 1:
-            raise InputError(f"rate: {rate}, expected a probability between 0 and 1")
-        return _apply("dropout", [self], {"rate": rate, "channels": channels, "which": 0}, name)
+    def _then(self, op: str, name: str, **settings: Any) -> "Value":
+        return _apply(op, [self], settings, name)
 
     # --- arithmetic
 
@@ -156,18 +136,6 @@ class Value:
     def _expect_image(self, op: str) -> None:
         if len(self.shape) != 3:
             raise InputError(f"{op}: its input is {self.shape} a sample, expected (channels, height, width)")
-
-
-_FIRST_SETTING = {
-    "max_pool2d": "kernel",
-    "avg_pool2d": "kernel",
-    "adaptive_avg_pool2d": "size",
-    "adaptive_max_pool2d": "size",
-    "leaky_relu": "slope",
-    "upsample_nearest": "scale",
-    "upsample_bilinear": "scale",
-    "power": "exponent",
-}
 
 
 def image(*shape: int, name: str = "input") -> Value:
@@ -262,6 +230,6 @@ def _apply(op: str, inputs: list[Value | None], settings: dict[str, Any], name: 
     try:
         with np.errstate(all="ignore"):  # a sample of zeros has no logarithm, but a shape
             output = OPERATIONS[op].forward(Call(tuple(samples), settings, Mode()))
-    except TypeError as error:  # an unknown setting
+    except TypeError as error:  # a setting of another type
         raise InputError(f"{op}: {error}") from None
     return Value(op, tuple(inputs), settings, output.shape[1:], name)
