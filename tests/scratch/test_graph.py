@@ -197,6 +197,8 @@ def test_misuse_is_explained():
     tape.backward(np.ones((2, 5)))
     with pytest.raises(ValueError, match="used already"):
         tape.backward(np.ones((2, 5)))
+    with pytest.raises(ValueError, match="used already"):
+        tape.value("stem")
 
 
 def test_an_error_inside_names_the_node():

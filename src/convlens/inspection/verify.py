@@ -21,6 +21,7 @@ from convlens.classify.caller import undisturbed
 from convlens.classify.device import available, choose
 from convlens.inspection.draws import SharedDraws
 from convlens.inspection.graph import refuse_scripted
+from convlens.inspection.sums import RESIDUE, Magnitudes, deviations, summed
 from convlens.models.lazy import settled_copy
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.graph import LEAVES, Gradients, Graph, Tape
@@ -28,16 +29,6 @@ from convlens.scratch.operation import Mode
 
 Array = np.ndarray
 MODES = ("training", "inference")
-RESIDUE = 1e-3
-# Which inputs of an operation shift or scale whole channels. Their gradients are sums over the batch and all positions,
-# and where a later batch normalisation takes the shift or the scale out again, the terms cancel: what is left is a
-# small residue, or nothing but rounding. Such a sum is judged by its terms: the difference is taken relative to
-# max|b| or a thousandth of the sum of the terms' magnitudes, whichever is larger.
-SUMS = {
-    **dict.fromkeys(("linear", "conv1d", "conv2d", "conv_transpose2d"), (2,)),
-    **dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "instance_norm"), (1, 2)),
-    **dict.fromkeys(("add", "subtract"), (0, 1)),
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,7 @@ class Comparison:
     Attributes:
         forward: by node, the outputs of layers and of the network ("output 0"); updated running statistics by name.
         gradients: by name, of the input and of every parameter.
-        cancelled: gradients whose terms cancel to less than a thousandth (see `SUMS`).
+        cancelled: gradients whose terms cancel to less than a thousandth (see `inspection.sums`).
         nodes: operations in the graph, parameters and other leaves not counted.
     """
 
@@ -180,9 +171,10 @@ def _compare(
             total = total + (y * torch.from_numpy(g).to(device)).sum()
     if total.requires_grad:
         total.backward()
-    ours = tape.backward(*grads, inputs=True, magnitudes=True)
+    magnitudes = Magnitudes(graph)
+    ours = tape.backward(*grads, inputs=True, watch=magnitudes)
     reference = {name: p.grad for name, p in module.named_parameters() if name in ours.parameters}
-    gradients, cancelled = _compare_gradients(graph, ours, {"input": inputs.grad, **reference})
+    gradients, cancelled = _compare_gradients(graph, ours, {"input": inputs.grad, **reference}, magnitudes)
     for p in module.parameters():
         p.grad = None
     return Comparison(forward, gradients, cancelled, nodes)
@@ -251,30 +243,24 @@ def _compare_statistics(graph: Graph, tape: Tape, reference: dict[str, Array]) -
     Where a layer is fed by another normalisation, its mean may be zero but for rounding. A mean is used only divided by
     a deviation, so its error is taken relative to the channel's deviation in this batch where the mean is smaller.
     """
-    deviations = tape.deviations()
+    scales = deviations(graph, tape)
     return {
-        name: relative_difference(ours, reference[name], deviations.get(name, 0.0))
-        for name, ours in graph.buffers.items()
+        name: relative_difference(ours, reference[name], scales.get(name, 0.0)) for name, ours in graph.buffers.items()
     }
 
 
 def _compare_gradients(
-    graph: Graph, ours: Gradients, reference: dict[str, torch.Tensor | None]
+    graph: Graph, ours: Gradients, reference: dict[str, torch.Tensor | None], magnitudes: Magnitudes
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """Errors by name, and the names of the gradients that are the residue of a sum."""
-    sums = {
-        graph.nodes[source].name
-        for node in graph.nodes
-        for place in SUMS.get(node.op, ())
-        if place < len(node.inputs) and (source := node.inputs[place]) is not None
-    }
+    sums = summed(graph)
     errors, cancelled = {}, []
     for name, tensor in reference.items():
         a = ours.inputs[0] if name == "input" else ours.parameters[name]
         if a is None:
             a = np.zeros(() if tensor is None else tuple(tensor.shape))
         b = np.zeros(a.shape) if tensor is None else _array(tensor)
-        least = RESIDUE * ours.magnitudes.get(name, 0.0) if name in sums else 0.0
+        least = RESIDUE * magnitudes.found.get(name, 0.0) if name in sums else 0.0
         if float(np.abs(b).max(initial=0)) < least:
             cancelled.append(name)
         errors[name] = relative_difference(a, b, least)

@@ -9,8 +9,8 @@ sum of the gradients from all its users, and hands each of its inputs a share (t
 twice (tied weights) therefore receives one gradient, the sum of both.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from convlens.scratch.operations import OPERATIONS, Call, Mode
 __all__ = ["LEAVES", "Gradients", "Graph", "Node", "Ref", "Tape"]
 
 Array = np.ndarray
+Watch = Callable[[Node, Array], None]
 
 
 @dataclass
@@ -33,22 +34,23 @@ class Gradients:
     Attributes:
         parameters: the gradient of each parameter, by name.
         inputs: of each input; None where it was not wanted.
-        magnitudes: if asked for, for each parameter sum |g| / (its size), g the gradients of the outputs of the nodes
-            that use it. The gradient of a bias is a sum of these g: far below its magnitude, it is a zero that rounding
-            has left.
     """
 
     parameters: dict[str, Array]
     inputs: list[Array | None]
-    magnitudes: dict[str, float] = field(default_factory=dict)
 
 
 class Tape:
-    """One forward pass, with all that its backward pass needs. Made by `Graph.run`."""
+    """One forward pass, with all that its backward pass needs. Made by `Graph.run`.
 
-    def __init__(self, graph: "Graph", calls: list[Call | None], outputs: list[Array], input_positions: list[int]):
-        self.outputs = outputs
-        self._graph, self._calls, self._inputs = graph, calls, input_positions
+    Attributes:
+        outputs: what the network gave.
+        calls: each node at work, in the order of the graph's nodes; empty after `backward`.
+    """
+
+    def __init__(self, graph: "Graph", calls: list[Call], outputs: list[Array]):
+        self.outputs, self.calls = outputs, calls
+        self._graph = graph
 
     @property
     def output(self) -> Array:
@@ -60,34 +62,40 @@ class Tape:
         position = next((i for i, node in enumerate(self._graph.nodes) if node.name == name), None)
         if position is None:
             raise InputError(f"there is no node {name!r} in this graph")
-        call = self._calls[position]
-        assert call is not None
-        return call.output
+        return self._unused()[position].output
 
-    def deviations(self) -> dict[str, Array]:
-        """For each running mean, by name: the standard deviation of its channels in this batch, as far as kept."""
-        found: dict[str, Array] = {}
-        for node, call in zip(self._graph.nodes, self._calls, strict=True):
-            if node.op in ("batch_norm", "running_instance_norm") and call is not None and call.saved is not None:
-                source = node.inputs[3] if len(node.inputs) > 3 else None
-                if source is not None:
-                    found[self._graph.nodes[source].name] = np.sqrt(call.saved.var)
-        return found
-
-    def backward(self, *grads: Array | None, inputs: bool = False, magnitudes: bool = False) -> Gradients:
+    def backward(self, *grads: Array | None, inputs: bool = False, watch: Watch | None = None) -> Gradients:
         """Gradients of sum_i sum(grads[i] * outputs[i]). The tape can be used once: it lets go of values on the way.
 
         Args:
             grads: one array for each output, of its shape; None for an output that does not count.
             inputs: whether the gradients of the inputs are wanted too; without them some work is saved.
-            magnitudes: whether to measure what `Gradients.magnitudes` holds.
+            watch: called with each node that has a gradient, and the gradient of its output.
         """
-        sizes: dict[str, float] = {}
-        nodes, calls = self._graph.nodes, self._calls
-        if not calls:
-            raise InputError("backward: this tape was used already; run the graph again")
-        wanted = self._graph.differentiable(inputs)
-        pending = _Sum()
+        nodes, wanted, pending = self._graph.nodes, self._graph.differentiable(inputs), self._start(grads)
+        for position in range(len(nodes) - 1, -1, -1):  # every node after all its users
+            node, call = nodes[position], self.calls.pop()
+            if node.op in LEAVES or not wanted[position] or position not in pending:
+                continue
+            grad = pending.pop(position)
+            if watch is not None:
+                watch(node, grad)
+            call.needs = tuple(i is not None and wanted[i] for i in node.inputs)
+            shares = OPERATIONS[node.op].backward(call, grad)  # the chain rule
+            for source, share, needed in zip(node.inputs, shares, call.needs, strict=False):
+                if needed and source is not None and share is not None:
+                    pending.add(source, share)
+        return self._gradients(pending)
+
+    def _unused(self) -> list[Call]:
+        if not self.calls:
+            raise InputError("this tape was used already by `backward`; run the graph again")
+        return self.calls
+
+    def _start(self, grads: Sequence[Array | None]) -> "_Sums":
+        """The gradients of the outputs, each at the position of its node."""
+        self._unused()
+        pending = _Sums()
         for position, output, grad in zip(self._graph.outputs, self.outputs, grads, strict=True):
             if grad is None:
                 continue
@@ -95,33 +103,22 @@ class Tape:
             if grad.shape != output.shape:
                 raise InputError(f"grads: shape {grad.shape}, expected {output.shape}, the shape of the output")
             pending.add(position, grad)
-        for position in range(len(nodes) - 1, -1, -1):
-            node, call = nodes[position], calls[position]
-            if node.op in LEAVES:
-                continue
-            calls[position] = None
-            grad = pending.pop(position)
-            if grad is None or call is None or not wanted[position]:
-                continue
-            call.needs = tuple(i is not None and wanted[i] for i in node.inputs)
-            shares = OPERATIONS[node.op].backward(call, grad)
-            for source, share, needed in zip(node.inputs, shares, call.needs, strict=False):
-                if needed and share is not None:
-                    assert source is not None
-                    pending.add(source, share)
-                    if magnitudes and nodes[source].op == "parameter":
-                        name = nodes[source].name
-                        sizes[name] = sizes.get(name, 0.0) + float(np.abs(grad).sum()) / share.size
-        self._calls = []
-        parameters = {
-            node.name: g if (g := pending.pop(i)) is not None else np.zeros_like(self._graph.parameters[node.name])
-            for i, node in enumerate(nodes)
-            if node.op == "parameter"
-        }
-        return Gradients(parameters, [pending.pop(i) for i in self._inputs], sizes)
+        return pending
+
+    def _gradients(self, pending: "_Sums") -> Gradients:
+        """What has arrived at parameters and inputs; zeros for a parameter that no output depends on."""
+        parameters: dict[str, Array] = {}
+        found: list[Array | None] = []
+        for position, node in enumerate(self._graph.nodes):
+            grad = pending.pop(position) if position in pending else None
+            if node.op == "parameter":
+                parameters[node.name] = np.zeros_like(self._graph.parameters[node.name]) if grad is None else grad
+            elif node.op == "input":
+                found.append(grad)
+        return Gradients(parameters, found)
 
 
-class _Sum:
+class _Sums:
     """Gradients on their way to their nodes. What arrives first is kept as it is; more is added to a fresh array."""
 
     def __init__(self) -> None:
@@ -137,8 +134,11 @@ class _Sum:
             self._sums[position] = self._sums[position] + grad
             self._own.add(position)
 
-    def pop(self, position: int) -> Array | None:
-        return self._sums.pop(position, None)
+    def __contains__(self, position: int) -> bool:
+        return position in self._sums
+
+    def pop(self, position: int) -> Array:
+        return self._sums.pop(position)
 
 
 class Graph:
@@ -177,7 +177,7 @@ class Graph:
             seed, step: the address of the dropout masks: the same address, the same masks.
         """
         calls, outputs = self._forward(inputs, Mode(training, seed, step), keep=True)
-        return Tape(self, calls, outputs, [i for i, n in enumerate(self.nodes) if n.op == "input"])
+        return Tape(self, [call for call in calls if call is not None], outputs)
 
     def differentiable(self, inputs: bool) -> list[bool]:
         """For each node whether a parameter (or, if asked for, an input) lies behind it."""
