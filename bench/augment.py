@@ -172,7 +172,7 @@ def taking_turns(sides: dict[str, Callable[[], Any]], repetitions: int) -> dict[
 
 
 def figures(seconds: list[float], images: int) -> dict[str, float]:
-    """Microseconds an image."""
+    """Microseconds per image."""
     each = [1e6 * value / images for value in seconds]
     spread = statistics.stdev(each) if len(each) > 1 else 0.0
     return {"median_us": statistics.median(each), "mean_us": statistics.mean(each), "std_us": spread, "n": len(each)}

@@ -7,7 +7,7 @@ best of several batch sizes. The bare loop: what an expert writes for one machin
 has it, channels-last, fused optimiser, batches cut from one tensor that was prepared before, no augmentation, nothing
 counted. Ours: the engine of `convlens train` as it settles itself on this machine, augmentation (flip, shift, cutout)
 and counting on. With the interpreter of an environment that has Keras, its `fit` takes turns too, on the same networks.
-Images a second of the training loop alone, after a warm-up of some steps, on noise. Peak memory is that of a process of
+Images per second of the training loop alone, after some steps to warm up, on noise. Peak memory is that of a process of
 its own after some steps of ResNet-18 (Linux only). Writes the log `training`.
 """
 

@@ -8,7 +8,7 @@ import pytest
 from convlens.base.threads import wait_calmly
 
 wait_calmly()
-if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: threads of their own would only wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads of their own would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

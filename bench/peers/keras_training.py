@@ -3,7 +3,7 @@
     python keras_training.py lenet5|resnet18 BATCH
 
 Float32, Adam, NumPy arrays of noise, no augmentation. Prints "ready", then for each line on standard input, a number of
-seconds, trains for as long and prints images a second.
+seconds, trains for as long and prints images per second.
 """
 
 import os

@@ -2,7 +2,7 @@
 
     python plain_mnist.py FOLDER [--epochs N] [--seed N]
 
-Prints a JSON object an epoch: seconds since the process started, and the accuracy on the test set.
+Prints a JSON object per epoch: seconds since the process started, and the accuracy on the test set.
 """
 
 import time

@@ -40,7 +40,7 @@ UNIFORM = (
 
 
 def drawn(name: str, n: int, epoch=0, step=0, seed=5) -> np.ndarray:
-    """The uniform numbers of one change, one an image."""
+    """The uniform numbers of one change, one per image."""
     return generator(seed, "augment", epoch, step).random((len(UNIFORM), n))[UNIFORM.index(name)]
 
 

@@ -15,7 +15,7 @@ SMALL = {"train": 4, "test": 3}
 
 @pytest.fixture(params=[cifar.CIFAR10, cifar.CIFAR100], ids=lambda release: release.name)
 def release(request, monkeypatch):
-    """A release with a handful of records a file instead of thousands."""
+    """A release with a handful of records per file instead of thousands."""
     monkeypatch.setitem(request.param.records, "train", SMALL["train"])
     monkeypatch.setitem(request.param.records, "test", SMALL["test"])
     return request.param

@@ -149,7 +149,7 @@ def test_without_padding_border_cells_agree_too(name):
 
 
 class Unshared(nn.Module):
-    """Convolution with weights of its own at each place, through an unfolded image and one matrix product a place."""
+    """Convolution with weights of its own at each place, through an unfolded image and one matrix product per place."""
 
     def __init__(self, size: int):
         super().__init__()

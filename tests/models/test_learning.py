@@ -9,7 +9,7 @@ from convlens import models
 SMALL = [n for n in models.names() if len(models.get(n).input) == 3 and models.get(n).input[1] <= 64]
 FAST = {"lenet5", "lenet5_1998", "mlp", "baseline_cbapd", "resnet20_cifar"}
 BATCH = {"go_policy": 4}  # all 64 images elsewhere
-# networks of more than fifty layers: name -> images a step (64 where memory and time allow)
+# networks of more than fifty layers: name -> images per step (64 where memory and time allow)
 DEEP = {"resnet56_cifar": 64, "plain56_cifar": 64, "resnet110_cifar": 64, "resnet1202_cifar": 8,
         "preresnet110_cifar": 64, "preresnet164_cifar": 64, "densenet_bc_100_12_cifar": 32}  # fmt: skip
 # Adam with 0.001 elsewhere. Saturating units, a ReLU behind the outputs, and many layers without norm under Glorot's

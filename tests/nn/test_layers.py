@@ -98,7 +98,7 @@ def test_locally_connected_has_a_kernel_for_each_position():
 
 
 def test_locally_connected_refuses_another_image_size():
-    with pytest.raises(ValueError, match="one kernel a position"):
+    with pytest.raises(ValueError, match="one kernel per position"):
         LocallyConnected2d(1, 1, 3, (5, 5))(torch.zeros(1, 1, 6, 5))
 
 

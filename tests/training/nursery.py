@@ -1,6 +1,6 @@
 """Runs `convlens` commands in forked children that can be killed at a chosen moment. A program of its own.
 
-PyTorch is imported once; each command then costs only its own work. One JSON object a line on stdin:
+PyTorch is imported once; each command then costs only its own work. One JSON object per line on stdin:
 `{"argv": [...], "kill_at": 17}` kills the child with SIGKILL at its 17th write, fsync or rename (a write is cut in
 half first); `"kill_after": 0.8` kills it after that many seconds; `"stop_at"` sends SIGTERM instead. One JSON object
 a line on stdout: `{"code": exit code or minus the signal, "operations": count of writes, fsyncs and renames,

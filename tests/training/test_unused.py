@@ -113,7 +113,7 @@ def test_what_the_recipe_left_open_stands_in_run_json_and_in_the_report(tmp_path
     run = cl.train("mlp", "digits", out=tmp_path / "run", settings=["max_epochs=3"], quiet=True, tensorboard=False)
     resolved = run.record.resolved
     assert run.record.recipe["epochs"] == run.record.recipe["batch_size"] == "auto"
-    assert (resolved["epochs"], resolved["batch_size"]) == (3, 64)  # 1,294 images, at least 20 steps an epoch
+    assert (resolved["epochs"], resolved["batch_size"]) == (3, 64)  # 1,294 images, at least 20 steps per epoch
     assert (resolved["augment.flip"], resolved["augment.shift"]) == (False, 2)
     assert resolved["precision"] == run.record.numeric["dtype"]
     known = {key for key, _ in leaves(Recipe().model_dump())}

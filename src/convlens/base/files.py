@@ -4,7 +4,7 @@ A file is either the old one or the new one, never half of it: the bytes go to a
 folder, which is synced, renamed over the target, and the folder is synced. Failures that a user can mend
 (no space, no permission) become an `InputError` that names the file and says what to do.
 
-A folder may come from a stranger: temporary files get names that nobody can foresee and never exist before, a link
+A folder may come from a stranger: temporary files get random names that did not exist before, a link
 is replaced by the file and not followed when something is written, and only plain files are read, up to a limit.
 """
 

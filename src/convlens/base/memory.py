@@ -5,7 +5,7 @@ import sys
 from functools import cache
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-KEPT, LARGEST = 256 << 20, 32 << 20  # bytes; no array above LARGEST is kept, which is as far as glibc goes
+KEPT, LARGEST = 256 << 20, 32 << 20  # bytes; no array above LARGEST is kept, the most that glibc allows
 
 
 @cache

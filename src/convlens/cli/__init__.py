@@ -1,4 +1,4 @@
-"""The command line. One small file a command; nothing heavy is imported before a command runs."""
+"""The command line. One small file per command; nothing heavy is imported before a command runs."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from convlens.cli import data, doctor, evaluate, export, models, predict, report
 
 app = typer.Typer(
     name="convlens",
-    help="Convolutional networks that you can see through: train, understand and ship an image classifier.",
+    help="Convolutional networks that you can see through: train, understand and deploy an image classifier.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

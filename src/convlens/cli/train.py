@@ -23,7 +23,7 @@ def train(
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe's name or TOML file. (default: the model's own)")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Names all random numbers, the split included. (default: 0)")] = None,
     seeds: Annotated[int | None, typer.Option(help="Train this many seeds; gives mean and standard deviation.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. (default: runs/<model>-<data>-<time>)")] = None,

@@ -202,7 +202,7 @@ def orientation(image: Image.Image) -> int:
     """The EXIF tag of an opened image: 1 upright, 2 to 8 mirrored or turned. An unreadable EXIF block counts as 1."""
     try:
         tag = image.getexif().get(0x0112, 1)
-    except Exception:  # a parser of damaged data can raise nearly anything, and the picture is not to blame
+    except Exception:  # a parser of damaged data can raise nearly anything; the pixels may still be whole
         return 1
     return tag if tag in range(1, 9) else 1
 

@@ -28,7 +28,7 @@ class Loader:
         a GPU if it takes at most a quarter of the free memory). A memory map, files that are decoded when they are
         asked for, or a set too large for the GPU, stay where they are: a thread reads two batches ahead.
     preprocess: mean and std of the normalisation.
-    batch_size: images a batch; the last one of an epoch is smaller, or left out under `drop_last`.
+    batch_size: images per batch; the last one of an epoch is smaller, or left out under `drop_last`.
     dtype: of the images in a batch: float32, bfloat16 or float16, rounded from float32.
     channels_last: the memory format of the batches.
     shuffle: a new order each epoch, from (seed, epoch).
@@ -80,7 +80,7 @@ class Loader:
         self._offset = self._row(-mean / std)
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         whole, rest = divmod(len(self.images), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 

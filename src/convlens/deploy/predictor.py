@@ -96,7 +96,7 @@ def load_module(folder: RunFolder, model: str | nn.Module | None = None) -> tupl
 
 
 def _without_memory(record: RunRecord, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
-    """The network as `run.json` has it, of shapes alone: a stranger's sizes could ask for more than the memory."""
+    """The network as `run.json` has it, of shapes alone: untrusted sizes could ask for more than the memory."""
     most = max(1000, sum(math.prod(shape) for shape in shapes.values()))
     for key, value in record.model.arguments.items():
         if any(isinstance(number, int) and abs(number) > most for number in _flat(value)):

@@ -1,4 +1,4 @@
-"""The zoo: one file a family, each reading like its paper's table.
+"""The zoo: one file per family, each reading like its paper's table.
 
 >>> from convlens import models
 >>> models.create("lenet5", num_classes=10).__class__.__name__

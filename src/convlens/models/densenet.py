@@ -47,7 +47,7 @@ class DenseNet(Network):
 
     Args:
         growth: k, the maps that each layer adds.
-        blocks: layers a block.
+        blocks: layers per block.
         stem: maps of the first convolution.
         small: a 3x3 stem without pooling, for 32x32 pixels.
         dropout: after each 3x3 convolution; the paper uses 0.2 on CIFAR without augmentation.
@@ -135,7 +135,7 @@ for name, (growth, blocks, stem, parameters, common, published) in TABLE.items()
         aliases=() if name == "densenet161" else (f"keras_{name}",), growth=growth, blocks=blocks, stem=stem,
     )  # fmt: skip
 
-# L layers, growth k, n = (L - 4) / 6 layers a block. With m maps a layer has 2m + 4km + 8k + 36k^2 parameters, a
+# L layers, growth k, n = (L - 4) / 6 layers per block. With m maps a layer has 2m + 4km + 8k + 36k^2 parameters, a
 # transition 2m + m^2 / 2, the stem 27 * 2k, the last norm 2m, the head 10 (m + 1); tests/models sums them.
 for depth, growth, parameters, error in ((40, 12, 176_122, None), (100, 12, 769_162, 4.51)):
     register(

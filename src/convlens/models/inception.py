@@ -32,7 +32,7 @@ class Inception10(Network):
     """A 3x3 stem, two blocks of two inception modules, average pooling, one dense layer: ten layers deep.
 
     Args:
-        widths: maps a branch in each of the modules; the first module of each pair halves the size.
+        widths: maps per branch in each of the modules; the first module of each pair halves the size.
     """
 
     init = "glorot"

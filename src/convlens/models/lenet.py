@@ -100,7 +100,7 @@ class SparseC3(nn.Module):
         return torch.cat([self.three(three), self.four(four), self.apart(apart), self.all(x)], 1)
 
 
-# Rows of 7 cells, 12 rows a digit: our drawing of the "stylised" targets of figure 3.
+# Rows of 7 cells, 12 rows per digit: our drawing of the "stylised" targets of figure 3.
 DIGITS = """
 .#####. ...#... .#####. .#####. .....#. ####### .#####. ####### .#####. .#####.
 #.....# ..##... #.....# #.....# ....##. #...... #.....# ......# #.....# #.....#

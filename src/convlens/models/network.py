@@ -24,7 +24,7 @@ class Network(nn.Module):
     Attributes:
         features: a method or module: images (N, C, H, W) to the last feature maps.
         classifier: the head.
-        output_layers: paths of the layers with one output a class (several where there are auxiliary heads).
+        output_layers: paths of the layers with one output per class (several where there are auxiliary heads).
         stages: name -> path of the module whose output ends that stage, in order; for looking inside.
         init: name of the weight initialisation in `convlens.models.init.SCHEMES`.
     """

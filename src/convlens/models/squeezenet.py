@@ -37,7 +37,7 @@ VERSIONS = Choices(
 
 
 class SqueezeNet(Network):
-    """One convolution, eight fire modules, a 1x1 convolution with one map a class, average pooling. No dense layer."""
+    """One convolution, eight fire modules, a 1x1 convolution (one map per class), average pooling. No dense layer."""
 
     init = "he"
     output_layers = ("classifier.1",)

@@ -48,7 +48,8 @@ class LocallyConnected2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[2:]) != tuple(self.image_size):
-            raise ValueError(f"built for images of {self.image_size}, not {tuple(x.shape[2:])}: one kernel a position")
+            found = tuple(x.shape[2:])
+            raise ValueError(f"built for images of {self.image_size}, not {found}: one kernel per position")
         options: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
         windows = F.unfold(x, self.kernel_size, **options)  # (N, C_in * k * k, cells)
         y = torch.einsum("nkp,opk->nop", windows, self.weight).unflatten(2, self.out_size)

@@ -25,7 +25,7 @@ class LocalResponseNorm(nn.Module):
 
 
 class KerasBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm with Keras' defaults: eps 1e-3, and the running averages keep 99 % of their old value a step."""
+    """Batch norm with Keras' defaults: eps 1e-3, and the running averages keep 99 % of their old value at each step."""
 
     def __init__(self, num_features: int, eps: float = 1e-3, momentum: float = 0.01, **rest: Any):
         super().__init__(num_features, eps, momentum, **rest)

@@ -8,7 +8,7 @@ from convlens.nn.same import Conv2dSame
 
 
 class SeparableConv2d(nn.Module):
-    """One k x k kernel a channel, then 1x1 across channels: k*k*C_in + C_in*C_out weights instead of k*k*C_in*C_out.
+    """One k x k kernel per channel, then 1x1 across channels: k*k*C_in + C_in*C_out weights instead of k*k*C_in*C_out.
 
     Source: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017. No activation between.
 

@@ -65,7 +65,7 @@ class WhiteningConv2d(nn.Conv2d):
 def patch_components(images: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Principal components of all size x size patches of images [n c h w], strongest first.
 
-    Returns variances [d] and components [d d], one a row and with its largest entry positive, in float64 on the
+    Returns variances [d] and components [d d], one per row and with its largest entry positive, in float64 on the
     images' device; d = c * size * size in the order of a convolution's weight.
     """
     d = images.shape[1] * size * size

@@ -38,5 +38,5 @@ def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def channel_shape(ndim: int, channels: int) -> tuple[int, ...]:
-    """The shape that lines a vector of one number a channel up with [N, C, ...]."""
+    """The shape that lines a vector of one number per channel up with [N, C, ...]."""
     return (1, channels) + (1,) * (ndim - 2)

@@ -1,4 +1,4 @@
-"""Pooling to a size that is given: global (one number a channel) and adaptive.
+"""Pooling to a size that is given: global (one number per channel) and adaptive.
 
 Adaptive windows, for n cells and m outputs: output p sees cells floor(p n / m) ... ceil((p + 1) n / m) - 1.
 Source: He et al., "Spatial pyramid pooling in deep convolutional networks", 2014; Lin, Chen and Yan, "Network in

@@ -59,7 +59,7 @@ def _check(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> None:
     if x.ndim == 0 or x.shape[-1] != w.shape[1]:
         raise InputError(f"x: shape {x.shape}, expected (..., {w.shape[1]}) as w has shape {w.shape}")
     if b is not None and b.shape != w.shape[:1]:
-        raise InputError(f"b: shape {b.shape}, expected {w.shape[:1]}, one number an output")
+        raise InputError(f"b: shape {b.shape}, expected {w.shape[:1]}, one number per output")
 
 
 class MatmulGradients(NamedTuple):

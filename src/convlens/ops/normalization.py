@@ -3,7 +3,7 @@
     x_hat = (x - mean) / sqrt(var + eps),    y = w * x_hat + b
 
 `mean` and `var` (the population variance) are taken over the axes named by the variant; w and b hold one number a
-channel (layer normalisation: one an element of the normalised shape). With n the number of values that share a mean,
+channel (layer normalisation: one per element of the normalised shape). With n the number of values that share a mean,
 and g = grad * w, the gradient of the input is
 
     (g - mean(g) - x_hat * mean(g * x_hat)) / sqrt(var + eps).
@@ -197,7 +197,7 @@ def update_statistics(running: Statistics, batch: Statistics, n: int, *, momentu
     if not 0 <= momentum <= 1:
         raise InputError(f"momentum: {momentum}, expected a weight between 0 and 1 (that of the new batch)")
     if n == 1:
-        raise InputError("n: 1 value a channel, expected more: a single value has no variance")
+        raise InputError("n: 1 value per channel, expected more: a single value has no variance")
     unbiased = batch.var * (n / (n - 1)) if n else batch.var
     return Statistics(
         (1 - momentum) * np.asarray(running.mean) + momentum * batch.mean,
@@ -336,7 +336,7 @@ def _check_vectors(x: Array, **vectors: Array | None) -> None:
     _channels_first("x", x)
     for name, vector in vectors.items():
         if vector is not None and vector.shape != (x.shape[1],):
-            raise InputError(f"{name}: shape {vector.shape}, expected ({x.shape[1]},), one number a channel of x")
+            raise InputError(f"{name}: shape {vector.shape}, expected ({x.shape[1]},), one number per channel of x")
 
 
 def _last_axes(x: Array, axes: int, w: Array | None, b: Array | None) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ def separable_conv2d(
     padding: Padding = 0,
     dilation: Size = 1,
 ) -> Array:
-    """conv1x1(depthwise_conv2d(x, depthwise), pointwise, b): K_h K_w + C_out weights a channel, not their product.
+    """conv1x1(depthwise_conv2d(x, depthwise), pointwise, b): K_h K_w + C_out weights per channel, not their product.
 
     x (N, C, H, W), depthwise (C * m, 1, K_h, K_w), pointwise (C_out, C * m), b (C_out) -> (N, C_out, H_out, W_out).
     """

@@ -129,7 +129,7 @@ def first_layer(path: Path, preprocess: Preprocess) -> tuple[str, np.ndarray] | 
 
     A weights file does not say in which order its layers run. A convolution whose kernels are as deep as the image
     (of several the one with the fewest kernels: depthwise layers further inside have more), else a matrix with a
-    column a pixel. None where there is neither.
+    column per pixel. None where there is neither.
     """
     from safetensors import SafetensorError, safe_open
 

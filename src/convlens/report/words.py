@@ -10,7 +10,7 @@ from convlens.runs import LeftOut, RunRecord, Stopped
 
 
 def number(values: Any, *path: str) -> float | None:
-    """The finite number at a path of nested dictionaries, or None. A stranger's file may hold anything there."""
+    """The finite number at a path of nested dictionaries, or None. An untrusted file may hold anything there."""
     for key in path:
         values = values.get(key) if isinstance(values, dict) else None
     if isinstance(values, bool) or not isinstance(values, (int, float)) or not math.isfinite(values):

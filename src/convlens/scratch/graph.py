@@ -65,7 +65,7 @@ class Tape:
         return self._unused()[position].output
 
     def backward(self, *grads: Array | None, inputs: bool = False, watch: Watch | None = None) -> Gradients:
-        """Gradients of sum_i sum(grads[i] * outputs[i]). The tape can be used once: it lets go of values on the way.
+        """Gradients of sum_i sum(grads[i] * outputs[i]). The tape can be used once: it frees values on the way.
 
         Args:
             grads: one array for each output, of its shape; None for an output that does not count.
@@ -295,7 +295,7 @@ class Graph:
         return call
 
     def _last_uses(self) -> list[list[int]]:
-        """For each position, the nodes whose values nobody wants any more after it."""
+        """For each position, the nodes whose values are not needed after it."""
         last = list(range(len(self.nodes)))
         for position, node in enumerate(self.nodes):
             for source in (*node.inputs, *references(node.settings)):

@@ -248,6 +248,6 @@ def _check(x: Sequence[Any] | Array, y: Array, epochs: int, batch_size: int) -> 
     if not len(x):
         raise InputError("x: no samples, expected at least one")
     if len(x) != len(y):
-        raise InputError(f"y: {len(y)} labels, expected {len(x)}, one a sample")
+        raise InputError(f"y: {len(y)} labels, expected {len(x)}, one per sample")
     if epochs < 1 or batch_size < 1:
         raise InputError(f"epochs: {epochs} and batch_size: {batch_size}, expected at least 1")

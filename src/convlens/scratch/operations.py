@@ -34,7 +34,7 @@ def _pair(name: str, *, output: bool = False) -> Operation:
 
 
 def _weighted(name: str) -> Operation:
-    """x, w, b: the backward function takes no bias, and may leave out the gradient of x where nobody needs it."""
+    """x, w, b: the backward function takes no bias, and may leave out the gradient of x where it is not needed."""
     run, back = getattr(ops, name), getattr(ops, f"{name}_backward")
     can_skip = "need_x" in signature(back).parameters
 

@@ -11,7 +11,7 @@ from convlens.runs import ProcessRecord, RunFolder, RunRecord
 class Clock:
     """Counts the seconds of this process and adds those that earlier processes left in `run.json`.
 
-    Of a killed process the time up to its last save counts: nobody was left to note the rest.
+    Of a killed process the time up to its last save counts: the rest was never written down.
 
     Attributes:
         record: the run's record as it was when this process began.

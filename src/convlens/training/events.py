@@ -40,7 +40,7 @@ class Listener:
         """After the last epoch, or when the run stopped early; not where an error ended it."""
 
     def close(self, run: "Trainer") -> None:
-        """Last of all, also after an error: lets go of what is open."""
+        """Last of all, also after an error: closes what is open."""
 
 
 def overriding(listeners: list[Listener], event: str) -> list[Any]:

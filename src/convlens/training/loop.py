@@ -27,7 +27,7 @@ class Engine(Protocol):
     """What does the arithmetic of a run.
 
     Attributes:
-        steps_per_epoch: batches an epoch.
+        steps_per_epoch: batches per epoch.
         loss_is_at_hand: whether reading a loss costs nothing; a GPU would have to be waited for.
     """
 

@@ -47,7 +47,7 @@ def _ours(path: Path) -> bool:
 
 @contextlib.contextmanager
 def reserved(request: Request) -> Iterator[tuple[RunFolder, RunRecord | None]]:
-    """Makes the folder if need be, and lets nobody else train in it. Yields what `open_folder` gives.
+    """Makes the folder if need be, and locks it against other processes. Yields what `open_folder` gives.
 
     Where the block fails before anything was saved, what it made is removed: the corrected command may name the same
     folder.

@@ -193,7 +193,7 @@ def input_for(
     if size is not None:
         return data.Preprocess((size, size) if isinstance(size, int) else size, channels)
     _, height, width = own.input if own is not None and len(own.input) == 3 else (0, 28, 28)
-    if source.native is None or min(source.native[1:]) > 64:  # photographs: at least 64 pixels a side
+    if source.native is None or min(source.native[1:]) > 64:  # photographs: at least 64 pixels per side
         return data.Preprocess((max(64, height), max(64, width)), channels)
     _, native_height, native_width = source.native
     if own is not None and max(height, width) > 64:  # made for photographs: not more pixels than it needs

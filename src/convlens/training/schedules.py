@@ -109,7 +109,7 @@ class Plateau:
     """Lowers the learning rate when a loss has stopped falling.
 
     gamma: what the factor is multiplied by.
-    patience: this many epochs without a better loss are borne; the next one lowers the factor.
+    patience: so many epochs without a better loss are tolerated; the next one lowers the factor.
     threshold: better means below best * (1 - threshold).
     """
 

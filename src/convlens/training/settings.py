@@ -66,7 +66,7 @@ def settle(
             "channels_last": "convolutions are faster with the channels innermost"
             if device != "mps"
             else "Metal kernels want the channels outside",
-            "threads": "one a core that this process may use, as PyTorch counts them",
+            "threads": "one per core that this process may use, as PyTorch counts them",
             "compile": (f"off: {lacking}" if lacking else "asked for")
             if compile
             else "off: eager kernels start at once, and small networks do not repay the time of compiling",

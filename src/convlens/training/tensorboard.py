@@ -89,7 +89,7 @@ class EventWriter:
     def __init__(self, folder: Path, *, purge_step: int | None = None):
         from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2
 
-        # Any: the classes in these modules are made at import, out of sight of type checkers
+        # Any: the classes in these modules are made at import, where type checkers do not see them
         self._event: Any = event_pb2
         self._summary: Any = summary_pb2
         self._tensor: Any = tensor_pb2
@@ -164,7 +164,7 @@ class EventWriter:
 
 
 def contact_sheet(images: np.ndarray) -> np.ndarray:
-    """The first images of uint8 [N, H, W, C], at most 64, on a sheet of about 1,000 pixels a side at most."""
+    """The first images of uint8 [N, H, W, C], at most 64, on a sheet of about 1,000 pixels per side at most."""
     side = max(1, min(8, _SHEET // max(images.shape[1:3])))
     return pictures.grid(images[: side * side], gap=2)
 

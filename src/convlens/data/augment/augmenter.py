@@ -20,7 +20,7 @@ _UNIFORM = (
     "turns", "vertical flip", "flip", "shift down", "shift right", "rotate", "brightness", "contrast", "saturation",
     "cutout row", "cutout column",
 )  # fmt: skip
-"""What takes one uniform number an image. All are drawn, whatever is on: making a generator costs more than numbers."""
+"""What takes one uniform number per image. All are drawn, whatever is on: a generator costs more than numbers."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class _Batch:
         self.uniform: dict[str, np.ndarray] = dict(zip(_UNIFORM, table, strict=True))
 
     def draw(self, name: str) -> np.random.Generator:
-        """For what needs more than one uniform number an image."""
+        """For what needs more than one uniform number per image."""
         return generator(self.seed, "augment", name, self.epoch, self.step)
 
     def between(self, name: str, low: float, high: float) -> np.ndarray:
@@ -105,7 +105,7 @@ class _Batch:
         return np.floor(self.between(name, low, high)).astype(np.int64)
 
     def ship(self, values: np.ndarray) -> Tensor:
-        """To the device; float64 becomes float32. Pageable memory of this size is staged: nobody waits."""
+        """To the device; float64 becomes float32. The copy is staged, so the host does not wait for it."""
         if values.dtype == np.float64:
             values = values.astype(np.float32)
         return torch.from_numpy(values).to(self.x.device, non_blocking=True)

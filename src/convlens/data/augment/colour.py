@@ -31,7 +31,7 @@ def saturated(x: Tensor, factor: Tensor) -> Tensor:
     n, h, w, c = x.shape
     if c == 1:
         return x
-    # one 3x3 matrix an image: factor * identity + (1 - factor) * grey
+    # one 3x3 matrix per image: factor * identity + (1 - factor) * grey
     to_grey = x.new_tensor(LUMA)[:, None].expand(3, 3)
     f = factor[:, None, None]
     matrix = f * torch.eye(3, device=x.device) + (1 - f) * to_grey

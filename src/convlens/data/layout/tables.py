@@ -238,7 +238,7 @@ def tables_in(folder: Path, known: list[str]) -> Iterator[Table]:
                 try:
                     table = read_table(path, known)
                 except InputError:
-                    continue  # nobody said that it is one
+                    continue  # it was only guessed to be one
                 if table is not None:
                     yield table
         tops = {path.split("/", 1)[0] for path in known}

@@ -58,7 +58,7 @@ def load_json(kind: str, key: str) -> Any:
 
 
 def save_json(kind: str, key: str, value: Any) -> None:
-    """Keeps a value. Failing to is no error."""
+    """Keeps a value. A failure to do so is ignored."""
     with contextlib.suppress(OSError, InputError):
         folder = cache_folder() / kind
         files.make_folder(folder)
@@ -82,7 +82,7 @@ def load_arrays(kind: str, key: str) -> tuple[dict[str, np.ndarray], dict[str, A
 
 
 def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-    """Keeps arrays and JSON values. Failing to is no error."""
+    """Keeps arrays and JSON values. A failure to do so is ignored."""
     with contextlib.suppress(OSError, InputError):
         folder = cache_folder() / kind
         files.make_folder(folder)

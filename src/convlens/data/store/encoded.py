@@ -22,7 +22,7 @@ _SHARES = 4  # pieces of a batch a worker, so that all of them end at about the 
 
 
 class Examined(NamedTuple):
-    """What is known of each of N pictures once it has been decoded, so that nobody need do it again to ask.
+    """What is known of each of N pictures once it has been decoded, so that it need not be decoded again to ask.
 
     digests: uint8 [N, 32], see `rows.digest`. sums: int64 [N, 2, C], of the values and of their squares.
     """

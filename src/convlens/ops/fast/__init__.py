@@ -1,6 +1,6 @@
 """Drop-ins for the operations that take most of a network's time: tiled for the processor's cache, banded, threaded.
 
-They are tested against the plain operations, and nobody needs to read them to understand a convolution.
+They are tested against the plain operations, and a reader does not need them to understand a convolution.
 """
 
 from collections.abc import Iterator

@@ -1,12 +1,12 @@
 """Convolutions whose channels see few others (depthwise above all), as products with banded matrices.
 
-With one or two channels a group, the matrix product of `_correlate` is thin: reading P takes longer than multiplying
+With one or two channels per group, the matrix product of `_correlate` is thin: reading P takes longer than multiplying
 it. A row of t outputs is, however, itself a matrix product: of the cells under it with a banded (Toeplitz) matrix B,
 which holds the kernel's row once in each column, a stride further down than in the column before,
 
     y[j] = sum over k of w[k] x[j s + k d] = (x @ B)[j],    B[j s + k d, j] = w[k].
 
-Most of B is zero and multiplied all the same. In return P has K_h values a cell instead of K_h * K_w, and the product
+Most of B is zero and multiplied all the same. In return P has K_h values per cell instead of K_h * K_w, and the product
 has a shape that processors are good at. With B of all kernel rows and channels one below the other,
 
     Y = P @ B          dB = P.T @ G, from which dw is read off along the bands          dP = G @ B.T
@@ -23,7 +23,7 @@ from convlens.ops.fast.parallel import Workspace, run, split
 from convlens.ops.fast.windows import Array, Axis, Windows
 
 TILE = 16  # outputs that one row of P serves: with more, B is emptier; with fewer, it is narrow
-CACHE = 3 << 20  # bytes of P at a time: beyond the second-level cache, but meetings at Python's lock cost more
+CACHE = 3 << 20  # bytes of P at a time: beyond the second-level cache, but waiting for the GIL costs more
 FEW_GROUPS = 8  # fewer are not shared out among threads: the images are
 WORTH_A_PART = 12_000_000  # multiply-accumulates
 BALANCE = 64  # multiply-accumulates that take as long as one value of P
@@ -146,7 +146,7 @@ def _bands(windows: Windows) -> Bands:
 
 
 def worthwhile(windows: Windows, channels: int, outputs: int, groups: int) -> bool:
-    """Whether the smaller P saves more than the larger product costs, for so many channels and outputs a group."""
+    """Whether the smaller P saves more than the larger product costs, for so many channels and outputs per group."""
     if groups > 1 and channels * outputs > 2:
         return False
     bands, kernel = _bands(windows), windows.columns.kernel

@@ -26,7 +26,7 @@ from convlens.ops.fast.parallel import Workspace
 Array = np.ndarray
 
 CACHE = 3 << 19  # bytes of one tile of P: it may spill out of the second-level cache a little, for fewer tiles
-LONG_ROW = 32  # outputs a row from which one image at a time is faster than several side by side
+LONG_ROW = 32  # outputs per row from which one image at a time is faster than several side by side
 SIDE_BY_SIDE = 16  # images, half as many where rows are not that short
 LEAST_COLUMNS = 256  # of P, so that the matrix product has something to work on
 

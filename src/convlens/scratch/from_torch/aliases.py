@@ -41,7 +41,7 @@ class Cut:
 
 @dataclass(eq=False)
 class Value:
-    """What a name of the program stands for: a node of the graph as long as nobody wrote into its memory.
+    """What a name of the program stands for: a node of the graph as long as nothing was written into its memory.
 
     Attributes:
         out: the node.
@@ -49,7 +49,7 @@ class Value:
         version: of the memory, at which `out` is right.
         parent: what it is a view of; None for the whole memory.
         cut: how it is cut out of its parent.
-        opaque: a view, but nobody knows of what part.
+        opaque: a view, of an unknown part.
     """
 
     out: Out
@@ -85,7 +85,7 @@ class Aliases:
         return Value(out, parent.storage, parent.storage.version, parent, cut)
 
     def opaque_view(self, out: Out, key: Any) -> Value:
-        """A value that looks into memory that is known already, nobody knows how: it can be read until a write."""
+        """A value that shares known memory in an unknown way: it can be read until a write."""
         storage = self._storages[key]
         return Value(out, storage, storage.version, opaque=True)
 
