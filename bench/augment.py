@@ -24,7 +24,8 @@ from torch import Tensor
 
 import logs
 from convlens import models
-from convlens.data.augment import Augmentation, Augmenter, geometry
+from convlens.data.augment import Augmentation, geometry
+from convlens.data.augment.augmenter import Augmenter
 from convlens.data.images import Images
 from convlens.data.loader import Loader
 from convlens.data.preprocess import Preprocess

@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 import logs  # noqa: E402
 from convlens import data, models  # noqa: E402
-from convlens.data.augment import Augmentation, Augmenter  # noqa: E402
+from convlens.data.augment import Augmentation  # noqa: E402
+from convlens.data.augment.augmenter import Augmenter  # noqa: E402
 from convlens.data.loader import Loader  # noqa: E402
 from convlens.training import recipe as recipes  # noqa: E402
 from convlens.training.settings import settle  # noqa: E402

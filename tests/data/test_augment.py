@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
-from convlens.data.augment import Augmentation, Augmenter
+from convlens.data.augment import Augmentation
 from convlens.data.augment import geometry as g
-from convlens.data.augment.augmenter import patch_boxes, random_boxes
+from convlens.data.augment.augmenter import Augmenter, patch_boxes, random_boxes
 
 DTYPES = [torch.uint8, torch.float32]
 

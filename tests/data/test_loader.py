@@ -9,7 +9,8 @@ import torch
 
 from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
-from convlens.data.augment import Augmentation, Augmenter
+from convlens.data.augment import Augmentation
+from convlens.data.augment.augmenter import Augmenter
 from convlens.data.loader import Loader
 from convlens.data.splits import split
 from convlens.data.store.rows import MappedRows

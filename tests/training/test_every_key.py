@@ -78,7 +78,7 @@ CHANGES = {  # key: another value, and what has to be so that it matters
 
 def keys() -> set[str]:
     """Every key that a recipe has."""
-    sections = {"optimizer": recipes.Optimizer, "schedule": recipes.Schedule, "augment": recipes.Augment}
+    sections = {"optimizer": recipes.Optimizer, "schedule": recipes.Schedule, "augment": recipes.AugmentSettings}
     inner = {f"{name}.{key}" for name, section in sections.items() for key in section.model_fields}
     return inner | (recipes.Recipe.model_fields.keys() - sections.keys())
 

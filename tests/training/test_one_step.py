@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from convlens.data import Images, Preprocess
-from convlens.data.augment import Augmentation, Augmenter
+from convlens.data.augment.augmenter import Augmenter
 from convlens.data.loader import Loader
 from convlens.training import job, settings
 from convlens.training import recipe as recipes
@@ -46,7 +46,7 @@ def engine_of(module: nn.Module, changes: dict, images: Images = IMAGES) -> Torc
     """The engine on a recipe in which everything is off but for `changes`."""
     off = {"epochs": 2, "batch_size": 7, "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}}
     recipe = recipes.parse(recipes.merged({**off, "augment": {"flip": False, "shift": 0}}, changes), "test")
-    augmentation = Augmentation(**recipe.augment.resolve(1, 6, 6))
+    augmentation = recipe.augment.resolve(1, 6, 6)
     loader = Loader(
         images, PREPROCESS, batch_size=7, seed=5, drop_last=True,
         augmenter=Augmenter(augmentation, seed=5) if augmentation.active else None,

@@ -73,9 +73,9 @@ def test_automatic_batches_leave_twenty_steps_an_epoch():
 
 def test_automatic_augmentation_never_mirrors_grey_images():
     augment = recipes.load().augment
-    assert augment.resolve(1, 28, 28)["flip"] is False
-    assert augment.resolve(3, 32, 32)["flip"] is True
-    assert augment.resolve(1, 28, 28)["shift"] == 2
+    assert augment.resolve(1, 28, 28).flip is False
+    assert augment.resolve(3, 32, 32).flip is True
+    assert augment.resolve(1, 28, 28).shift == 2
 
 
 def test_a_recipe_that_is_no_utf8_or_far_too_large_is_refused(tmp_path):

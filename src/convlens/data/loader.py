@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
-from convlens.data.augment import Augmenter
+from convlens.data.augment.augmenter import Augmenter
 from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
 from convlens.data.store.rows import Pixels, Rows, is_mapped

@@ -16,7 +16,7 @@ from convlens.base.progress import Progress, say
 from convlens.classify.caller import undisturbed
 from convlens.classify.evaluation import evaluate
 from convlens.classify.views import Views
-from convlens.data.augment import Augmentation, Augmenter
+from convlens.data.augment.augmenter import Augmenter
 from convlens.data.loader import Loader
 from convlens.runs import RunFolder, keep_trained
 from convlens.training import groups
@@ -128,7 +128,7 @@ def _torch_engine(job: Job) -> TorchEngine:
     shared: dict[str, Any] = {
         "device": numeric.device, "channels_last": numeric.channels_last, "dtype": numeric.torch_dtype,
     }  # fmt: skip
-    augmentation = Augmentation(**recipe.augment.resolve(*splits.train.shape))
+    augmentation = recipe.augment.resolve(*splits.train.shape)
     train = Loader(
         splits.train, job.preprocess, batch_size=recipe.batch_size_for(len(splits.train)), seed=seed,
         augmenter=Augmenter(augmentation, seed=seed) if augmentation.active else None,

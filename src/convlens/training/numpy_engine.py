@@ -154,7 +154,7 @@ def unsupported(recipe: Recipe, shape: tuple[int, int, int]) -> list[str]:
         for key in type(recipe.optimizer).model_fields
         if f"optimizer.{key}" not in SUPPORTED and getattr(recipe.optimizer, key) != getattr(off.optimizer, key)
     ]
-    settings, plain = recipe.augment.resolve(*shape), off.augment.model_dump()
+    settings, plain = recipe.augment.resolve(*shape).model_dump(), off.augment.model_dump()
     details = ("crop_ratio", "padding")  # of others: on by default
     asked = [key for key, value in settings.items() if (value != plain[key] if key in details else value)]
     return keys + [f"augment.{key}" for key in asked]

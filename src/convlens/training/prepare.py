@@ -11,7 +11,6 @@ from convlens.base.errors import InputError
 from convlens.base.progress import bars
 from convlens.base.seeds import derive
 from convlens.classify.device import available, choose
-from convlens.data.augment import Augmentation
 from convlens.data.formats.folders import FolderSource
 from convlens.data.naming import listed
 from convlens.models.build import build, is_file_reference
@@ -209,7 +208,7 @@ def _check_before_reading(
     """Finds settings that cannot work before the pictures are read, which may take long."""
     shape = (preprocess.channels, *preprocess.size)
     if engine == "torch":
-        Augmentation(**recipe.augment.resolve(*shape)).require_size(*preprocess.size)
+        recipe.augment.resolve(*shape).require_size(*preprocess.size)
     if not isinstance(recipe.class_weights, str) and len(recipe.class_weights) != len(source.classes):
         raise InputError(f"class_weights: {len(recipe.class_weights)} numbers for {len(source.classes)} classes")
     if engine == "numpy":

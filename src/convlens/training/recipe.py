@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from convlens.base import files
 from convlens.base.errors import InputError, nearest
 from convlens.base.words import short
+from convlens.data.augment import AugmentSettings
 from convlens.runs.record import Argument
 
 _LARGEST = 1 << 20  # bytes of a recipe file
@@ -59,35 +60,6 @@ class Schedule(_Section):
     patience: int = Field(default=3, ge=1)
 
 
-class Augment(_Section):
-    """Random changes of the training images. `auto` fits the images: see `resolve`."""
-
-    flip: bool | Literal["auto", "alternating"] = "auto"
-    vertical_flip: bool = False
-    shift: int | Literal["auto"] = "auto"
-    crop_scale: tuple[float, float] | None = None
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    quarter_turns: bool = False
-    rotate: float = Field(default=0.0, ge=0, le=180)
-    brightness: float = Field(default=0.0, ge=0)
-    contrast: float = Field(default=0.0, ge=0)
-    saturation: float = Field(default=0.0, ge=0)
-    noise: float = Field(default=0.0, ge=0)
-    cutout: int = Field(default=0, ge=0)
-    mixup: float = Field(default=0.0, ge=0)
-    cutmix: float = Field(default=0.0, ge=0)
-    padding: Literal["zero", "reflect", "edge"] = "zero"
-
-    def resolve(self, channels: int, height: int, width: int) -> dict[str, Any]:
-        """`auto` settled: colour images are flipped, grey ones (mostly writing) are not; shift is 1/14 of the side."""
-        settings = self.model_dump()
-        if self.flip == "auto":
-            settings["flip"] = channels == 3
-        if self.shift == "auto":
-            settings["shift"] = 0 if self.crop_scale else round(min(height, width) / 14)
-        return settings
-
-
 class Recipe(_Section):
     """Every setting of a training run. Keys are those of the TOML files; all have defaults.
 
@@ -118,7 +90,7 @@ class Recipe(_Section):
     checkpoint_seconds: float = Field(default=20.0, ge=0)
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
-    augment: Augment = Augment()
+    augment: AugmentSettings = AugmentSettings()
     model: Annotated[dict[str, Argument], AfterValidator(_none_of_the_data)] = {}
 
     def epochs_for(self, images: int) -> int:
@@ -155,13 +127,13 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
 
 
 def _all_keys() -> set[str]:
-    return {key for section in (Recipe, Optimizer, Schedule, Augment) for key in section.model_fields}
+    return {key for section in (Recipe, Optimizer, Schedule, AugmentSettings) for key in section.model_fields}
 
 
 def _unknown_key(path: list[str], where: str) -> InputError:
     if len(path) > 1 and path[0] not in Recipe.model_fields:
         path = path[:1]
-    sections = {"optimizer": Optimizer, "schedule": Schedule, "augment": Augment}
+    sections = {"optimizer": Optimizer, "schedule": Schedule, "augment": AugmentSettings}
     section = sections.get(path[0], Recipe) if len(path) > 1 else Recipe
     prefix = f"{path[0]}." if len(path) > 1 else ""
     homes = [f"{name}.{path[-1]}" for name, other in sections.items() if path[-1] in other.model_fields]

@@ -99,7 +99,7 @@ def _resolved(recipe: Recipe, engine: str, numeric: Numeric, train: data.Images)
     }
     if engine == "torch":
         augment = recipe.augment.resolve(*train.shape)
-        values |= {"compile": numeric.compile, "augment.flip": augment["flip"], "augment.shift": augment["shift"]}
+        values |= {"compile": numeric.compile, "augment.flip": augment.flip, "augment.shift": augment.shift}
     return values
 
 

@@ -1,20 +1,32 @@
 """What to change in the training images, as data. No PyTorch here."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from convlens.base.errors import InputError, nearest
-
-PADDINGS = ("zero", "reflect", "edge")
-"""What lies beyond the border: zero after normalisation (the mean colour), the mirrored image, its last pixels."""
+from convlens.base.words import short
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Random changes of a batch; everything is off by default.
+def _rising(largest: float | None) -> AfterValidator:
+    rule = "0 < smallest <= largest" + (f" <= {largest}" if largest else "")
+
+    def check(value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1] or (largest is not None and value[1] > largest):
+            raise ValueError(f"must be two numbers with {rule}")
+        return value
+
+    return AfterValidator(check)
+
+
+Shares = Annotated[tuple[float, float], Strict(False), _rising(1)]
+Ratios = Annotated[tuple[float, float], Strict(False), _rising(None)]
+Strength = Annotated[float, Field(ge=0)]
+
+
+class AugmentSettings(BaseModel):
+    """Random changes of a batch, as a recipe asks for them; by default what suits most sets.
 
     flip: True mirrors left and right with probability 1/2. "alternating" mirrors a random half of the images in
         epoch 0 and in each epoch exactly those that the epoch before did not (Jordan, "94% on CIFAR-10 in 3.29
@@ -35,55 +47,61 @@ class Augmentation:
         "mixup: beyond empirical risk minimization", 2018); 0 for none.
     cutmix: the same for a rectangle of one image pasted into another (Yun et al., "CutMix", 2019). With both on, each
         batch takes one of the two at random.
-    padding: what shift and rotate show beyond the border, one of `PADDINGS`.
+    padding: what shift and rotate show beyond the border: zero after normalisation (the mean colour), the mirrored
+        image, or its last pixels.
+
+    `auto` fits the images: see `resolve`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    flip: bool | Literal["auto", "alternating"] = "auto"
+    vertical_flip: bool = False
+    shift: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    crop_scale: Shares | None = None
+    crop_ratio: Ratios = (3 / 4, 4 / 3)
+    quarter_turns: bool = False
+    rotate: float = Field(default=0.0, ge=0, le=180)
+    brightness: Strength = 0.0
+    contrast: Strength = 0.0
+    saturation: Strength = 0.0
+    noise: Strength = 0.0
+    cutout: int = Field(default=0, ge=0)
+    mixup: Strength = 0.0
+    cutmix: Strength = 0.0
+    padding: Literal["zero", "reflect", "edge"] = "zero"
+
+    def resolve(self, channels: int, height: int, width: int) -> "Augmentation":
+        """`auto` settled: colour images are flipped, grey ones (mostly writing) are not; shift is 1/14 of the side."""
+        values = self.model_dump()
+        if self.flip == "auto":
+            values["flip"] = channels == 3
+        if self.shift == "auto":
+            values["shift"] = 0 if self.crop_scale else round(min(height, width) / 14)
+        return Augmentation(**values)
+
+
+class Augmentation(AugmentSettings):
+    """The same, settled, as it is applied: nothing is `auto`, and everything is off by default.
 
     Raises `InputError` where a value makes no sense.
     """
 
+    model_config = ConfigDict(strict=True)
+
     flip: bool | Literal["alternating"] = False
-    vertical_flip: bool = False
-    quarter_turns: bool = False
-    rotate: float = 0.0
-    shift: int = 0
-    crop_scale: tuple[float, float] | None = None
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    noise: float = 0.0
-    cutout: int = 0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    padding: str = "zero"
+    shift: int = Field(default=0, ge=0)
 
-    def __post_init__(self) -> None:
-        if not (isinstance(self.flip, bool) or self.flip == "alternating"):
-            raise InputError(f'augment: flip must be true, false or "alternating", not {self.flip!r}')
-        for name in ("vertical_flip", "quarter_turns"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"augment: {name} must be true or false, not {getattr(self, name)!r}")
-        for name in ("shift", "cutout"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise InputError(f"augment: {name} must be a whole number of pixels, 0 or more, not {value!r}")
-        for name in ("rotate", "brightness", "contrast", "saturation", "noise", "mixup", "cutmix"):
-            if not _is_number(getattr(self, name)) or getattr(self, name) < 0:
-                raise InputError(f"augment: {name} must be a number, 0 or more, not {getattr(self, name)!r}")
-        if self.rotate > 180:
-            raise InputError(f"augment: rotate must be at most 180 degrees, not {self.rotate!r}")
-        if self.crop_scale is not None:
-            self._check_range("crop_scale", "0 < smallest <= largest <= 1", 1.0)
-        self._check_range("crop_ratio", "0 < smallest <= largest", math.inf)
-        if self.padding not in PADDINGS:
-            hint = nearest(str(self.padding), PADDINGS)
-            raise InputError(f"augment: padding must be one of {', '.join(PADDINGS)}, not {self.padding!r}{hint}")
-
-    def _check_range(self, name: str, rule: str, largest: float) -> None:
-        value = getattr(self, name)
-        good = isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_number(v) for v in value)
-        if not good or not 0 < value[0] <= value[1] <= largest:
-            raise InputError(f"augment: {name} must be two numbers with {rule}, not {value!r}")
-        object.__setattr__(self, name, (float(value[0]), float(value[1])))
+    def __init__(self, **values: Any):
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = str(first["loc"][0])
+            if first["type"] == "extra_forbidden":
+                raise InputError(f"augment: unknown key '{key}'{nearest(key, type(self).model_fields)}") from None
+            why = first["msg"].removeprefix("Value error, ")
+            raise InputError(f"augment: {key}: {why} (got {short(values[key])})") from None
 
     def require_size(self, height: int, width: int) -> None:
         """Raises `InputError` where the settings do not suit images of that size in pixels."""
@@ -102,27 +120,10 @@ class Augmentation:
     def active(self) -> bool:
         """Whether anything is on."""
         off = Augmentation()
-        names = {field.name for field in fields(self)} - {"crop_ratio", "padding"}
+        names = type(self).model_fields.keys() - {"crop_ratio", "padding"}
         return any(getattr(self, name) != getattr(off, name) for name in names)
 
     @property
     def mixes(self) -> bool:
         """Whether labels become probabilities (mixup, cutmix)."""
         return self.mixup > 0 or self.cutmix > 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Augmentation":
-        """The inverse of `to_dict`; missing keys keep their defaults. Raises `InputError` on an unknown key."""
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise InputError(f"augment: unknown key '{name}'{nearest(str(name), known)}")
-        return cls(**values)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
