@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from convlens.base.threads import wait_calmly
+from convlens.base.threads import limit_spinning
 
-wait_calmly()
+limit_spinning()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from convlens.base.threads import wait_calmly
+from convlens.base.threads import limit_spinning
 
-wait_calmly()
+limit_spinning()
 
 import numpy as np  # noqa: E402
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from convlens.base.threads import wait_calmly
+from convlens.base.threads import limit_spinning
 
-wait_calmly()
+limit_spinning()
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads of their own would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """`train`, `load` and `Run` are imported when they are first used: a bare `import convlens` stays light."""
     if name in __all__:
-        from convlens.base.threads import waiting_calmly
+        from convlens.base.threads import limited_spinning
 
-        with waiting_calmly():
+        with limited_spinning():
             from convlens import api
 
         return getattr(api, name)

@@ -90,10 +90,10 @@ def test_a_writer_that_gets_little_of_its_data_rid_at_a_time_writes_all(tmp_path
     assert (tmp_path / "a").read_bytes() == bytes(range(200))
 
 
-def test_debris_of_a_killed_writer_is_removed_and_nothing_else(tmp_path):
+def test_temporary_files_of_a_killed_writer_are_removed_and_nothing_else(tmp_path):
     for name in (".last.safetensors.17.tmp", "kept.tmp", ".lock", "run.json"):
         (tmp_path / name).write_text("x")
-    files.remove_debris(tmp_path)
+    files.remove_temporaries(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".lock", "kept.tmp", "run.json"]
 
 
@@ -194,7 +194,7 @@ def test_a_write_goes_through_no_link(tmp_path, monkeypatch):
     assert treasure.read_text() == "mine"
 
 
-def test_temporary_names_are_random_and_their_debris_is_known(tmp_path, monkeypatch):
+def test_temporary_names_are_random_and_what_they_leave_is_known(tmp_path, monkeypatch):
     names = set()
 
     def fail(source, _):
@@ -208,7 +208,7 @@ def test_temporary_names_are_random_and_their_debris_is_known(tmp_path, monkeypa
             files.write_bytes(tmp_path / "last.safetensors", b"")
     monkeypatch.undo()
     assert len(names) == 3
-    files.remove_debris(tmp_path)
+    files.remove_temporaries(tmp_path)
     assert os.listdir(tmp_path) == []
 
 

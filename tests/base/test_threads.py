@@ -29,8 +29,8 @@ def test_the_environment_is_as_before(own):
 
 def test_the_variable_is_there_while_pytorch_starts():
     program = (
-        "import os\nfrom convlens.base.threads import waiting_calmly\n"
-        "with waiting_calmly():\n    assert os.environ['GOMP_SPINCOUNT'] == '10000'\n"
+        "import os\nfrom convlens.base.threads import limited_spinning\n"
+        "with limited_spinning():\n    assert os.environ['GOMP_SPINCOUNT'] == '10000'\n"
         "assert 'GOMP_SPINCOUNT' not in os.environ"
     )
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}

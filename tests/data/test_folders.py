@@ -264,7 +264,7 @@ def test_the_listing_of_a_tar_is_kept(tree, tmp_path, keep_everything, monkeypat
     assert (second.layout, second.native) == (first.layout, first.native)
 
 
-def test_an_interrupted_reading_leaves_no_debris(tree, own_cache, monkeypatch):
+def test_an_interrupted_reading_leaves_nothing_behind(tree, own_cache, monkeypatch):
     monkeypatch.setattr(cache, "LARGE", 100)
 
     def interrupt(*_):

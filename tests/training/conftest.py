@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from killing import Nursery
+from killing import ForkedCommands
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
-    yield nursery
-    nursery.close()
+def commands(tmp_path_factory) -> Iterator[ForkedCommands]:
+    commands = ForkedCommands(tmp_path_factory.mktemp("commands"))
+    yield commands
+    commands.close()

@@ -14,11 +14,11 @@ EVERYTHING_ON = [
 ]  # fmt: skip
 
 
-class Nursery:
-    """A process that runs commands in forked children (see nursery.py)."""
+class ForkedCommands:
+    """A process that runs commands in forked children (see forked_commands.py)."""
 
     def __init__(self, folder: Path):
-        program = Path(__file__).with_name("nursery.py")
+        program = Path(__file__).with_name("forked_commands.py")
         self.folder, self.log = folder, folder / "log.txt"
         self.process = subprocess.Popen(
             [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder

@@ -96,29 +96,29 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("how", RUNS.values(), ids=RUNS)
-def test_the_command_of_the_report_trains_the_same_weights(how, home, tmp_path, nursery, monkeypatch):
+def test_the_command_of_the_report_trains_the_same_weights(how, home, tmp_path, commands, monkeypatch):
     monkeypatch.chdir(home)
     run = brief(tmp_path / "run", **{"model": "lenet5", "data": "digits"} | how)
-    assert_trains_the_same(run, tmp_path / "again", nursery)
+    assert_trains_the_same(run, tmp_path / "again", commands)
 
 
-def assert_trains_the_same(run: cl.Run, out: Path, nursery) -> None:
+def assert_trains_the_same(run: cl.Run, out: Path, commands) -> None:
     """In another process, from another folder."""
     found = again(run.record)
     assert found.command is not None, found.remarks
     page = (run.path / "report.html").read_text()
     shown = unescape(page.split("<code>")[1].split("</code>")[0]).replace("<span>", "").replace("</span>", "").strip()
     assert shown == found.command
-    answer = nursery.run(*shlex.split(found.command)[1:], "--out", str(out), "--quiet", "--no-tensorboard")
-    assert answer["code"] == 0, nursery.said()
+    answer = commands.run(*shlex.split(found.command)[1:], "--out", str(out), "--quiet", "--no-tensorboard")
+    assert answer["code"] == 0, commands.said()
     assert (out / "weights.safetensors").read_bytes() == (run.path / "weights.safetensors").read_bytes()
 
 
-def test_weights_to_start_from_are_part_of_the_command(home, tmp_path, nursery, monkeypatch):
+def test_weights_to_start_from_are_part_of_the_command(home, tmp_path, commands, monkeypatch):
     monkeypatch.chdir(tmp_path)
     brief(Path("first one"), "lenet5", "digits", seed=5)
     run = brief(Path("second"), "lenet5", "digits", weights=Path("first one") / "weights.safetensors")
-    assert_trains_the_same(run, tmp_path / "again", nursery)
+    assert_trains_the_same(run, tmp_path / "again", commands)
     assert any(run.record.started_from.sha256 in remark for remark in again(run.record).remarks)
 
 
@@ -191,11 +191,11 @@ def test_what_is_not_sure_is_said(tmp_path):
     assert "from another version" in broken.remarks[0]
 
 
-def test_a_resume_with_other_threads_is_noted_in_the_run(tmp_path, nursery):
+def test_a_resume_with_other_threads_is_noted_in_the_run(tmp_path, commands):
     command = ["train", "mlp", "--data", "digits", "--epochs", "2", "--set", "checkpoint_seconds=0", "--quiet"]
     out = ["--no-tensorboard", "--out", str(tmp_path / "run")]
-    assert nursery.run(*command, *out, "--threads", "1", kill_at=60)["code"] == -9
-    assert nursery.run(*command, *out, "--threads", "2", "--resume")["code"] == 0, nursery.said()
+    assert commands.run(*command, *out, "--threads", "1", kill_at=60)["code"] == -9
+    assert commands.run(*command, *out, "--threads", "2", "--resume")["code"] == 0, commands.said()
     run = cl.load(tmp_path / "run")
     assert [process.changed for process in run.record.processes] == [[], ["threads: 2 instead of 1"]]
     assert run.record.numeric["threads"] == 1

@@ -33,20 +33,20 @@ def fill(folder: Path) -> Path:
             return filler
 
 
-def test_a_full_disk_is_one_line_and_the_checkpoint_before_it_goes_on(nursery, small_disk):
+def test_a_full_disk_is_one_line_and_the_checkpoint_before_it_goes_on(commands, small_disk):
     run = small_disk / "run"
-    assert nursery.run(*EVERYTHING_ON, "--out", str(run), kill_at=160)["code"] == -9
+    assert commands.run(*EVERYTHING_ON, "--out", str(run), kill_at=160)["code"] == -9
     saved = (run / "last.safetensors").read_bytes()
-    for debris in run.glob(".*.tmp"):
-        debris.unlink()
+    for leftover in run.glob(".*.tmp"):
+        leftover.unlink()
     filler = fill(small_disk)
-    answer = nursery.run(*EVERYTHING_ON, "--out", str(run), "--resume")
-    assert answer["code"] == 2, nursery.said()
-    assert "disk is full" in nursery.said()
-    assert len(nursery.said().strip().splitlines()) == 1
+    answer = commands.run(*EVERYTHING_ON, "--out", str(run), "--resume")
+    assert answer["code"] == 2, commands.said()
+    assert "disk is full" in commands.said()
+    assert len(commands.said().strip().splitlines()) == 1
     assert (run / "last.safetensors").read_bytes() == saved
     filler.unlink()
-    assert nursery.run(*EVERYTHING_ON, "--out", str(run), "--resume")["code"] == 0, nursery.said()
+    assert commands.run(*EVERYTHING_ON, "--out", str(run), "--resume")["code"] == 0, commands.said()
 
 
 def test_a_limit_on_file_size_is_one_line(tmp_path):
@@ -63,7 +63,7 @@ def test_a_limit_on_file_size_is_one_line(tmp_path):
     assert not list((tmp_path / "run").glob(".*.tmp"))
 
 
-def test_a_read_only_folder_is_one_line(nursery, tmp_path):
+def test_a_read_only_folder_is_one_line(commands, tmp_path):
     folder = tmp_path / "locked"
     folder.mkdir()
     if os.geteuid() == 0:  # root may write everywhere but on a read-only file system
@@ -73,10 +73,10 @@ def test_a_read_only_folder_is_one_line(nursery, tmp_path):
     else:
         folder.chmod(0o500)
     try:
-        answer = nursery.run(*EVERYTHING_ON, "--out", str(folder / "run"))
-        assert answer["code"] == 2, nursery.said()
-        assert "read-only" in nursery.said() or "permission" in nursery.said()
-        assert len(nursery.said().strip().splitlines()) == 1
+        answer = commands.run(*EVERYTHING_ON, "--out", str(folder / "run"))
+        assert answer["code"] == 2, commands.said()
+        assert "read-only" in commands.said() or "permission" in commands.said()
+        assert len(commands.said().strip().splitlines()) == 1
     finally:
         if os.geteuid() == 0:
             subprocess.run(["umount", str(folder)], check=True)

@@ -45,21 +45,21 @@ def test_no_step_calls_an_operation_of_pytorch(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_kill_and_a_resume_change_nothing(nursery, tmp_path, optimizer):
+def test_a_kill_and_a_resume_change_nothing(commands, tmp_path, optimizer):
     command = [*NUMPY, "--set", f"optimizer.name={optimizer}", "--set", "optimizer.lr=0.01"]
-    undisturbed = nursery.run(*command, "--out", str(tmp_path / "undisturbed"))
-    assert undisturbed["code"] == 0, nursery.said()
-    killed = nursery.run(*command, "--out", str(tmp_path / "killed"), kill_at=undisturbed["operations"] // 2)
+    undisturbed = commands.run(*command, "--out", str(tmp_path / "undisturbed"))
+    assert undisturbed["code"] == 0, commands.said()
+    killed = commands.run(*command, "--out", str(tmp_path / "killed"), kill_at=undisturbed["operations"] // 2)
     assert killed["code"] == -9
-    resumed = nursery.run(*command, "--out", str(tmp_path / "killed"), "--resume")
-    assert resumed["code"] == 0, nursery.said()
+    resumed = commands.run(*command, "--out", str(tmp_path / "killed"), "--resume")
+    assert resumed["code"] == 0, commands.said()
     assert_same_outcome(tmp_path / "killed", tmp_path / "undisturbed")
 
 
-def test_what_it_leaves_out_is_said(nursery, tmp_path):
-    answer = nursery.run(*[word for word in NUMPY if word != "--quiet"], "--out", str(tmp_path / "run"))
+def test_what_it_leaves_out_is_said(commands, tmp_path):
+    answer = commands.run(*[word for word in NUMPY if word != "--quiet"], "--out", str(tmp_path / "run"))
     assert answer["code"] == 0
-    assert "the NumPy engine trains without augment.shift" in nursery.said()
+    assert "the NumPy engine trains without augment.shift" in commands.said()
 
 
 def test_an_optimiser_that_it_lacks_and_another_engine_on_resume_are_refused(tmp_path):

@@ -113,15 +113,15 @@ def test_a_folder_that_was_there_stays_and_so_does_what_was_learned_before_a_fai
         train(out)
 
 
-def test_a_run_that_was_killed_before_it_saved_anything_may_be_begun_anew_with_other_settings(nursery):
-    folder = nursery.folder / "begun"
-    answer = nursery.run(*EVERYTHING_ON, "--out", str(folder), kill_at=4)
+def test_a_run_that_was_killed_before_it_saved_anything_may_be_begun_anew_with_other_settings(commands):
+    folder = commands.folder / "begun"
+    answer = commands.run(*EVERYTHING_ON, "--out", str(folder), kill_at=4)
     assert answer["code"] == -9
     assert (folder / "run.json").exists()
     assert not RunFolder(folder).holds_weights()
-    nursery.run(*EVERYTHING_ON, "--seed", "5", "--resume", "--out", str(folder), kill_at=4)
-    answer = nursery.run(*EVERYTHING_ON, "--seed", "6", "--out", str(folder))
-    assert answer["code"] == 0, nursery.said()
+    commands.run(*EVERYTHING_ON, "--seed", "5", "--resume", "--out", str(folder), kill_at=4)
+    answer = commands.run(*EVERYTHING_ON, "--seed", "6", "--out", str(folder))
+    assert answer["code"] == 0, commands.said()
     assert json.loads((folder / "run.json").read_text())["seed"] == 6
 
 

@@ -158,16 +158,16 @@ def test_a_run_whose_patience_ends_with_its_last_epoch_did_not_stop_early(hands,
     assert (trainer.stopped, said) == (None, "")
 
 
-def test_a_killed_run_reports_the_time_of_all_its_processes(nursery):
-    folder = nursery.folder / "times"
-    whole = nursery.run(*EVERYTHING_ON, "--out", str(nursery.folder / "whole"))["operations"]
+def test_a_killed_run_reports_the_time_of_all_its_processes(commands):
+    folder = commands.folder / "times"
+    whole = commands.run(*EVERYTHING_ON, "--out", str(commands.folder / "whole"))["operations"]
     before = []
     for share in (5, 3):
-        nursery.run(*EVERYTHING_ON, "--out", str(folder), "--resume", kill_at=whole * share // 10)
+        commands.run(*EVERYTHING_ON, "--out", str(folder), "--resume", kill_at=whole * share // 10)
         before = json.loads((folder / "run.json").read_text())["processes"]
-    answer = nursery.run(*EVERYTHING_ON, "--out", str(folder), "--resume", "--json")
-    assert answer["code"] == 0, nursery.said()
-    result = json.loads(nursery.said().splitlines()[-1])
+    answer = commands.run(*EVERYTHING_ON, "--out", str(folder), "--resume", "--json")
+    assert answer["code"] == 0, commands.said()
+    result = json.loads(commands.said().splitlines()[-1])
     record = json.loads((folder / "run.json").read_text())
     assert record["processes"][:-1] == before
     assert len(record["processes"]) == 3
@@ -180,14 +180,14 @@ def test_a_killed_run_reports_the_time_of_all_its_processes(nursery):
     assert "Trained in 3 processes" in (folder / "report.html").read_text()
 
 
-def test_the_command_that_stopped_early_says_so_on_stdout_in_json_and_in_the_report(nursery):
-    folder = nursery.folder / "early"
+def test_the_command_that_stopped_early_says_so_on_stdout_in_json_and_in_the_report(commands):
+    folder = commands.folder / "early"
     command = ["train", "--data", "digits", "--epochs", "30", "--set", "early_stopping=1", "--quiet"]
-    answer = nursery.run(*command, "--set", "optimizer.lr=1e-9", "--no-tensorboard", "--out", str(folder))
-    assert answer["code"] == 0, nursery.said()
+    answer = commands.run(*command, "--set", "optimizer.lr=1e-9", "--no-tensorboard", "--out", str(folder))
+    assert answer["code"] == 0, commands.said()
     results = json.loads((folder / "run.json").read_text())["results"]
     assert results["stopped"]["reason"] == "early_stopping"
     assert results["epochs"] == results["stopped"]["epoch"] < results["stopped"]["planned"] == 30
     sentence = f"after epoch {results['epochs']} of 30: no better validation result for 1 epoch"
-    assert f"stopped early, {sentence}" in nursery.said()
+    assert f"stopped early, {sentence}" in commands.said()
     assert f"Stopped early, {sentence}" in (folder / "report.html").read_text()

@@ -150,7 +150,7 @@ def _write_all(handle: int, data: bytes | memoryview) -> None:
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Replaces `path` by `data`, atomically and durably. On failure the old file stays and no debris is left."""
+    """Replaces `path` by `data`, atomically and durably. On failure the old file stays and nothing else is left."""
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
     with explained("write", path):
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY, 0o666)
@@ -177,7 +177,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def remove_debris(folder: Path) -> None:
+def remove_temporaries(folder: Path) -> None:
     """Removes temporary files that a killed process left in `folder`. Call only while holding its lock."""
     for temporary in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 
-def wait_calmly() -> bool:
+def limit_spinning() -> bool:
     """Lets idle OpenMP threads sleep after a tenth of a millisecond instead of spinning for many.
 
     Spinning wins nothing measurable on an idle machine, but where another program shares the cores a spinning thread
@@ -20,9 +20,9 @@ def wait_calmly() -> bool:
 
 
 @contextlib.contextmanager
-def waiting_calmly() -> Iterator[None]:
-    """`wait_calmly` for a PyTorch that is imported inside; afterwards the environment is the caller's again."""
-    ours = wait_calmly()
+def limited_spinning() -> Iterator[None]:
+    """`limit_spinning` for a PyTorch that is imported inside; afterwards the environment is the caller's again."""
+    ours = limit_spinning()
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ import typer
 from convlens import __version__
 from convlens.base.errors import ConvlensError, out_of_memory
 from convlens.base.screen import forgiving_streams, printable
-from convlens.base.threads import waiting_calmly
+from convlens.base.threads import limited_spinning
 from convlens.cli import data, doctor, evaluate, export, models, predict, report, summary, train, verify
 
 app = typer.Typer(
@@ -60,7 +60,7 @@ def main() -> None:
     A stdout or stderr that is closed, full or not listened to changes none of them, but that `--json` without a
     stdout is 2.
     """
-    with waiting_calmly(), forgiving_streams(), warnings.catch_warnings():
+    with limited_spinning(), forgiving_streams(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged pictures: what matters becomes an error of ours
         try:
             code = app(standalone_mode=False)

@@ -77,17 +77,17 @@ class Windows:
         return self.inside(padded)
 
     @cached_property
-    def meetings(self) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    def overlaps(self) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
         """For each kernel cell that lies inside the image anywhere: at which outputs, and which cells of the image it
         meets there, both as (rows, columns)."""
-        down, right = ([met for i in range(axis[1]) if (met := _meeting(i, *axis))] for axis in self._axes())
+        down, right = ([overlap for i in range(axis[1]) if (overlap := _overlap(i, *axis))] for axis in self._axes())
         return [((p, q), (rows, columns)) for p, rows in down for q, columns in right]
 
     def _axes(self) -> zip:
         return zip(self.size, self.kernel, self.stride, self.around, self.dilation, self.output, strict=True)
 
 
-def _meeting(i: int, n: int, k: int, s: int, around: tuple[int, int], d: int, out: int) -> tuple[slice, slice] | None:
+def _overlap(i: int, n: int, k: int, s: int, around: tuple[int, int], d: int, out: int) -> tuple[slice, slice] | None:
     """Along one axis: the outputs at which kernel cell i lies inside the image, and the cells it meets; else None."""
     offset = i * d - around[0]  # output o meets cell o * s + offset
     first, last = max(0, -(offset // s)), min(out - 1, (n - 1 - offset) // s)

@@ -3,7 +3,7 @@
 The oracle of the fast operations, and the place to read what they compute. Arguments and results are those of the
 functions of the same name in this package; arrays must be float arrays of fitting shapes, nothing is checked.
 
-All convolutions rest on one enumeration, `meetings`: which output cell, which input cell and which kernel cell meet.
+All convolutions rest on one enumeration, `connections`: which output cell, which input cell and which kernel cell meet.
 Forward, out += kernel * in. Backward, in += kernel * out and kernel += in * out. Transposed, in and out change places.
 """
 
@@ -19,7 +19,7 @@ Index = tuple[int, ...]
 NONE = (0, 0, 0, 0)
 
 
-def meetings(
+def connections(
     x_shape: Index, w_shape: Index, y_shape: Index, stride: Index, padding: Index, dilation: Index, groups: int
 ) -> Iterator[tuple[Index, Index, Index]]:
     """(n, o, p, q) of the output, (n, c, y, x) of the input and (o, c in its group, i, j) of the kernel that meet."""
@@ -54,7 +54,7 @@ def conv2d(
 ) -> Array:
     size, stride, padding, dilation = options(x, w.shape[2:], stride, padding, dilation)
     y = np.zeros((len(x), len(w), *size), x.dtype)
-    for out, cell, weight in meetings(x.shape, w.shape, y.shape, stride, padding, dilation, groups):
+    for out, cell, weight in connections(x.shape, w.shape, y.shape, stride, padding, dilation, groups):
         y[out] += w[weight] * x[cell]
     return y if b is None else y + b[:, None, None]
 
@@ -64,7 +64,7 @@ def conv2d_backward(
 ) -> tuple[Array, Array, Array]:
     _, stride, padding, dilation = options(x, w.shape[2:], stride, padding, dilation)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for out, cell, weight in meetings(x.shape, w.shape, grad.shape, stride, padding, dilation, groups):
+    for out, cell, weight in connections(x.shape, w.shape, grad.shape, stride, padding, dilation, groups):
         dx[cell] += grad[out] * w[weight]
         dw[weight] += grad[out] * x[cell]
     return dx, dw, grad.sum(axis=(0, 2, 3))
@@ -115,7 +115,7 @@ def conv_transpose2d(
         for a in range(2)
     ]
     y = np.zeros((len(x), w.shape[1] * groups, size[0] + extra[0], size[1] + extra[1]), x.dtype)
-    for cell, out, weight in meetings(y.shape, w.shape, x.shape, stride, padding, dilation, groups):
+    for cell, out, weight in connections(y.shape, w.shape, x.shape, stride, padding, dilation, groups):
         y[out] += w[weight] * x[cell]
     return y if b is None else y + b[:, None, None]
 
@@ -134,7 +134,7 @@ def conv_transpose2d_backward(
     """`output_padding` shows in the shape of grad already."""
     stride, dilation = per_axis("stride", stride, 2), per_axis("dilation", dilation, 2)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for cell, out, weight in meetings(grad.shape, w.shape, x.shape, stride, padding, dilation, groups):
+    for cell, out, weight in connections(grad.shape, w.shape, x.shape, stride, padding, dilation, groups):
         dx[cell] += grad[out] * w[weight]
         dw[weight] += grad[out] * x[cell]
     return dx, dw, grad.sum(axis=(0, 2, 3))
@@ -145,7 +145,7 @@ def locally_connected2d(
 ) -> Array:
     size, stride, padding, dilation = options(x, w.shape[4:], stride, padding, dilation)
     y = np.zeros((len(x), w.shape[2], *size), x.dtype)
-    for out, cell, weight in meetings(x.shape, w.shape[2:], y.shape, stride, padding, dilation, 1):
+    for out, cell, weight in connections(x.shape, w.shape[2:], y.shape, stride, padding, dilation, 1):
         y[out] += w[out[2:] + weight] * x[cell]
     return y if b is None else y + b
 
@@ -155,7 +155,7 @@ def locally_connected2d_backward(
 ) -> tuple[Array, Array, Array]:
     _, stride, padding, dilation = options(x, w.shape[4:], stride, padding, dilation)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for out, cell, weight in meetings(x.shape, w.shape[2:], grad.shape, stride, padding, dilation, 1):
+    for out, cell, weight in connections(x.shape, w.shape[2:], grad.shape, stride, padding, dilation, 1):
         dx[cell] += grad[out] * w[out[2:] + weight]
         dw[out[2:] + weight] += grad[out] * x[cell]
     return dx, dw, grad.sum(axis=0)

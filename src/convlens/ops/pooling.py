@@ -86,7 +86,7 @@ def max_pool2d_with_indices(
     y = np.full((*x.shape[:2], *windows.output), -np.inf, x.dtype)
     indices = np.full(y.shape, -1)
     numbers = np.arange(windows.size[0] * windows.size[1]).reshape(windows.size)
-    for (p, q), (rows, columns) in windows.meetings:
+    for (p, q), (rows, columns) in windows.overlaps:
         seen, best, number = x[:, :, rows, columns], y[:, :, p, q], indices[:, :, p, q]
         better = (seen > best) | np.isnan(seen) | (number < 0)
         np.copyto(best, seen, where=better)
@@ -112,7 +112,7 @@ def avg_pool2d(
     """
     x, windows = checked(x, kernel, stride=stride, padding=padding, ceil=ceil)
     total = np.zeros((*x.shape[:2], *windows.output), x.dtype)
-    for (p, q), (rows, columns) in windows.meetings:
+    for (p, q), (rows, columns) in windows.overlaps:
         total[:, :, p, q] += x[:, :, rows, columns]
     return total / divisors(windows, count_padding, divisor).astype(x.dtype)
 
@@ -133,7 +133,7 @@ def avg_pool2d_backward(
     grad, x, windows = checked_backward(grad, x, kernel, stride=stride, padding=padding, ceil=ceil)
     share = grad / divisors(windows, count_padding, divisor).astype(x.dtype)
     dx = np.zeros_like(x)
-    for (p, q), (rows, columns) in windows.meetings:
+    for (p, q), (rows, columns) in windows.overlaps:
         dx[:, :, rows, columns] += share[:, :, p, q]
     return PoolingGradients(dx)
 

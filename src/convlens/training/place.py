@@ -55,7 +55,7 @@ def reserved(request: Request) -> Iterator[tuple[RunFolder, RunRecord | None]]:
     with contextlib.ExitStack() as stack:
         folder, begun, made = _taken(request, stack)
         try:
-            files.remove_debris(folder.path)
+            files.remove_temporaries(folder.path)
             yield (
                 folder,
                 open_folder(request)[1] if request.out is not None else None,
@@ -97,7 +97,7 @@ def _remove(folder: RunFolder, made: list[Path]) -> None:
     """Takes away what was written before the first save, and the folders that were made, as far as they are empty."""
     with contextlib.suppress(OSError):
         if folder.path.is_dir():
-            files.remove_debris(folder.path)
+            files.remove_temporaries(folder.path)
         if folder.events.is_dir() and not folder.events.is_symlink():
             shutil.rmtree(folder.events)
         for path in (folder.run_json, folder.metrics, folder.path / TRAINED, folder.path / ".lock"):

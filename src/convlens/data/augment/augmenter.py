@@ -104,7 +104,7 @@ class _Batch:
         """Each of low, ..., high - 1 as likely: int64 [n]."""
         return np.floor(self.between(name, low, high)).astype(np.int64)
 
-    def ship(self, values: np.ndarray) -> Tensor:
+    def to_device(self, values: np.ndarray) -> Tensor:
         """To the device; float64 becomes float32. The copy is staged, so the host does not wait for it."""
         if values.dtype == np.float64:
             values = values.astype(np.float32)
@@ -117,18 +117,18 @@ class _Batch:
         turns = self.whole("turns", 0, 4) if s.quarter_turns else np.zeros(self.n, np.int64)
         # a turn by 90 degrees is a transposition and a flip upside down; the flips of turn and setting make one
         self.replace(turns % 2 == 1, geometry.transposed)
-        upended = ((turns == 1) | (turns == 2)) ^ self.coins("vertical flip", s.vertical_flip)
+        upside_down = ((turns == 1) | (turns == 2)) ^ self.coins("vertical flip", s.vertical_flip)
         if s.vertical_flip or s.quarter_turns:
-            self.x = geometry.upended(self.x, self.ship(upended))
+            self.x = geometry.upside_down(self.x, self.to_device(upside_down))
         flips = self.sides(indices) if s.flip == "alternating" else self.coins("flip", s.flip is True)
         self.replace((turns >= 2) ^ flips, geometry.mirrored)
         if s.shift:
             self.shift()
         if s.crop_scale:
             boxes = random_boxes(self.draw("crop"), self.n, self.h, self.w, s.crop_scale, s.crop_ratio)
-            self.x = geometry.resampled(self.x, self.ship_boxes(boxes))
+            self.x = geometry.resampled(self.x, self.boxes_to_device(boxes))
         if s.rotate:
-            degrees = self.ship(self.between("rotate", -s.rotate, s.rotate))
+            degrees = self.to_device(self.between("rotate", -s.rotate, s.rotate))
             self.x = geometry.rotated(self.x, degrees, padding=s.padding, fill=self.fill)
 
     def coins(self, name: str, wanted: bool) -> np.ndarray:
@@ -147,15 +147,15 @@ class _Batch:
             return
         source = np.arange(self.n)
         source[where] = self.n + np.arange(len(where))
-        self.x = geometry.replaced(self.x, self.ship(where), self.ship(source), change)
+        self.x = geometry.replaced(self.x, self.to_device(where), self.to_device(source), change)
 
     def shift(self) -> None:
         limit, padding = self.settings.shift, self.settings.padding
-        down, right = (self.ship(self.whole(name, -limit, limit + 1)) for name in ("shift down", "shift right"))
+        down, right = (self.to_device(self.whole(name, -limit, limit + 1)) for name in ("shift down", "shift right"))
         self.x = geometry.shifted(self.x, down, right, limit=limit, padding=padding, fill=self.fill)
 
-    def ship_boxes(self, boxes: np.ndarray) -> geometry.Boxes:
-        top, left, height, width = self.ship(boxes)
+    def boxes_to_device(self, boxes: np.ndarray) -> geometry.Boxes:
+        top, left, height, width = self.to_device(boxes)
         return top, left, height, width
 
     def colour(self) -> None:
@@ -172,7 +172,7 @@ class _Batch:
         ):
             reach = getattr(s, name)
             if reach:
-                values = change(values, self.ship(self.between(name, max(0.0, 1 - reach), 1 + reach)))
+                values = change(values, self.to_device(self.between(name, max(0.0, 1 - reach), 1 + reach)))
         if s.noise:
             source = torch.Generator(self.x.device)
             source.manual_seed(derive(self.seed, "augment", "noise", self.epoch, self.step))
@@ -186,25 +186,25 @@ class _Batch:
             boxes = np.full((4, self.n), side)
             boxes[0] = self.whole("cutout row", 0, self.h) - side // 2
             boxes[1] = self.whole("cutout column", 0, self.w) - side // 2
-            self.x = geometry.pasted(self.x, self.fill.expand(self.w, self.c), self.ship_boxes(boxes))
+            self.x = geometry.pasted(self.x, self.fill.expand(self.w, self.c), self.boxes_to_device(boxes))
 
     def mix(self, y: Tensor) -> Tensor:
         """mixup or cutmix of each image with another of the batch: their labels in the same proportions."""
         s = self.settings
         draw = self.draw("mix")
         blend = bool(draw.random() < 0.5) if s.mixup and s.cutmix else s.mixup > 0
-        partner = self.ship(draw.permutation(self.n))
+        partner = self.to_device(draw.permutation(self.n))
         alpha = s.mixup if blend else s.cutmix
         weight = draw.beta(alpha, alpha, self.n)
         other = self.x.index_select(0, partner)
         if blend:
-            own = self.ship(weight)
+            own = self.to_device(weight)
             mixed = torch.lerp(other.float(), self.x.float(), own[:, None, None, None])
             self.x = geometry.as_type(mixed, self.x.dtype)
         else:
             boxes = patch_boxes(draw, weight, self.h, self.w)
-            own = self.ship(1 - boxes[2] * boxes[3] / (self.h * self.w))
-            self.x = geometry.pasted(self.x, other, self.ship_boxes(boxes))
+            own = self.to_device(1 - boxes[2] * boxes[3] / (self.h * self.w))
+            self.x = geometry.pasted(self.x, other, self.boxes_to_device(boxes))
         return torch.lerp(y.index_select(0, partner), y, own[:, None])
 
 

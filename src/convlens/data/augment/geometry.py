@@ -40,7 +40,7 @@ def transposed(x: Tensor) -> Tensor:
     return x.transpose(1, 2).contiguous()
 
 
-def upended(x: Tensor, chosen: Tensor) -> Tensor:
+def upside_down(x: Tensor, chosen: Tensor) -> Tensor:
     """The images where `chosen` (bool [n]) holds are turned upside down: whole rows are copied."""
     n, h, w, c = x.shape
     row = torch.where(chosen[:, None], steps(h, x.device, -1, h - 1), steps(h, x.device))

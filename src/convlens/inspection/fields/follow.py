@@ -25,7 +25,7 @@ def follow(graph: Graph) -> TensorFields:
                 field = known.mixed([known.get(tensor) for tensor in op.inputs], tuple(output.shape))
             writes = op.name.endswith("_")
             if writes and field is not None and output.numel() < _elements(output):
-                known.spill(output, field)
+                known.overwrite_part(output, field)
             known.put(output, field)
     return known
 

@@ -63,7 +63,7 @@ class TensorFields:
         shape = tuple(image.shape)
         self.extents = shape[2:]
         self._known: dict[int, TensorField] = {}
-        self._spilled: dict[int, Seen] = {}  # by storage: what was written into a part of it
+        self._overwritten: dict[int, Seen] = {}  # by storage: what was written into a part of it
         if self.extents:
             axes = ((Atom(n, axis),) for axis, n in enumerate(self.extents))
             self._known[id(image)] = TensorField((*plain(shape[:2]), *axes))
@@ -73,10 +73,12 @@ class TensorFields:
         if tensor is None:
             return None
         field = self._known.get(id(tensor))
-        spilled = self._spilled.get(storage(tensor)) if self._spilled else None
-        if spilled is None:
+        overwritten = self._overwritten.get(storage(tensor)) if self._overwritten else None
+        if overwritten is None:
             return field
-        return TensorField(field.dims if field else plain(tensor.shape), union(field.seen if field else {}, spilled))
+        return TensorField(
+            field.dims if field else plain(tensor.shape), union(field.seen if field else {}, overwritten)
+        )
 
     def put(self, tensor: Tensor, field: TensorField | None) -> None:
         """Files what the tensor sees from now on."""
@@ -85,12 +87,12 @@ class TensorFields:
         else:
             self._known[id(tensor)] = field
 
-    def spill(self, tensor: Tensor, field: TensorField) -> None:
+    def overwrite_part(self, tensor: Tensor, field: TensorField) -> None:
         """A part of a larger tensor was overwritten: all of its memory counts as seeing what the part sees."""
         seen = dict(field.seen)
         self.collapse(seen, *field.dims)
         place = storage(tensor)
-        self._spilled[place] = union(self._spilled.get(place, {}), seen)
+        self._overwritten[place] = union(self._overwritten.get(place, {}), seen)
 
     def fields(self, tensor: Tensor) -> tuple[FieldMap, ...] | None:
         """The fields along each axis of the image; one listed cell where all elements see the same.

@@ -182,14 +182,14 @@ def _blocks(
 
 
 def _matrix_of(images: Array, block: slice, rows: slice, planes: Planes, groups: int, workspace: Workspace) -> Array:
-    """These rows of output-sized images as a matrix (groups, C_out / groups, columns of P), junk zero."""
+    """These rows of output-sized images as a matrix (groups, C_out / groups, columns of P), surplus zero."""
     channels, columns = images.shape[1], math.prod(planes.tile_shape(rows))
     shape = (groups, channels // groups, columns)
-    junk = planes.columns != planes.windows.columns.output
-    if planes.images == 1 and not junk:
+    surplus = planes.columns != planes.windows.columns.output
+    if planes.images == 1 and not surplus:
         return images[block.start, :, rows].reshape(shape)
     matrix = workspace.matrices("matrix", shape)
-    if junk:
+    if surplus:
         matrix.fill(0)
     planes.outputs(matrix, rows)[...] = images[block, :, rows]
     return matrix

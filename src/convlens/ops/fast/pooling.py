@@ -94,7 +94,7 @@ def _reduced(x: Array, axis: Axis, number: int, combine: np.ufunc, start: float)
     shape = list(x.shape)
     shape[number] = axis.output
     y = np.full(shape, start, x.dtype)
-    for outputs, inputs in axis.meetings:
+    for outputs, inputs in axis.overlaps:
         target = along(y, number, outputs)
         combine(target, along(x, number, inputs), out=target)
     return y
@@ -105,7 +105,7 @@ def _spread(grad: Array, axis: Axis, number: int) -> Array:
     shape = list(grad.shape)
     shape[number] = axis.size
     dx = np.zeros(shape, grad.dtype)
-    for outputs, inputs in axis.meetings:
+    for outputs, inputs in axis.overlaps:
         target = along(dx, number, inputs)
         target += along(grad, number, outputs)
     return dx
@@ -115,7 +115,7 @@ def _to_winners(grad: Array, x: Array, y: Array, axis: Axis, number: int) -> Arr
     """The adjoint of a maximum over windows: the first cell equal to the maximum takes the gradient."""
     dx = np.zeros_like(x)
     undecided = np.ones(y.shape, bool)
-    for outputs, inputs in axis.meetings:
+    for outputs, inputs in axis.overlaps:
         still = along(undecided, number, outputs)
         won = along(x, number, inputs) == along(y, number, outputs)
         won &= still

@@ -7,9 +7,9 @@ y mod stride_y = p, x mod stride_x = q. Within a phase neighbouring outputs see 
 stride, so row (c, i, j) of P is a phase shifted by whole cells: one contiguous copy. P is built for a tile of output
 rows at a time, so that it stays in the processor's cache.
 
-A tile covers either one image, with the columns that the shift drags in at the end of each row ("junk": computed, never
-used, met by zeros in the backward pass), or several small images side by side in the last axis, so that the runs are
-long nevertheless.
+A tile covers either one image, with the columns that the shift drags in at the end of each row ("surplus": computed,
+never used, multiplied by zeros in the backward pass), or several small images side by side in the last axis, so that
+the runs are long nevertheless.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Axis:
     before: int
     output: int
 
-    def meeting(self, i: int) -> tuple[slice, slice] | None:
+    def overlap(self, i: int) -> tuple[slice, slice] | None:
         """The outputs at which kernel cell i lies inside the input, and the input cells it sees there; None if none."""
         offset = i * self.dilation - self.before  # output o sees input cell o * stride + offset
         first = max(0, -(offset // self.stride))
@@ -53,9 +53,9 @@ class Axis:
         return slice(first, last + 1), slice(start, stop, self.stride)
 
     @cached_property
-    def meetings(self) -> list[tuple[slice, slice]]:
-        """`meeting` of each kernel cell that has one."""
-        return [met for met in map(self.meeting, range(self.kernel)) if met is not None]
+    def overlaps(self) -> list[tuple[slice, slice]]:
+        """`overlap` of each kernel cell that has one."""
+        return [overlap for overlap in map(self.overlap, range(self.kernel)) if overlap is not None]
 
     @cached_property
     def taps(self) -> list[tuple[int, int]]:
@@ -136,7 +136,7 @@ class Windows:
         if row >= LONG_ROW or (self.kernel_cells == 1 and positions >= LEAST_COLUMNS // 2):
             return 1
         if groups == channels > 1 and row >= LONG_ROW // 4:
-            return 1  # depthwise: products are cheap, also those with junk, and copies are what costs
+            return 1  # depthwise: products are cheap, also those with surplus, and copies are what costs
         fitting = CACHE // (channels * self.kernel_cells * positions * 4)
         wanted = min(2 * SIDE_BY_SIDE, max(fitting, SIDE_BY_SIDE if row < LONG_ROW // 2 else SIDE_BY_SIDE // 2))
         return -(-n // -(-n // wanted)) if n else 1  # blocks of about equal size
@@ -178,7 +178,7 @@ class Planes:
         self.windows, self.channels, self.images = windows, channels, images
         rows, columns = windows.rows, windows.columns
         self.width = columns.cells
-        slack = self.width - columns.output  # the last junk columns look past the end
+        slack = self.width - columns.output  # the last surplus columns look past the end
         phases = len(rows.phases) * len(columns.phases)
         self.memory = workspace.array(name, (channels, phases, (rows.cells * self.width + slack) * images))
         self.clear()
@@ -187,7 +187,7 @@ class Planes:
         )
         self.lines = self.grid.reshape(*self.grid.shape[:4], self.width * images)
         self.runs = self.memory.reshape(*self.grid.shape[:3], -1)
-        self.columns = self.width if images == 1 else columns.output  # of a tile, junk included
+        self.columns = self.width if images == 1 else columns.output  # of a tile, surplus included
 
     def _interiors(self, x: Array) -> Iterator[tuple[Array, Array]]:
         """Pairs of views (part of the images, the same cells here), both (C, rows, columns, images)."""
@@ -222,7 +222,7 @@ class Planes:
         return [slice(output * t // count, output * (t + 1) // count) for t in range(count)]
 
     def tile_shape(self, rows: slice) -> tuple[int, ...]:
-        """Of what one kernel cell sees: one run if there is junk between the rows, else rows of exact length."""
+        """Of what one kernel cell sees: one run if there is surplus between the rows, else rows of exact length."""
         height = rows.stop - rows.start
         return (height * self.width,) if self.images == 1 else (height, self.columns * self.images)
 
@@ -275,6 +275,6 @@ class Planes:
             seen += patches[:, i, j]
 
     def outputs(self, y: Array, rows: slice) -> Array:
-        """View (images, C_out, rows, columns) of a matrix (C_out, columns of P), junk left out."""
+        """View (images, C_out, rows, columns) of a matrix (C_out, columns of P), surplus left out."""
         tile = y.reshape(-1, rows.stop - rows.start, self.columns, self.images)
         return tile[:, :, : self.windows.columns.output].transpose(3, 0, 1, 2)
