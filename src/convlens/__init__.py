@@ -8,14 +8,14 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Run", "load", "train"]
+__all__ = ["Classifier", "Run", "load", "train"]
 
 if TYPE_CHECKING:
-    from convlens.api import Run, load, train
+    from convlens.api import Classifier, Run, load, train
 
 
 def __getattr__(name: str) -> Any:
-    """`train`, `load` and `Run` are imported when they are first used: a bare `import convlens` stays light."""
+    """The names above are imported when they are first used: a bare `import convlens` stays light."""
     if name in __all__:
         from convlens.base.threads import limited_spinning
 

@@ -2,19 +2,22 @@
 
 import inspect
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from convlens import report
-from convlens.base import screen
 from convlens.base.errors import InputError, nearest
+from convlens.base.progress import say
+from convlens.classify.classifier import Classifier, Prediction
 from convlens.classify.evaluation import Evaluation
 from convlens.data import Images, Preprocess
+from convlens.deploy import exporters, predictions
+from convlens.deploy.exporters import Exported
 from convlens.deploy.judging import judge
-from convlens.deploy.predictor import Failure, Prediction, Predictor
+from convlens.deploy.predictions import Failure
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import job
 from convlens.training.place import fresh_path
@@ -34,7 +37,8 @@ class Run:
         self.path = self.folder.path
         self.record: RunRecord = self.folder.read_record()
         self._model, self._device = model, device
-        self._predictor: Predictor | None = None
+        self._classifier: Classifier | None = None
+        self._noted: set[str] = set()
 
     def __repr__(self) -> str:
         accuracy = f", test accuracy {self.results['test']['accuracy']:.4f}" if self.record.results else ", unfinished"
@@ -47,43 +51,40 @@ class Run:
             raise InputError(f"the run {self.path} is not finished: continue it with `convlens train --resume`")
         return self.record.results
 
-    @property
-    def predictor(self) -> Predictor:
-        """The network with its best weights, on the run's device."""
-        if self._predictor is None:
-            self._predictor = Predictor(self.path, model=self._model, device=self._device)
-            for note in (self._predictor.note, self.folder.unfinished(self.record)):
-                if note:
-                    _tell(note)
-        return self._predictor
+    def classifier(self) -> Classifier:
+        """The network with its best weights, on the run's device. Read from the folder once."""
+        if self._classifier is None:
+            self._classifier = Classifier.from_run(
+                self.folder, record=self.record, model=self._model, device=self._device, on_note=self._note
+            )
+            unfinished = self.folder.unfinished(self.record)
+            if unfinished:
+                self._note(unfinished)
+        return self._classifier
 
     @property
     def module(self) -> nn.Module:
         """The trained `nn.Module`, in inference mode."""
-        return self.predictor.module
+        return self.classifier().module
 
     def predict(self, images: Any, *, top: int = 5) -> Any:
         """The class of a picture, or a list of them for several pictures.
 
         Args:
             images: a path, a Pillow image, the bytes or the open file of a picture, an array or tensor; a stack of
-                pictures, a folder, zip or tar, a list or a generator of any of these. See `Predictor.stream`, which
-                gives the answers one by one. What had to be guessed about the axes of an array is said on stderr.
+                pictures, a folder, zip or tar, a list or a generator of any of these (see `deploy.predictions.stream`).
+                What had to be guessed about the axes of an array is said on stderr.
             top: how many classes to rank.
 
         Raises:
             InputError: what is no picture; a single file that cannot be read. Among several, such a file becomes a
                 `Failure` in the list.
         """
-        predictor = self.predictor
-        told = len(predictor.notes)
-        several, items = predictor.pictures(images)
-        found = list(predictor.answers(items, top=top))
-        for note in predictor.notes[told:]:
-            _tell(note)
-        if len(found) == 1 and isinstance(found[0], Failure) and (not several or found[0].path == str(images)):
-            raise InputError(found[0].error)
-        return found if several else found[0]
+        return predictions.predict(self.classifier(), images, top=top, on_note=self._note)
+
+    def stream(self, images: Any, *, top: int = 5) -> Iterator[Prediction | Failure]:
+        """`predict`, one by one while pictures are read: of a folder or generator of any length."""
+        return predictions.stream(self.classifier(), images, top=top, on_note=self._note)
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Judges the run on the test part of its own data, or on other data with classes of the same names.
@@ -96,15 +97,36 @@ class Run:
         Raises:
             InputError: nothing that counts is left, no such data, data that are not where they were.
         """
-        return judge(self.predictor, data)
+        return judge(self.classifier(), self.folder, self.record, data)
+
+    def export(self, format: str = "text", out: Path | str | None = None) -> Exported:
+        """Writes the network as a file for others, and checks it. See `deploy.exporters`.
+
+        Args:
+            out: the file; by default one in the run folder.
+
+        Raises:
+            InputError: no such format, a check that failed; a format that needs the code of a network that is not of
+                the zoo and was not handed over.
+        """
+        path = self.path / exporters.find(format).file if out is None else out
+        no_code = self.record.model.source != "zoo" and self._model is None
+        classifier = (
+            self.classifier()
+            if not no_code
+            else Classifier.from_run(self.folder, record=self.record, weights_only=True, on_note=self._note)
+        )
+        return exporters.export(classifier, format, path)
 
     def report(self) -> Path:
         """Writes `report.html` again and gives its path."""
         return report.write(self.path)
 
-
-def _tell(note: str) -> None:
-    screen.console(stderr=True).print(note, markup=False, soft_wrap=True)
+    def _note(self, note: str) -> None:
+        """Says it on stderr, once."""
+        if note not in self._noted:
+            self._noted.add(note)
+            say(note)
 
 
 def train(
@@ -207,4 +229,15 @@ def load(run: Path | str, *, model: str | nn.Module | None = None, device: str |
     return Run(run, model=model, device=device)
 
 
-__all__ = ["Evaluation", "Images", "Prediction", "Preprocess", "Run", "load", "spread", "train", "train_seeds"]
+__all__ = [
+    "Classifier",
+    "Evaluation",
+    "Images",
+    "Prediction",
+    "Preprocess",
+    "Run",
+    "load",
+    "spread",
+    "train",
+    "train_seeds",
+]

@@ -114,7 +114,7 @@ def test_weights_and_images_arrive_on_the_device(on_meta, trained, use):
 
 
 def test_a_run_goes_to_the_device_that_it_was_trained_on(on_meta, trained, monkeypatch):
-    monkeypatch.setattr("convlens.deploy.predictor.for_run", lambda wanted, trained_on: ("meta", None))
+    monkeypatch.setattr("convlens.classify.device.for_run", lambda wanted, trained_on: ("meta", None))
     with pytest.raises(ArrivedError):
         cl.load(trained).predict(PIXELS[0])
 
@@ -158,7 +158,7 @@ def test_a_run_is_trained_validated_and_judged_on_one_device(monkeypatch, tmp_pa
     monkeypatch.setattr("convlens.training.settings.choose", lambda wanted: ("cpu:0", "for this test"))
     run = cl.train("mlp", IMAGES, epochs=1, out=tmp_path / "run", quiet=True, tensorboard=False)
     assert seen == [torch.device("cpu:0")] * 3  # training, validation, test
-    assert run.predictor.device == "cpu:0"
+    assert run.classifier().device == "cpu:0"
     assert run.evaluate(IMAGES["test"]).accuracy == run.results["test"]["accuracy"]
 
 

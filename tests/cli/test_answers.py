@@ -150,7 +150,7 @@ def test_answers_of_a_generator_come_while_it_goes_on(run):
         while True:
             yield np.asarray(picture(1, 0))
 
-    answers = run.predictor.stream(endless())
+    answers = run.stream(endless())
     assert [next(answers).label for _ in range(300)] == ["bee"] * 300
 
 

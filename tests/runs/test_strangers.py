@@ -123,11 +123,11 @@ def test_what_would_trip_a_reader_is_refused_and_named(spoiled, path, value):
 def test_sizes_are_compared_with_the_weights_before_memory_is_asked_for(spoiled, side, monkeypatch):
     import torch
 
-    from convlens.deploy import predictor
+    from convlens.classify import saved
 
     built = []
-    true = predictor.rebuild
-    monkeypatch.setattr(predictor, "rebuild", lambda *a: built.append(torch.get_default_device().type) or true(*a))
+    true = saved.rebuild
+    monkeypatch.setattr(saved, "rebuild", lambda *a: built.append(torch.get_default_device().type) or true(*a))
     record = json.loads(spoiled.run_json.read_text())
     record["model"]["input"], record["preprocess"]["size"] = [1, side, side], [side, side]
     spoiled.run_json.write_text(json.dumps(record))

@@ -151,7 +151,7 @@ def _write_all(handle: int, data: bytes | memoryview) -> None:
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Replaces `path` by `data`, atomically and durably. On failure the old file stays and nothing else is left."""
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(path)
     with explained("write", path):
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY, 0o666)
         try:
@@ -160,6 +160,29 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
+
+
+@contextlib.contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file under, which after the block is synced and replaces `path`.
+
+    For what others write. After an error in the block the draft is removed, and `path` is what it was.
+    """
+    temporary = _temporary(path)
+    with explained("write", path):
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -157,21 +157,16 @@ def evaluate(module: "nn.Module", batches: Iterable[tuple["Tensor", "Tensor"]], 
     import torch
 
     from convlens.classify.outputs import logits_of
+    from convlens.models.modes import evaluation_mode
 
-    modes = [(part, part.training) for part in module.modules()]
     logits, labels = [], []
-    module.eval()
-    try:
-        with torch.inference_mode():
-            for x, y in batches:
-                logits.append(logits_of(module, x, len(classes)).float())
-                labels.append(y)
-            if not labels:
-                raise InputError("there are no images to evaluate on")
-            return from_logits(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), classes)
-    finally:
-        for part, mode in modes:
-            part.training = mode
+    with evaluation_mode(module), torch.inference_mode():
+        for x, y in batches:
+            logits.append(logits_of(module, x, len(classes)).float())
+            labels.append(y)
+        if not labels:
+            raise InputError("there are no images to evaluate on")
+        return from_logits(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), classes)
 
 
 def from_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Evaluation:
@@ -183,14 +178,25 @@ def from_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
     step = max(1, _ROWS // max(1, logits.shape[1]))
     for start in range(0, len(labels), step):  # float64 of all would be twice the memory of the logits
         rows = slice(start, start + step)
-        with np.errstate(invalid="ignore"):  # infinite logits give NaN, which the loss then shows
-            z = logits[rows].astype(np.float64)
-            z -= z.max(axis=1, keepdims=True)
-            p = np.exp(z)
-            total = p.sum(axis=1, keepdims=True)
-            probabilities[rows] = p / total
+        z, p, total = _exponentials(logits[rows])
+        probabilities[rows] = p / total
         losses[rows] = np.log(total[:, 0]) - z[np.arange(len(z)), labels[rows]]
     return replace(found, loss=float(losses.mean()) if len(labels) else math.nan)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """The probabilities float32 [N, K] of logits [N, K] (any float type), computed in float64."""
+    _, p, total = _exponentials(logits)
+    return (p / total).astype(np.float32)
+
+
+def _exponentials(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits z [N, K] with the largest of each row at 0, exp(z), and the sum of its rows [N, 1], all float64."""
+    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which the loss then shows
+        z = logits.astype(np.float64)
+        z -= z.max(axis=1, keepdims=True)
+        p = np.exp(z)
+        return z, p, p.sum(axis=1, keepdims=True)
 
 
 def wilson_interval(correct: int, n: int, z: float = _Z95) -> tuple[float, float]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.base.errors import ConvlensError, InputError, out_of_memory, reason
+from convlens.models.modes import evaluation_mode
 from convlens.models.random_state import same_random_state
 
 NAMES = ("logits", "out", "output", "outputs", "pred", "preds", "prediction", "predictions", "scores")
@@ -85,14 +86,8 @@ def look(module: nn.Module, x: Tensor, classes: int) -> Outputs:
     """What a network returns for a few images in evaluation mode, with gradients noted; then modes and random state are
     those of before."""
     device = next((p.device for p in module.parameters()), x.device)
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with same_random_state(), torch.enable_grad():
-            return read_outputs(run(module, x.to(device)), len(x), classes)
-    finally:
-        for part, mode in modes:
-            part.training = mode
+    with evaluation_mode(module), same_random_state(), torch.enable_grad():
+        return read_outputs(run(module, x.to(device)), len(x), classes)
 
 
 def first_look(module: nn.Module, x: Tensor, classes: int) -> list[str]:

@@ -111,11 +111,12 @@ def resolve_module(
         settle_lazy_layers(module, shape)
         return module, shape
     if Path(reference).is_dir():
-        from convlens.deploy.predictor import load_module
+        from convlens.classify.saved import load_module
         from convlens.runs import RunFolder
 
-        module, record = load_module(RunFolder(reference), model)
-        return module, shape or tuple(record.model.input)
+        folder = RunFolder(reference)
+        record = folder.read_record()
+        return load_module(folder, record, model), shape or tuple(record.model.input)
     if "/" in reference or reference.endswith(".py"):
         raise InputError(f"there is no run folder {reference} (a network in a file is path/to/file.py:Function)")
     return models.create(reference, **size), shape or models.get(reference).input

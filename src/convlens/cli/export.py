@@ -1,31 +1,29 @@
-"""`convlens export`: a run's weights as a file for others."""
+"""`convlens export`: a run's network as a file for others."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from convlens.base.errors import InputError, nearest
-from convlens.cli.common import Json, console, emit
+from convlens.cli.common import Json, UserModel, console, emit
+from convlens.deploy.exporters import exporters
 
-FORMATS = ("text",)
+_FORMATS = "; ".join(f"{name}: {exporter.about}" for name, exporter in exporters().items())
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
-    format: Annotated[str, typer.Option(help="text: name, shape and values of every parameter.")] = "text",
-    out: Annotated[Path | None, typer.Option(help="The file to write. (default: <run>/weights.txt)")] = None,
+    format: Annotated[str, typer.Option(help=f"{_FORMATS}.")] = "text",
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write. (default: one in the run folder, such as weights.txt)")
+    ] = None,
+    model: UserModel = None,
     as_json: Json = False,
 ) -> None:
-    """Write a run's weights in another format, and check what was written."""
-    from convlens.deploy.text import export_text
-    from convlens.runs import RunFolder
+    """Write a run's network in another format, and check what was written."""
+    from convlens import api
 
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}{nearest(format, FORMATS)}; known: {', '.join(FORMATS)}")
-    folder = RunFolder(run).require()
-    path = out or folder.path / "weights.txt"
-    worst = export_text(folder, path)
+    path, worst = api.load(run, model=model).export(format, out)
     if as_json:
         emit({"path": str(path), "max_error": worst, "bytes": path.stat().st_size})
     else:

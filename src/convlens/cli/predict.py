@@ -12,7 +12,8 @@ from convlens.cli.common import Device, Json, UserModel, console, emit
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from convlens.deploy.predictor import Failure, Prediction
+    from convlens.classify.classifier import Prediction
+    from convlens.deploy.predictions import Failure
 
 
 def predict(
@@ -31,14 +32,14 @@ def predict(
     Exit code 4: some files could not be read; 2: none could.
     """
     from convlens import api
-    from convlens.deploy.predictor import Failure
+    from convlens.deploy.predictions import Failure
 
     given = [getattr(sys.stdin, "buffer", None) if image == "-" else image for image in images]
-    predictor = api.load(run, model=model, device=device).predictor
+    answers = api.load(run, model=model, device=device).stream(given, top=top)
     rows: list[dict[str, Any]] = []
     count, failures = 0, []
     out = console()
-    for answer in predictor.stream(given, top=top):
+    for answer in answers:
         count += 1
         if isinstance(answer, Failure):
             failures.append(answer)
@@ -71,7 +72,7 @@ def _show(out: "Console", answer: "Prediction") -> None:
 
 
 def _row(answer: "Prediction | Failure") -> dict[str, Any]:
-    from convlens.deploy.predictor import Failure
+    from convlens.deploy.predictions import Failure
 
     if isinstance(answer, Failure):
         return {"path": answer.path, "error": answer.error}

@@ -12,23 +12,23 @@ import numpy as np
 
 from convlens import data as sources
 from convlens.base.errors import InputError
+from convlens.classify.classifier import Classifier
 from convlens.classify.evaluation import Evaluation, Scope
-from convlens.data import Images
+from convlens.data import Images, Preprocess
 from convlens.data.layout.known import match_names
-from convlens.deploy.predictor import Predictor
-from convlens.runs import RunRecord, read_trained
+from convlens.runs import RunFolder, RunRecord, read_trained
 
 _NAMED = 100  # classes that a line names
 
 
-def judge(predictor: Predictor, data: Any = None) -> Evaluation:
-    """See `api.Run.evaluate`."""
+def judge(classifier: Classifier, folder: RunFolder, record: RunRecord, data: Any = None) -> Evaluation:
+    """See `api.Run.evaluate`. folder, record: of the run that the classifier is of."""
     if data is None:
-        return predictor.evaluate(_own_test_part(predictor))
+        return classifier.evaluate(_own_test_part(classifier.preprocess, record))
     if isinstance(data, Mapping) and "train" not in data:  # nothing to train on is needed
         data = next((data[part] for part in ("test", "val") if part in data), data)
-    source = sources.find(data, judged_by=predictor.classes)
-    parts = source.read(predictor.preprocess)
+    source = sources.find(data, judged_by=classifier.classes)
+    parts = source.read(classifier.preprocess)
     scope = Scope(unreadable=tuple(source.skipped), notes=tuple(source.notes))
     part = "test" if "test" in parts else "train"
     if len(parts[part]) == 0:
@@ -36,16 +36,15 @@ def judge(predictor: Predictor, data: Any = None) -> Evaluation:
         raise InputError(f"{source.name} has no picture that the run can be judged on{why}")
     if len(parts) > 1 and part == "train":
         scope = scope.noting(f"{source.name} has no test part: its training part is taken")
-    images, scope = _in_classes_of_the_run(parts[part], predictor.classes, scope)
-    images, scope = _not_trained_on(images, predictor, scope)
+    images, scope = _in_classes_of_the_run(parts[part], classifier.classes, scope)
+    images, scope = _not_trained_on(images, folder, record, scope)
     if scope.unreadable:
         path, why = scope.unreadable[0]
         scope = scope.noting(f"{_pictures(len(scope.unreadable))} could not be judged, such as {path}: {why}")
-    return replace(predictor.evaluate(images), scope=scope)
+    return replace(classifier.evaluate(images), scope=scope)
 
 
-def _own_test_part(predictor: Predictor) -> Images:
-    record = predictor.record
+def _own_test_part(preprocess: Preprocess, record: RunRecord) -> Images:
     if record.data.source == "arrays":
         raise InputError("the run was trained on arrays, which it does not keep; pass the data to evaluate on")
     if record.data.source not in sources.names() and not Path(record.data.source).exists():
@@ -55,7 +54,7 @@ def _own_test_part(predictor: Predictor) -> Images:
     classes = record.classes if record.data.named else None
     source = sources.find(record.data.source, stream=record.data.streamed, classes=classes)
     splits = sources.split(
-        source.read(predictor.preprocess),
+        source.read(preprocess),
         seed=record.seed,
         val_fraction=record.recipe["val_fraction"],
         test_fraction=record.recipe["test_fraction"],
@@ -68,8 +67,8 @@ def _own_test_part(predictor: Predictor) -> Images:
     return splits.test
 
 
-def _not_trained_on(images: Images, predictor: Predictor, scope: Scope) -> tuple[Images, Scope]:
-    trained = read_trained(predictor.folder)
+def _not_trained_on(images: Images, folder: RunFolder, record: RunRecord, scope: Scope) -> tuple[Images, Scope]:
+    trained = read_trained(folder)
     if trained is None:
         return images, scope.noting(
             "the run keeps no fingerprints of its training pictures (it is of an earlier version, or very large): "
@@ -83,7 +82,7 @@ def _not_trained_on(images: Images, predictor: Predictor, scope: Scope) -> tuple
     if count == len(images):
         raise InputError(
             f"the run was trained on all {count:,} pictures of {images.name}, which say nothing about new ones; "
-            f"give pictures that it has not seen{_own_test(predictor.record)}"
+            f"give pictures that it has not seen{_own_test(record)}"
         )
     said = f"{_pictures(count)} of {len(images):,} left out: the run was trained on them"
     return images.select(~known), scope.noting(said)

@@ -1,31 +1,57 @@
-"""Every parameter of a run as text: name, shape, all values."""
+"""Every array of a network as text: name, shape, all values."""
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convlens.base import files
-from convlens.runs import RunFolder
+from convlens.base.errors import InputError
+from convlens.data.labels import on_cpu
+
+if TYPE_CHECKING:
+    from convlens.classify.classifier import Classifier
 
 
-def export_text(folder: RunFolder, path: Path) -> float:
-    """Writes name, shape and every value of every array of the run's weights, in nine significant digits.
+def write(classifier: "Classifier", path: Path) -> None:
+    """Writes name, shape, type and every value of each parameter and buffer, with so many digits that reading the
+    numbers back gives the same bits."""
+    with path.open("w", encoding="utf-8") as out:
+        for name, array in _arrays(classifier).items():
+            digits = "%.17g" if array.dtype == np.float64 else "%.9g"
+            rows = _rows(array)
+            out.write(f"{_heading(name, array)}\n")
+            np.savetxt(out, rows, fmt=digits if array.dtype.kind == "f" else "%d")
+            out.write("\n")
 
-    Reading the numbers back gives the same float32 bits. Returns the largest difference found when the text
-    was read back (0.0 where the promise holds).
+
+def check(classifier: "Classifier", path: Path) -> float:
+    """Reads the file back. Returns the largest difference of a value, which is 0.
+
+    Raises:
+        InputError: another name, shape, type, value or number of values than the classifier has.
     """
-    arrays, _ = folder.read_weights(folder.read_record())
-    out = io.StringIO()
-    worst = 0.0
-    for name, array in arrays.items():
-        out.write(f"{name} {'x'.join(map(str, array.shape)) or 'scalar'} {array.dtype}\n")
-        rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
-        text = io.StringIO()
-        np.savetxt(text, rows, fmt="%.9g" if array.dtype.kind == "f" else "%d")
-        back = np.loadtxt(io.StringIO(text.getvalue()), dtype=array.dtype, ndmin=2)
-        worst = max(worst, float(np.abs(back.reshape(rows.shape).astype(np.float64) - rows).max(initial=0.0)))
-        out.write(text.getvalue() + "\n")
-    files.make_folder(path.parent)
-    files.write_text(path, out.getvalue())
-    return worst
+    with path.open(encoding="utf-8") as file:
+        for name, array in _arrays(classifier).items():
+            rows = _rows(array)
+            if file.readline() != f"{_heading(name, array)}\n":
+                raise InputError(f"the text has no heading of {name!r} where it should stand")
+            lines = "".join(file.readline() for _ in rows)
+            back = np.loadtxt(io.StringIO(lines), array.dtype, ndmin=2) if rows.size else rows
+            if back.shape != rows.shape or not np.array_equal(back, rows) or file.readline() != "\n":
+                raise InputError(f"the text of {name!r} does not give its values back")
+        if file.read():
+            raise InputError("the text goes on after the last array")
+    return 0.0
+
+
+def _arrays(classifier: "Classifier") -> dict[str, np.ndarray]:
+    return {name: np.asarray(on_cpu(tensor)) for name, tensor in classifier.module.state_dict().items()}
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1, array.shape[-1] if array.ndim else 1)
+
+
+def _heading(name: str, array: np.ndarray) -> str:
+    return f"{name} {'x'.join(map(str, array.shape)) or 'scalar'} {array.dtype}"

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from convlens.base.errors import InputError, out_of_memory, reason
+from convlens.models.modes import evaluation_mode
 from convlens.models.random_state import same_random_state
 
 
@@ -27,19 +28,14 @@ def settle_lazy_layers(module: nn.Module, input_shape: tuple[int, ...]) -> None:
     if not has_lazy_layers(module):
         return
     ready = next((p for p in module.parameters() if not is_lazy(p)), torch.empty(0))
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
     try:
-        with torch.no_grad():
+        with evaluation_mode(module), torch.no_grad():
             module(torch.zeros(2, *input_shape, device=ready.device))
     except Exception as error:
         if out_of_memory(error):
             raise
         shape = "x".join(map(str, input_shape))
         raise InputError(f"the network cannot run on an input of {shape}: {reason(error)}") from error
-    finally:
-        for part, mode in modes:
-            part.training = mode
     waiting = [name for name, tensor in module.named_parameters() if is_lazy(tensor)]
     if waiting:
         raise InputError(f"the lazy layer of {waiting[0]!r} is never run, so it has no shape: leave it out")

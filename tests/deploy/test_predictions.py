@@ -10,8 +10,7 @@ from PIL import Image
 import convlens as cl
 from convlens import data
 from convlens.base.errors import InputError
-from convlens.deploy.predictor import Failure
-from convlens.deploy.text import export_text
+from convlens.deploy.predictions import Failure
 from convlens.runs import RunFolder, pack
 
 
@@ -86,7 +85,7 @@ def test_evaluate_on_other_data_needs_the_same_classes(run):
 
 def test_text_export_gives_every_number_back(run, tmp_path):
     path = tmp_path / "weights.txt"
-    assert export_text(run.folder, path) == 0.0
+    assert run.export("text", path) == (path, 0.0)
     arrays, _ = run.folder.read_weights()
     text = path.read_text()
     for name, array in arrays.items():

@@ -1,0 +1,171 @@
+"""A classifier: a network, how a picture becomes its input, and what its outputs are called."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from convlens.base.errors import InputError
+from convlens.base.progress import say
+from convlens.classify.evaluation import Evaluation, from_logits, softmax
+from convlens.data.images import Images
+from convlens.data.preprocess import Preprocess
+from convlens.data.store.rows import Pixels
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from convlens.runs import RunFolder, RunRecord
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One picture's answer: the likeliest class, its probability, and the next likely ones."""
+
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    path: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """What is judged, exported, served and looked into. It belongs to no folder and keeps nothing of what it answers.
+
+    The module is never copied or changed; its training flags, and all that the caller has set in PyTorch, are as before
+    after each call. Calls from several threads are answered one after the other.
+
+    Attributes:
+        network: an `nn.Module` that takes float32 [N, C, H, W] and gives logits (see `outputs.read_outputs`); or any
+            function of such arrays that gives logits [N, K].
+        preprocess: how a picture becomes the network's input.
+        classes: K names, in the order of the logits.
+        device: where the module is, by default where its first parameter is.
+        views: "none", "mirror" or "mirror+shift": see `Views`.
+
+    >>> Classifier(module, Preprocess((32, 32), 3), ("cat", "dog")).predict([picture])  # doctest: +SKIP
+    """
+
+    network: Union["nn.Module", Callable[[np.ndarray], Any]]
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    device: str | None = None
+    views: str = "none"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+
+    @classmethod
+    def from_run(
+        cls,
+        run: "Path | str | RunFolder",
+        *,
+        record: "RunRecord | None" = None,
+        model: "str | nn.Module | None" = None,
+        device: str | None = None,
+        weights_only: bool = False,
+        on_note: Callable[[str], None] = say,
+    ) -> "Classifier":
+        """The trained network of a run folder, with its preprocessing and classes.
+
+        Args:
+            record: of that run, where it has been read already.
+            model: only for a network that is not of the zoo: the module, or "file.py:Function".
+            device: "auto", "cpu", "cuda", "mps"; by default the one that it was trained on, if that is here.
+            weights_only: the network has its parameters by their names and no code: it can be written down, not run.
+            on_note: is told where it is not on the device that was to be expected.
+
+        Raises:
+            InputError: no run, no weights yet, weights that do not fit the network or are not finite.
+        """
+        from convlens.classify.device import choose, for_run
+        from convlens.classify.saved import WeightsAlone, load_module
+        from convlens.runs import RunFolder
+
+        folder = run if isinstance(run, RunFolder) else RunFolder(run)
+        device = None if device is None else choose(device)[0]  # a wrong name is said before weights are read
+        record = record or folder.read_record()
+        module = WeightsAlone(folder, record) if weights_only else load_module(folder, record, model)
+        device, note = for_run(device, record.numeric["device"])
+        if note:
+            on_note(note)
+        return cls(module.to(device), Preprocess.from_dict(record.preprocess), tuple(record.classes), device)
+
+    @property
+    def module(self) -> "nn.Module":
+        """The network as an `nn.Module`. Raises `InputError` where it is another function."""
+        if not hasattr(self.network, "named_modules"):
+            raise InputError(f"the network is no PyTorch module, but a {type(self.network).__name__}")
+        return self.network  # pyright: ignore[reportReturnType]
+
+    def logits(self, pixels: Pixels) -> np.ndarray:
+        """float32 [N, K] for prepared pixels uint8 [N, H, W, C] (see `Preprocess.prepare`)."""
+        if not hasattr(self.network, "named_modules"):
+            found = [np.asarray(self.network(x), np.float32) for x in self._batches(pixels)]
+            return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *found])
+        from convlens.classify.forward import run_module  # imports PyTorch, which other functions do without
+
+        return run_module(self.module, self._batches(pixels), len(self.classes), device=self.device, views=self.views)
+
+    def probabilities(self, pixels: Pixels) -> np.ndarray:
+        """float32 [N, K] for prepared pixels uint8 [N, H, W, C]. Raises `InputError` where they are not finite."""
+        found = softmax(self.logits(pixels))
+        if not np.isfinite(found).all():
+            raise InputError(_NOT_FINITE)
+        return found
+
+    def predict(self, pictures: Iterable[Any], *, top: int = 5) -> list[Prediction]:
+        """The answers for pictures, in their order.
+
+        Args:
+            pictures: each what `Preprocess.prepare` takes: an array [H, W] or [H, W, C], a Pillow image, bytes, a path.
+            top: how many classes `Prediction.top` holds.
+
+        Raises:
+            InputError: a picture that cannot be read, outputs that are not finite.
+        """
+        found, pictures = [], iter(pictures)
+        while batch := list(islice(pictures, BATCH)):
+            found += self.ranked(np.stack([self.preprocess.prepare(picture) for picture in batch]), top)
+        return found
+
+    def ranked(self, pixels: Pixels, top: int = 5) -> list[Prediction]:
+        """The answers for prepared pixels uint8 [N, H, W, C]."""
+        rows = self.probabilities(pixels)
+        orders = np.argsort(-rows, axis=1, kind="stable")[:, :top]
+        best = np.take_along_axis(rows, orders, 1).tolist()
+        found = []
+        for order, probabilities in zip(orders.tolist(), best, strict=True):
+            ranked = tuple(zip(map(self.classes.__getitem__, order), probabilities, strict=True))
+            found.append(Prediction(*ranked[0], top=ranked))
+        return found
+
+    def evaluate(self, images: Images) -> Evaluation:
+        """Judges it on labelled pictures that `preprocess` has prepared, with the same classes.
+
+        Raises:
+            InputError: other classes, no images, outputs that are not finite.
+        """
+        if tuple(images.classes) != self.classes:
+            raise InputError(f"{images.name} has other classes than the classifier")
+        if not len(images):
+            raise InputError("there are no images to evaluate on")
+        judged = from_logits(self.logits(images.pixels), images.labels, self.classes)
+        if not np.isfinite(judged.loss):
+            raise InputError(_NOT_FINITE)
+        return judged
+
+    def _batches(self, pixels: Pixels) -> Iterator[np.ndarray]:
+        for start in range(0, len(pixels), BATCH):
+            yield self.preprocess.normalise(pixels[start : start + BATCH])
+
+
+_NOT_FINITE = (
+    "the network gives outputs that are not finite: its weights are of no use; "
+    "train it again with a lower learning rate"
+)

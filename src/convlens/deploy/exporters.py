@@ -1,0 +1,85 @@
+"""Files for other programs, by the name of their form: written, checked against the classifier, then put in place.
+
+A form of one's own:
+
+>>> register("labels", write=write, check=check, file="labels.txt", about="the classes")  # doctest: +SKIP
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from convlens.base import files
+from convlens.base.errors import InputError, nearest
+from convlens.deploy import text
+
+if TYPE_CHECKING:
+    from convlens.classify.classifier import Classifier
+
+Write = Callable[["Classifier", Path], None]
+Check = Callable[["Classifier", Path], float]
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One form of files.
+
+    write: `write(classifier, path)` writes the file.
+    check: `check(classifier, path)` reads it back as its users will, and returns the largest difference of a number in
+        it from what the classifier has or gives. Raises `InputError` where the file is of no use.
+    file: what the file is called in a run folder. about: one line for people.
+    """
+
+    name: str
+    write: Write
+    check: Check
+    file: str
+    about: str
+
+
+class Exported(NamedTuple):
+    """A file that was written and checked. max_error: what its `check` returned."""
+
+    path: Path
+    max_error: float
+
+
+_EXPORTERS: dict[str, Exporter] = {}
+
+
+def register(name: str, *, write: Write, check: Check, file: str, about: str) -> None:
+    """Enters a form of files; one of the same name is replaced."""
+    _EXPORTERS[name] = Exporter(name, write, check, file, about)
+
+
+def exporters() -> dict[str, Exporter]:
+    """All of them, by name."""
+    return dict(_EXPORTERS)
+
+
+def find(name: str) -> Exporter:
+    """The exporter of that name. Raises `InputError` with the nearest name where there is none."""
+    if name not in _EXPORTERS:
+        raise InputError(f"unknown format {name!r}{nearest(name, _EXPORTERS)}; known: {', '.join(_EXPORTERS)}")
+    return _EXPORTERS[name]
+
+
+def export(classifier: "Classifier", name: str, path: Path | str) -> Exported:
+    """Writes a classifier in the form `name`, and checks it. `path` is replaced only by a file that passed its check.
+
+    Raises:
+        InputError: no such form, a check that failed, a disk that cannot be written to.
+    """
+    exporter, path = find(name), Path(path)
+    files.make_folder(path.parent)
+    with files.draft(path) as draft:
+        exporter.write(classifier, draft)
+        try:
+            max_error = exporter.check(classifier, draft)
+        except InputError as error:
+            raise InputError(f"{path} was not written: {error}") from error
+    return Exported(path, max_error)
+
+
+register("text", write=text.write, check=text.check, file="weights.txt", about="name, shape and values of every array")
