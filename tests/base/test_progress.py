@@ -6,7 +6,7 @@ import re
 import pytest
 
 from convlens.base import progress
-from convlens.base.progress import Progress, bar, duration, epoch_line
+from convlens.base.progress import Progress, bar, epoch_line
 
 _RECORD = {
     "train_loss": 0.5,
@@ -43,14 +43,6 @@ def terminal(monkeypatch) -> _Terminal:
 
 def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0 s"), (-3, "0 s"), (8.4, "8 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (11220, "3 h 07 min")],
-)
-def test_durations_are_written_for_people(seconds, words):
-    assert duration(seconds) == words
 
 
 def test_the_line_of_an_epoch_tells_its_figures():

@@ -13,20 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO, cast
 
 from convlens.base.screen import Forgiving, console, printable
-from convlens.base.words import bytes_text
+from convlens.base.words import bytes_text, duration, percent
 
 _REDRAW = 0.1  # seconds between two drawings of the live display
 _REPORT = 60.0  # seconds between two lines of a long epoch where there is no terminal
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: '8 s', '2 min 05 s', '3 h 07 min'."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def epoch_line(epoch: int, epochs: int, record: Mapping[str, Any]) -> str:
@@ -44,11 +34,11 @@ def epoch_line(epoch: int, epochs: int, record: Mapping[str, Any]) -> str:
         parts.append(f"val loss {record['val_loss']:.4f}")
     for key, title in (("val_accuracy", "val acc"), ("train_accuracy", "acc")):
         if record.get(key) is not None and validated == key.startswith("val"):
-            parts.append(f"{title} {100 * record[key]:6.2f} %")
+            parts.append(f"{title} {percent(record[key]):>8}")
     if record.get("images_per_second"):
         parts.append(f"{record['images_per_second']:,.0f} images/s")
     if record.get("seconds") is not None:
-        parts.append(f"{record['seconds']:.1f} s" if record["seconds"] < 60 else duration(record["seconds"]))
+        parts.append(duration(record["seconds"], 1))
     return "  ".join(parts)
 
 
@@ -142,7 +132,7 @@ class Progress:
         if math.isfinite(self._loss):
             parts.append(f"loss {self._loss:.4f}")
         if math.isfinite(self._accuracy):
-            parts.append(f"acc {100 * self._accuracy:.2f} %")
+            parts.append(f"acc {percent(self._accuracy)}")
         if self._first is not None:
             began, first = self._first
             elapsed = time.perf_counter() - began

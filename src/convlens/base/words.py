@@ -1,5 +1,6 @@
 """How amounts and values are written for people: one rule for screens, messages and pages."""
 
+import math
 from typing import Any
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
@@ -17,6 +18,25 @@ def bytes_text(n: float | None) -> str:
             return f"{value:,.1f} {unit}"
         value /= 1000
     return f"{value:,.1f} {_UNITS[-1]}"
+
+
+def percent(value: float | None, digits: int | None = 2) -> str:
+    """A fraction as per cent: '97.31 %', with `digits` decimals or (None) as many as needed. A dash for none or NaN."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.4g} %" if digits is None else f"{100 * value:.{digits}f} %"
+
+
+def duration(seconds: float, digits: int = 0) -> str:
+    """Seconds for people: '8 s', '2 min 05 s', '3 h 07 min'; under a minute with so many decimals: '8.3 s'."""
+    if digits and 0 <= seconds < 60 - 0.5 * 10**-digits:
+        return f"{seconds:.{digits}f} s"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def short(value: Any) -> str:

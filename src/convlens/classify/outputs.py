@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.base.errors import ConvlensError, InputError, out_of_memory, reason
+from convlens.base.words import percent
 from convlens.models.modes import evaluation_mode
 from convlens.models.random_state import same_random_state
 
@@ -134,7 +135,7 @@ def bounded(logits: Tensor) -> str:
         return ""
     return (
         f"the network ends in {word}: its logits stay within {low:g} and {high:g}, so that no class can get more than "
-        f"{100 * most:.1f} % of the probability; leave it out unless that is meant"
+        f"{percent(most, 1)} of the probability; leave it out unless that is meant"
     )
 
 

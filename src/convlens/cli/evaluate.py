@@ -60,10 +60,12 @@ def _show(judged: "Evaluation") -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from convlens.base.words import percent
+
     out = console()
     low, high = judged.interval
     out.print(
-        f"[bold]accuracy {100 * judged.accuracy:.2f} %[/] ({100 * low:.2f} to {100 * high:.2f} %, 95 % interval), "
+        f"[bold]accuracy {percent(judged.accuracy)}[/] ({percent(low)} to {percent(high)}, 95 % interval), "
         f"loss {judged.loss:.4f}, {judged.n:,} images"
     )
     for note in judged.scope.notes:
@@ -75,7 +77,7 @@ def _show(judged: "Evaluation") -> None:
     if len(rows) > _TABLE:
         rows.sort(key=lambda row: -1.0 if row["f1"] != row["f1"] else row["f1"])
     for row in rows[:_TABLE]:
-        figures = (f"{100 * row[key]:.1f} %" if row[key] == row[key] else "-" for key in ("precision", "recall", "f1"))
+        figures = (percent(row[key], 1) for key in ("precision", "recall", "f1"))
         table.add_row(escape(row["class"]), f"{row['n']:,}", *figures)
     out.print(table)
     if len(rows) > _TABLE:

@@ -63,9 +63,11 @@ def predict(
 def _show(out: "Console", answer: "Prediction") -> None:
     from rich.markup import escape
 
-    others = ", ".join(f"{escape(label)} {100 * p:.1f} %" for label, p in answer.top[1:3])
+    from convlens.base.words import percent
+
+    others = ", ".join(f"{escape(label)} {percent(p, 1)}" for label, p in answer.top[1:3])
     out.print(
-        f"[bold]{escape(answer.label)}[/]  {100 * answer.probability:5.1f} %  {escape(answer.path or '-')}"
+        f"[bold]{escape(answer.label)}[/]  {percent(answer.probability, 1):>7}  {escape(answer.path or '-')}"
         + (f"  [dim](then {others})[/]" if others else ""),
         soft_wrap=True,
     )

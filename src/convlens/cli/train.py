@@ -96,18 +96,20 @@ def _mean(values: list[float]) -> float:
 
 
 def _show(result: dict[str, Any]) -> None:
+    from convlens.base.words import duration, percent
+
     out = console()
     test = result["test"]
     if "runs" in result:
         out.print(
-            f"[bold green]test accuracy {100 * test['mean']:.2f} % ± {100 * test['std']:.2f}[/] "
-            f"over {len(result['runs'])} seeds (lowest {100 * test['min']:.2f} %)"
+            f"[bold green]test accuracy {percent(test['mean'])} ± {100 * test['std']:.2f}[/] "
+            f"over {len(result['runs'])} seeds (lowest {percent(test['min'])})"
         )
         out.print(f"runs    {result['run']}", markup=False, soft_wrap=True)
         return
     out.print(
-        f"[bold green]test accuracy {100 * test['accuracy']:.2f} %[/] on {test['n']:,} images, "
-        f"in {result['seconds']['total']:.1f} s"
+        f"[bold green]test accuracy {percent(test['accuracy'])}[/] on {test['n']:,} images, "
+        f"in {duration(result['seconds']['total'], 1)}"
     )
     if result.get("stopped"):
         from convlens.runs import Stopped

@@ -150,7 +150,7 @@ def _from_file(file: Any) -> Item:
     if not isinstance(content, (bytes, bytearray)):
         raise InputError(f"{name}: reading it gives {type(content).__name__}, not bytes")
     if len(content) > _LARGEST:
-        return Item(InputError(f"{name}: refused, more than {_LARGEST >> 20} MiB"), name, path)
+        return Item(InputError(f"{name}: refused, more than {_LARGEST:,} bytes"), name, path)
     return Item(bytes(content), name, path)
 
 

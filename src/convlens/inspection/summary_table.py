@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from convlens.base.words import bytes_text
+from convlens.base.words import bytes_text, percent
 from convlens.geometry import FieldMap
 from convlens.inspection.costs import MAC_CONVENTION
 
@@ -174,7 +174,7 @@ def _effective_table(summary: "Summary") -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     outputs = {layer.name: layer.output for layer in summary.layers}
     for name, e in summary.effective.items():
-        sizes = (f"{e.size:.1f}", f"{e.theoretical:.1f}", f"{100 * e.ratio:.0f} %")
+        sizes = (f"{e.size:.1f}", f"{e.theoretical:.1f}", percent(e.ratio, 0))
         table.add_row(Text(name), shape_text(outputs[name]), *sizes)
     return table
 

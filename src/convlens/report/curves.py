@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from convlens.base.words import percent
 from convlens.report.charts import Series, line_chart
 from convlens.report.words import number
 
@@ -30,13 +32,13 @@ def _loss(records: list[dict[str, Any]], best: float | None) -> dict[str, Any]:
 def _right_or_wrong(records: list[dict[str, Any]], best: float | None) -> dict[str, Any]:
     lines = [_training(records, "accuracy"), _by_epoch(records, "validation", "b", "val_accuracy")]
     if max((value for line in lines for value in line.values), default=0) < _HIGH:
-        return _chart("Accuracy", lines, _percent, best, top=1.0, better=max)
+        return _chart("Accuracy", lines, partial(percent, digits=None), best, top=1.0, better=max)
     errors = [Series(line.name, line.kind, line.epochs, [1 - value for value in line.values]) for line in lines]
     floor = min((value for line in errors for value in line.values if value > 0), default=1e-3) / 2
     lifted = [Series(e.name, e.kind, e.epochs, [max(value, floor) for value in e.values]) for e in errors]
 
     def form(error: float) -> str:  # no error at all has no place on a logarithmic axis: it lies at the floor
-        return _percent(0.0 if error <= floor else error)
+        return percent(0.0 if error <= floor else error, digits=None)
 
     return _chart("Error = 1 − accuracy (logarithmic)", lifted, form, best, log=True, better=min)
 
@@ -87,7 +89,3 @@ def _training(records: list[dict[str, Any]], what: str) -> Series:
 
 def _last(values: list[float]) -> float:
     return values[-1]
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.4g} %"

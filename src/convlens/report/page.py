@@ -6,12 +6,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from convlens.base import files
-from convlens.base.progress import duration
+from convlens.base.words import duration, percent
 from convlens.classify.evaluation import Evaluation, wilson_interval
 from convlens.data.preprocess import Preprocess
 from convlens.report import curves, drawings
 from convlens.report.store import FILE, load_evaluation
-from convlens.report.words import course, disagreement, left_out, majority, number, percent
+from convlens.report.words import course, disagreement, left_out, majority, number
 from convlens.runs import RunFolder, RunRecord
 from convlens.training.again import again
 

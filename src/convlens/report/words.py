@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from convlens.base.words import percent
 from convlens.classify.evaluation import Evaluation
 from convlens.runs import LeftOut, RunRecord, Stopped
 
@@ -16,11 +17,6 @@ def number(values: Any, *path: str) -> float | None:
     if isinstance(values, bool) or not isinstance(values, (int, float)) or not math.isfinite(values):
         return None
     return values
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    """A fraction as per cent; a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
 
 
 def majority(evaluation: Evaluation) -> dict[str, Any] | None:
