@@ -64,11 +64,11 @@ def test_a_network_behind_a_whitening_layer_keeps_the_contract(name):
     assert all(path.startswith("network.") for path in network.output_layers)
     x = torch.randn(2, 1, 28, 28)
     seen = []
-    for path in network.stages.values():
+    for path, *_ in network.stages.values():
         network.get_submodule(path).register_forward_hook(lambda *_, path=path: seen.append(path))
     y = network(x)
     assert y.shape == (2, 5)
-    assert seen == list(network.stages.values())
+    assert seen == [stage.path for stage in network.stages.values()]
     assert network.features(x).ndim == 4
     assert network.classifier is network.network.classifier
     names = list(network.state_dict())
@@ -84,6 +84,13 @@ def test_a_whitened_network_takes_another_head_and_weights_with_another():
     (head,) = source.output_layers
     assert all(torch.equal(value, body[key]) for key, value in source.state_dict().items() if not key.startswith(head))
     assert target(torch.randn(1, 1, 28, 28)).shape == (1, 3)
+
+
+def test_the_last_stage_of_a_whitened_network_follows_its_head():
+    network = build("nin_cifar", num_classes=5, in_channels=3, image_size=(32, 32), whitening=3)
+    network.reset_classifier(7)
+    assert network.stages["block3"] == ("network.classifier.0", 7, 4)
+    assert network(torch.randn(1, 3, 32, 32)).shape == (1, 7)
 
 
 def test_weights_of_a_whitened_network_keep_the_head_fresh(tmp_path):

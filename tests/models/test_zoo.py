@@ -4,6 +4,7 @@ Counting and shapes run on PyTorch's `meta` device, for all. What needs numbers 
 family at a small size (`REPRESENTATIVES`), and in the slow suite on all at their default size.
 """
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -137,16 +138,41 @@ def test_the_contract_of_features_classifier_and_stages_holds(name):
     network, entry = on_meta(name).eval(), models.get(name)
     x = torch.empty(1, *entry.input, device="meta")
     seen = []
-    for path in network.stages.values():
+    for path, *_ in network.stages.values():
         network.get_submodule(path).register_forward_hook(lambda *_, path=path: seen.append(path))
     features = network.features(x[:, :, None, None] if len(entry.input) == 1 else x)
     assert features.dim() == (2 if entry.family == "mlp" else 4)
     seen.clear()
     network(x)
-    assert seen == list(network.stages.values())  # each stage runs once, in the order in which they are listed
+    # each stage runs once, in the order in which they are listed
+    assert seen == [stage.path for stage in network.stages.values()]
     assert isinstance(network.classifier, nn.Module)
     for path in network.output_layers:
         network.get_submodule(path)
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_stages_say_their_channels_and_how_many_pixels_lie_between_two_cells(name):
+    network, entry = on_meta(name).eval(), models.get(name)
+    maps = {}
+    for stage, (path, *_) in network.stages.items():
+        network.get_submodule(path).register_forward_hook(lambda m, x, y, stage=stage: maps[stage].append(y.shape))
+    maps.update({stage: [] for stage in network.stages})
+    network(torch.empty(1, *entry.input, device="meta"))
+    for stage, (shape,) in maps.items():
+        assert shape[1] == network.stages[stage].channels, stage
+    if entry.name.endswith("_generator") or entry.family == "mlp":
+        assert {stage.stride for stage in network.stages.values()} == {None}
+        return
+    channels, height, width = entry.input
+    # 64 pixels more are 64 / stride cells more, whatever padding does at the border
+    with contextlib.suppress(RuntimeError, ValueError):  # dense layers want one size, which is behind the maps
+        network(torch.empty(1, channels, height + 64, width, device="meta"))
+    for stage, shapes in maps.items():
+        if network.stages[stage].stride is None:
+            assert [len(shape) for shape in shapes] == [2] * len(shapes)
+        else:
+            assert shapes[1][2] - shapes[0][2] == 64 / network.stages[stage].stride, stage
 
 
 def test_aliases_name_the_same_entry():

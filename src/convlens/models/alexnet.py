@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.models.choices import Choices
-from convlens.models.network import Network, flat_features
+from convlens.models.network import Network, Stage, flat_features
 from convlens.models.registry import Paper, register
 from convlens.nn import KerasBatchNorm2d, LocalResponseNorm
 
@@ -64,18 +64,20 @@ class AlexNet(Network):
         super().__init__()
         self.init = init
         layers: list[nn.Module] = []
-        self.stages = {}
+        self.stages, stride = {}, 1
         for i, row in enumerate(FORMS[form], start=1):
             layers.append(nn.Conv2d(in_channels, row.maps, row.kernel, row.stride, row.padding, groups=row.groups))
             if row.norm == "batch":
                 layers.append(KerasBatchNorm2d(row.maps))
             layers.append(nn.ReLU(inplace=True))
-            self.stages[f"conv{i}"] = f"features.{len(layers) - 1}"
+            stride *= row.stride
+            self.stages[f"conv{i}"] = Stage(f"features.{len(layers) - 1}", row.maps, stride)
             if row.norm == "lrn":
                 layers.append(LocalResponseNorm())
             if row.pool:
                 layers.append(nn.MaxPool2d(3, 2))
-                self.stages[f"pool{i}"] = f"features.{len(layers) - 1}"
+                stride *= 2
+                self.stages[f"pool{i}"] = Stage(f"features.{len(layers) - 1}", row.maps, stride)
             in_channels = row.maps
         self.features = nn.Sequential(*layers)
         if form == "one_tower":

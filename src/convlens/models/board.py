@@ -9,7 +9,7 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 
 
@@ -55,7 +55,8 @@ class BoardNet(Network):
                 output=nn.Linear(2 * image_size[0] * image_size[1], num_classes),
             )
         )
-        self.stages = {"stem": "features.0"} | {f"block{i}": f"features.{i}" for i in range(1, blocks + 1)}
+        names = ("stem", *(f"block{i}" for i in range(1, blocks + 1)))
+        self.stages = {name: Stage(f"features.{i}", maps, 1) for i, name in enumerate(names)}
         self.initialise()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 
 
@@ -52,12 +52,12 @@ class Generator(Network):
         else:
             cells = nn.ConvTranspose2d(in_channels, before, 4, bias=False)
         layers: list[nn.Module] = [cells, nn.BatchNorm2d(before), nn.ReLU()]
-        self.stages = {"cells4": "features.2"}
+        self.stages = {"cells4": Stage("features.2", before, None)}
         for step in range(1, steps):
             layers.append(nn.ConvTranspose2d(before, before // 2, kernel, bias=False, **geometry))
             layers += [nn.BatchNorm2d(before // 2), nn.ReLU()]
             before //= 2
-            self.stages[f"cells{4 * 2**step}"] = f"features.{len(layers) - 1}"
+            self.stages[f"cells{4 * 2**step}"] = Stage(f"features.{len(layers) - 1}", before, None)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.ConvTranspose2d(before, num_classes, kernel, bias=kernel % 2 == 1, **geometry)
         self.initialise()
@@ -86,12 +86,13 @@ class Discriminator(Network):
     ):
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(in_channels, maps, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
-        self.stages = {"layer1": "features.1"}
+        self.stages = {"layer1": Stage("features.1", maps, 2)}
         side = min(image_size) // 2
         while side >= 8:
             layers += [nn.Conv2d(maps, 2 * maps, 4, 2, 1, bias=False), nn.BatchNorm2d(2 * maps), nn.LeakyReLU(0.2)]
             maps, side = 2 * maps, side // 2
-            self.stages[f"layer{len(self.stages) + 1}"] = f"features.{len(layers) - 1}"
+            number = len(self.stages) + 1
+            self.stages[f"layer{number}"] = Stage(f"features.{len(layers) - 1}", maps, 2**number)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Conv2d(maps, num_classes, 4, bias=False)
         self.initialise()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convlens.base.errors import InputError
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 
 
@@ -77,18 +77,18 @@ class DenseNet(Network):
                 relu0=nn.ReLU(inplace=True),
                 pool0=nn.MaxPool2d(3, 2, 1),
             )
-        self.stages = {"stem": f"features.{list(layers)[-1]}"}
-        maps = stem
+        maps, stride = stem, 1 if small else 4
+        self.stages = {"stem": Stage(f"features.{list(layers)[-1]}", maps, stride)}
         for number, count in enumerate(blocks, start=1):
             block: OrderedDict[str, nn.Module] = OrderedDict(
                 (f"denselayer{i + 1}", DenseLayer(maps + i * growth, growth, dropout)) for i in range(count)
             )
             layers[f"denseblock{number}"] = nn.Sequential(block)
-            self.stages[f"block{number}"] = f"features.denseblock{number}"
             maps += count * growth
+            self.stages[f"block{number}"] = Stage(f"features.denseblock{number}", maps, stride)
             if number < len(blocks):
                 layers[f"transition{number}"] = transition(maps)
-                maps //= 2
+                maps, stride = maps // 2, stride * 2
         layers["norm5"] = nn.BatchNorm2d(maps)
         self.features = nn.Sequential(layers)
         self.classifier = nn.Linear(maps, num_classes)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from convlens.base.errors import InputError
 from convlens.geometry import conv_size
 from convlens.models.choices import Choices
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 from convlens.nn import LocalResponseNorm
 
@@ -168,7 +168,10 @@ class GoogLeNet(Network):
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(1024, num_classes)
-        self.stages = {"stem": "maxpool2"} | {name: f"inception{name}" for name in INCEPTION}
+        self.stages = {"stem": Stage("maxpool2", 192, 8)} | {
+            name: Stage(f"inception{name}", c1 + c3 + c5 + cp, {"3": 8, "4": 16, "5": 32}[name[0]])
+            for name, (c1, _, c3, _, c5, cp) in INCEPTION.items()
+        }
         self.initialise()
 
     @property

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 from convlens.nn import Conv2dSame, KerasBatchNorm2d
 
@@ -54,7 +54,9 @@ class Inception10(Network):
             before = 4 * maps
         self.blocks = nn.Sequential(*modules)
         self.fc = nn.Linear(before, num_classes)
-        self.stages = {"stem": "stem"} | {f"inception{i + 1}": f"blocks.{i}" for i in range(len(widths))}
+        self.stages = {"stem": Stage("stem", widths[0], 1)} | {
+            f"inception{i + 1}": Stage(f"blocks.{i}", 4 * maps, 2 ** (i // 2 + 1)) for i, maps in enumerate(widths)
+        }
         self.initialise()
 
     @property

@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from convlens.models.network import ACTIVATIONS, POOLS, Network, flat_features
+from convlens.models.network import ACTIVATIONS, POOLS, Network, Stage, flat_features
 from convlens.models.registry import Paper, register
 
 
@@ -49,8 +49,9 @@ class LeNet5(Network):
         head["output"] = nn.Linear(84, num_classes)
         self.classifier = nn.Sequential(head)
         ends = ("c1", "a1", "c3", "a3") if pool_first else ("a1", "s2", "a3", "s4")
-        self.stages = {stage: f"features.{end}" for stage, end in zip(("c1", "s2", "c3", "s4"), ends, strict=True)}
-        self.stages |= {"f5": "classifier.a5", "f6": "classifier.a6"}
+        shapes = (("c1", 6, 1), ("s2", 6, 2), ("c3", 16, 2), ("s4", 16, 4))
+        self.stages = {name: Stage(f"features.{end}", *shape) for (name, *shape), end in zip(shapes, ends, strict=True)}
+        self.stages |= {"f5": Stage("classifier.a5", 120, None), "f6": Stage("classifier.a6", 84, None)}
         self.initialise()
 
 
@@ -184,8 +185,9 @@ class LeNet5Of1998(Network):
             )
         )
         self.stages = {
-            "c1": "features.a1", "s2": "features.a2", "c3": "features.a3", "s4": "features.a4",
-            "c5": "classifier.a5", "f6": "classifier.a6",
+            "c1": Stage("features.a1", 6, 1), "s2": Stage("features.a2", 6, 2),
+            "c3": Stage("features.a3", 16, 2), "s4": Stage("features.a4", 16, 4),
+            "c5": Stage("classifier.a5", 120, 4), "f6": Stage("classifier.a6", 84, None),
         }  # fmt: skip
         self.initialise()
 

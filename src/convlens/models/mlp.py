@@ -6,7 +6,7 @@ from math import prod
 
 from torch import nn
 
-from convlens.models.network import ACTIVATIONS, Network
+from convlens.models.network import ACTIVATIONS, Network, Stage
 from convlens.models.registry import Paper, register
 
 
@@ -37,7 +37,7 @@ class MLP(Network):
                 layers[f"drop{i}"] = nn.Dropout(dropout)
         self.features = nn.Sequential(layers)
         self.classifier = nn.Sequential(OrderedDict(output=nn.Linear(widths[-1], num_classes)))
-        self.stages = {f"fc{i}": f"features.act{i}" for i in range(1, len(widths))}
+        self.stages = {f"fc{i}": Stage(f"features.act{i}", width, None) for i, width in enumerate(hidden, start=1)}
         self.initialise()
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 from convlens.nn import Conv2dSame, KerasBatchNorm2d
 
@@ -42,16 +42,17 @@ class MobileNetV1(Network):
         dropout: float = 0.001,
     ):
         super().__init__()
-        before = int(32 * width)
+        before, all_strides = int(32 * width), 2
         layers: list[nn.Module] = [
             nn.Sequential(Conv2dSame(in_channels, before, 3, 2, bias=False), KerasBatchNorm2d(before), nn.ReLU())
         ]
-        for maps, stride in LAYERS:
+        self.stages = {"stem": Stage("features.0", before, all_strides)}
+        for number, (maps, stride) in enumerate(LAYERS, start=1):
             layers.append(separable(before, int(maps * width), stride))
-            before = int(maps * width)
+            before, all_strides = int(maps * width), all_strides * stride
+            self.stages[f"layer{number}"] = Stage(f"features.{number}", before, all_strides)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(before, num_classes))
-        self.stages = {"stem": "features.0"} | {f"layer{i}": f"features.{i}" for i in range(1, len(layers))}
         self.initialise()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,21 @@ ACTIVATIONS: Choices[type[nn.Module]] = Choices(
 POOLS: Choices[type[nn.Module]] = Choices("pool", {"max": nn.MaxPool2d, "avg": nn.AvgPool2d})
 
 
+class Stage(NamedTuple):
+    """A place to look inside a network: the output (N, channels, H, W) or (N, channels) of one of its modules.
+
+    Attributes:
+        path: of the module whose output ends the stage, as in `module.get_submodule(path)`.
+        channels: feature maps, or units of a dense layer.
+        stride: pixels of the input from one cell of the maps to the next; None after a dense layer, where there are no
+            cells, and in a network that makes images.
+    """
+
+    path: str
+    channels: int
+    stride: int | None
+
+
 class Network(nn.Module):
     """A classifier in two parts: `features(x)` gives maps (N, C, H, W), `classifier` is the head that follows.
 
@@ -25,14 +40,14 @@ class Network(nn.Module):
         features: a method or module: images (N, C, H, W) to the last feature maps.
         classifier: the head.
         output_layers: paths of the layers with one output per class (several where there are auxiliary heads).
-        stages: name -> path of the module whose output ends that stage, in order; for looking inside.
+        stages: name -> `Stage` (path, channels, stride), in the order in which they run; for looking inside.
         init: name of the weight initialisation in `convlens.models.init.SCHEMES`.
     """
 
     features: Any
     classifier: Any
     output_layers: tuple[str, ...] = ("classifier",)
-    stages: dict[str, str]
+    stages: dict[str, Stage]
     init: str = "pytorch"
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.models.choices import Choices
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 
 
@@ -61,13 +61,15 @@ class NiN(Network):
         self.init = init
         rows = FORMS[form]
         layers: list[nn.Module] = []
-        self.stages = {}
+        self.stages, stride = {}, 1
         for number, row in enumerate(rows[:-1], start=1):
             layers.append(block(in_channels, row, row.maps))
+            stride *= row.stride
             if row.pool is not None:
                 # textbook: sizes rounded down; the authors' framework rounds up
                 layers.append(row.pool(3, 2, ceil_mode=form != "text"))
-            self.stages[f"block{number}"] = f"features.{len(layers) - 1}"
+                stride *= 2
+            self.stages[f"block{number}"] = Stage(f"features.{len(layers) - 1}", row.maps[-1], stride)
             if form == "cifar" or number == len(rows) - 1:
                 layers.append(nn.Dropout(dropout))
             in_channels = row.maps[-1]
@@ -76,7 +78,7 @@ class NiN(Network):
         self.classifier = self._head(in_channels, num_classes)
         # as many outputs as classes: in the textbook's form all three convolutions of the last block
         self.output_layers = tuple(f"classifier.0.{2 * i}" for i in range(3) if self.last.maps[i] == 0)
-        self.stages["block" + str(len(rows))] = "classifier.0"
+        self.stages[f"block{len(rows)}"] = Stage("classifier.0", num_classes, stride)
         self.initialise()
 
     def init_layer(self, name: str, layer: nn.Module) -> None:
@@ -89,6 +91,8 @@ class NiN(Network):
         return nn.Sequential(block(before, self.last, (a, b, c)), nn.AdaptiveAvgPool2d((1, 1)))
 
     def reset_classifier(self, num_classes: int) -> None:
+        last = list(self.stages)[-1]
+        self.stages[last] = self.stages[last]._replace(channels=num_classes)
         if len(self.output_layers) == 1:
             return super().reset_classifier(num_classes)
         old = self.get_submodule("classifier.0.0").weight  # the width runs through the block: all of it is replaced

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 
 
@@ -102,7 +102,9 @@ class ResNet(Network):
         self.layer4 = stage(block, 256 * block.expansion, 512, blocks[3], 2, keras)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(512 * block.expansion, num_classes)
-        self.stages = {"stem": "maxpool"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
+        self.stages = {"stem": Stage("maxpool", 64, 4)} | {
+            f"stage{i}": Stage(f"layer{i}", 2 ** (i + 5) * block.expansion, 2 ** (i + 1)) for i in (1, 2, 3, 4)
+        }
         self.initialise()
 
     @property

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convlens.base.errors import InputError
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 
 
@@ -114,7 +114,9 @@ class CifarResNet(Network):
         self.last = norm if preactivation else nn.Identity()
         self.fc = nn.Linear(64 * wide, num_classes)
         self.preactivation = preactivation
-        self.stages = {"stem": "conv1" if preactivation else "bn1"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3)}
+        self.stages = {"stem": Stage("conv1" if preactivation else "bn1", 16, 1)} | {
+            f"stage{i}": Stage(f"layer{i}", 2 ** (i + 3) * wide, 2 ** (i - 1)) for i in (1, 2, 3)
+        }
         self.initialise()
 
     @property

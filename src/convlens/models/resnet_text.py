@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 from convlens.nn import Conv2dSame, KerasBatchNorm2d, MaxPool2dSame
 
@@ -67,7 +67,9 @@ class SmallResNet(Network):
         self.layer3 = stage(128, 256, blocks[2])
         self.layer4 = stage(256, 512, blocks[3])
         self.fc = nn.Linear(512, num_classes)
-        self.stages = {"stem": "pool"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
+        self.stages = {"stem": Stage("pool", 64, 1)} | {
+            f"stage{i}": Stage(f"layer{i}", 2 ** (i + 5), 2 ** (i - 1)) for i in (1, 2, 3, 4)
+        }
         self.initialise()
 
     @property

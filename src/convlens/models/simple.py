@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from convlens.models.network import ACTIVATIONS, Network, flat_features
+from convlens.models.network import ACTIVATIONS, Network, Stage, flat_features
 from convlens.models.registry import Paper, register
 from convlens.nn import KerasBatchNorm2d
 
@@ -45,7 +45,8 @@ class Convolutions(Network):
         self.features = nn.Sequential(layers)
         flat = flat_features(self.features, in_channels, image_size)
         self.classifier = nn.Sequential(OrderedDict(flatten=nn.Flatten(), output=nn.Linear(flat, num_classes)))
-        self.stages = {f"c{i}": f"features.{'p' if pool else 'a'}{i}" for i in range(1, len(maps) + 1)}
+        last, factor = ("p", 2) if pool else ("a", 1)
+        self.stages = {f"c{i}": Stage(f"features.{last}{i}", m, factor**i) for i, m in enumerate(maps, start=1)}
         self.initialise()
 
 
@@ -83,7 +84,9 @@ class Baseline(Network):
                 output=nn.Linear(hidden, num_classes),
             )
         )
-        self.stages = {"c": "features.a", "p": "features.p", "f1": "classifier.a1"}
+        self.stages = {
+            "c": Stage("features.a", 6, 1), "p": Stage("features.p", 6, 2), "f1": Stage("classifier.a1", hidden, None),
+        }  # fmt: skip
         self.initialise()
 
 

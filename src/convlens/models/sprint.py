@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from convlens.models.network import Network, flat_features
+from convlens.models.network import Network, Stage, flat_features
 from convlens.models.registry import Paper, register
 
 PAPER = Paper("Jordan", 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU")
@@ -51,7 +51,7 @@ class Sprint(Network):
         self.features = nn.Sequential(layers)
         flat = flat_features(self.features, in_channels, image_size)
         self.classifier = nn.Sequential(OrderedDict(flatten=nn.Flatten(), output=nn.Linear(flat, num_classes)))
-        self.stages = {f"conv{i}": f"features.relu{i}" for i in range(1, len(maps) + 1)}
+        self.stages = {f"conv{i}": Stage(f"features.relu{i}", m, 2 ** min(i, 3)) for i, m in enumerate(maps, start=1)}
         self.initialise()
 
 

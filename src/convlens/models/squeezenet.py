@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.models.choices import Choices
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 
 
@@ -55,14 +55,15 @@ class SqueezeNet(Network):
         maps, kernel = (96, 7) if version == "1.0" else (64, 3)
         layers: list[nn.Module] = [nn.Conv2d(in_channels, maps, kernel, 2), nn.ReLU(inplace=True)]
         layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
-        self.stages = {"stem": "features.2"}
+        self.stages, stride = {"stem": Stage("features.2", maps, 4)}, 4
         for row in VERSIONS[version]:
             if isinstance(row, str):
                 layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
+                stride *= 2
                 continue
             layers.append(Fire(maps, *row))
             maps = 2 * row[1]
-            self.stages[f"fire{len(self.stages) + 1}"] = f"features.{len(layers) - 1}"
+            self.stages[f"fire{len(self.stages) + 1}"] = Stage(f"features.{len(layers) - 1}", maps, stride)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
             nn.Dropout(dropout), nn.Conv2d(maps, num_classes, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d((1, 1))

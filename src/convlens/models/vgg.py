@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.models.choices import Choices
-from convlens.models.network import Network, flat_features
+from convlens.models.network import Network, Stage, flat_features
 from convlens.models.registry import Paper, register
 from convlens.nn import KerasBatchNorm2d, LocalResponseNorm
 
@@ -78,7 +78,7 @@ class VGG(Network):
                 group = [Skip(*group[:-1]), group[-1]]
             # on odd sizes the small-image forms keep the last row, as Keras' `same` does
             layers += [*group, nn.MaxPool2d(2, 2, ceil_mode=side is None)]
-            self.stages[f"group{number}"] = f"features.{len(layers) - 1}"
+            self.stages[f"group{number}"] = Stage(f"features.{len(layers) - 1}", in_channels, 2**number)
             if pool_dropout:
                 layers.append(nn.Dropout(pool_dropout))
         self.features = nn.Sequential(*layers)

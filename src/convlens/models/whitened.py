@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.nn import WhiteningConv2d
 
 
@@ -16,7 +16,7 @@ class Whitened(Network):
         self.whitening, self.network = whitening, network
         self.init = network.init
         self.output_layers = tuple(f"network.{path}" for path in network.output_layers)
-        self.stages = {"whitening": "whitening"} | {name: f"network.{path}" for name, path in network.stages.items()}
+        self.stages = self._stages()
 
     @property
     def classifier(self) -> Any:
@@ -27,6 +27,15 @@ class Whitened(Network):
 
     def forward(self, x: Tensor) -> Any:
         return self.network(self.whitening(x))
+
+    def _stages(self) -> dict[str, Stage]:
+        own = {"whitening": Stage("whitening", self.whitening.out_channels, 1)}
+        behind = {n: stage._replace(path=f"network.{stage.path}") for n, stage in self.network.stages.items()}
+        return own | behind
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.network.reset_classifier(num_classes)
+        self.stages = self._stages()
 
     def init_layer(self, name: str, layer: nn.Module) -> None:
         if layer is self.whitening:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convlens.models.network import Network
+from convlens.models.network import Network, Stage
 from convlens.models.registry import Paper, register
 from convlens.nn import KerasBatchNorm2d, MaxPool2dSame, SeparableConv2d
 
@@ -65,7 +65,9 @@ class Xception(Network):
             separable(1536, 2048), nn.ReLU(),
         )  # fmt: skip
         self.classifier = nn.Linear(2048, num_classes)
-        self.stages = {"entry": "entry", "middle": "middle", "exit": "exit"}
+        self.stages = {
+            "entry": Stage("entry", 728, 16), "middle": Stage("middle", 728, 16), "exit": Stage("exit", 2048, 32),
+        }  # fmt: skip
         self.initialise()
 
     def features(self, x: Tensor) -> Tensor:
