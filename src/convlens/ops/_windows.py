@@ -41,12 +41,21 @@ class Windows:
         output = output or [conv_size(*axis) for axis in axes]
         return cls(*(tuple(pair) for pair in (size, kernel, stride, around, dilation, output)))  # type: ignore[arg-type]
 
+    @cached_property
+    def reach(self) -> tuple[int, ...]:
+        """The size of a padded image: of its rows and columns as far as the windows reach, and of all its own."""
+        return tuple(
+            before + max(n + after, (out - 1) * s + effective_kernel(k, d) - before)
+            for n, k, s, (before, after), d, out in self._axes()
+        )
+
     def padded(self, x: Array, value: float = 0.0) -> Array:
         """Images (..., H, W) with `value` around them, as far as the windows reach."""
-        width = [(0, 0)] * (x.ndim - 2)
-        for n, k, s, (before, after), d, out in self._axes():
-            width.append((before, max(after, (out - 1) * s + effective_kernel(k, d) - before - n)))
-        return np.pad(x, width, constant_values=value) if any(map(any, width)) else x
+        if self.reach == self.size:
+            return x
+        padded = np.full((*x.shape[:-2], *self.reach), value, x.dtype)
+        self.inside(padded)[...] = x
+        return padded
 
     def inside(self, padded: Array) -> Array:
         """The images without what `padded` put around them, a view."""
@@ -71,7 +80,7 @@ class Windows:
 
     def fold(self, patches: Array) -> Array:
         """The adjoint of `patches`: each number is added to the cell that it would have come from."""
-        padded = self.padded(np.zeros((len(patches), *self.size), patches.dtype))
+        padded = np.zeros((len(patches), *self.reach), patches.dtype)
         for (i, j), (rows, columns) in self.cells:
             padded[:, rows, columns] += patches[:, i, j]
         return self.inside(padded)
