@@ -70,19 +70,19 @@ class Windows:
         )
         return [((i, j), (down[i], right[j])) for i, j in np.ndindex(*self.kernel)]
 
-    def patches(self, image: Array) -> Array:
-        """(C, H, W) -> (C, K_h, K_w, H_out, W_out): what each kernel cell meets, window by window."""
-        padded = self.padded(image)
-        patches = np.empty((len(image), *self.kernel, *self.output), image.dtype)
+    def patches(self, images: Array) -> Array:
+        """(..., H, W) -> (..., K_h, K_w, H_out, W_out): what each kernel cell meets, window by window."""
+        padded = self.padded(images)
+        patches = np.empty((*images.shape[:-2], *self.kernel, *self.output), images.dtype)
         for (i, j), (rows, columns) in self.cells:
-            patches[:, i, j] = padded[:, rows, columns]
+            patches[..., i, j, :, :] = padded[..., rows, columns]
         return patches
 
     def fold(self, patches: Array) -> Array:
         """The adjoint of `patches`: each number is added to the cell that it would have come from."""
-        padded = np.zeros((len(patches), *self.reach), patches.dtype)
+        padded = np.zeros((*patches.shape[:-4], *self.reach), patches.dtype)
         for (i, j), (rows, columns) in self.cells:
-            padded[:, rows, columns] += patches[:, i, j]
+            padded[..., rows, columns] += patches[..., i, j, :, :]
         return self.inside(padded)
 
     @cached_property

@@ -93,12 +93,19 @@ def conv2d_backward(
         g = grad[n].reshape(groups, kernels.shape[1], -1)
         dkernels += g @ patches.swapaxes(1, 2)  # Y = W P, so dW = G P^T
         if dx is not None:
-            # And dP = W^T G. With one kernel a group nothing is summed, and the outer product is faster written as such.
+            # And dP = W^T G. With one kernel a group that is an outer product: NumPy's * is faster there than its @.
             dpatches = kernels.swapaxes(1, 2) * g if kernels.shape[1] == 1 else kernels.swapaxes(1, 2) @ g
             # A pixel gets the sum over all windows that saw it.
             dx[n] = windows.fold(dpatches.reshape(-1, *windows.kernel, *windows.output))
-    db = grad.sum(axis=(0, 2, 3), dtype=np.float64).astype(grad.dtype)  # in float64: its terms may cancel
-    return ConvolutionGradients(dx, dkernels.reshape(w.shape), db)  # type: ignore[arg-type]
+    return ConvolutionGradients(dx, dkernels.reshape(w.shape), bias_gradient(grad))  # type: ignore[arg-type]
+
+
+def bias_gradient(grad: Array) -> Array:
+    """(N, C, H, W) -> (C): the bias is added at every position of every image, so its gradient is the sum over them.
+
+    In float64, because the terms may cancel.
+    """
+    return grad.sum(axis=(0, 2, 3), dtype=np.float64).astype(grad.dtype)
 
 
 def checked(

@@ -6,11 +6,10 @@ Sources: LeCun, "Generalization and network design strategies", 1989; Taigman et
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
-from convlens.geometry import conv_size
 from convlens.ops import _checks
 from convlens.ops._checks import Array, Padding, Size
+from convlens.ops._windows import Windows
 
 BLOCK = 1 << 22  # bytes of patches built at a time
 
@@ -40,17 +39,15 @@ def locally_connected2d(
         (N, C_out, H_out, W_out).
     """
     x, w, b = _checks.arrays(x=x, w=w, b=b)
-    view = _View(x, w, stride, padding, dilation)
+    windows = _windows(x, w, stride, padding, dilation)
     p, q, c_out = w.shape[:3]
-    y = np.empty((len(x), c_out, p, q), x.dtype)
-    matrices = w.reshape(p, q, c_out, -1)
-    for images in view.blocks():
-        patches = view.patches(view.padded(x[images]))  # (H_out, W_out, C_in K_h K_w, n)
-        y[images] = (matrices @ patches).transpose(3, 2, 0, 1)
     if b is not None:
         _checks.expect_shape("b", b, (c_out, p, q))
-        y += b
-    return y
+    y = np.empty((len(x), c_out, p, q), x.dtype)
+    matrices = w.reshape(p, q, c_out, -1)
+    for images in _blocks(x, w):
+        y[images] = (matrices @ _patches(windows, x[images])).transpose(3, 2, 0, 1)
+    return y if b is None else y + b
 
 
 def locally_connected2d_backward(
@@ -58,64 +55,41 @@ def locally_connected2d_backward(
 ) -> LocallyConnectedGradients:
     """Gradients of `locally_connected2d` for grad (N, C_out, H_out, W_out): those of a dense layer at each position."""
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
-    view = _View(x, w, stride, padding, dilation)
+    windows = _windows(x, w, stride, padding, dilation)
     p, q, c_out, *window = w.shape
     _checks.expect_shape("grad", grad, (len(x), c_out, p, q))
     matrices = w.reshape(p, q, c_out, -1)
-    dw = np.zeros_like(matrices)
-    dx = np.empty_like(x)
-    for images in view.blocks():
+    dx, dmatrices = np.empty_like(x), np.zeros_like(matrices)
+    for images in _blocks(x, w):
         g = np.ascontiguousarray(grad[images].transpose(2, 3, 1, 0))  # (H_out, W_out, C_out, n)
-        dw += g @ view.patches(view.padded(x[images])).swapaxes(2, 3)
-        seen = (matrices.swapaxes(2, 3) @ g).reshape(p, q, *window, -1)
-        padded = view.padded(np.zeros_like(x[images]))
-        for i, j, cells in view.cells(padded):
-            cells += seen[:, :, :, i, j].transpose(3, 2, 0, 1)
-        dx[images] = view.inside(padded)
-    return LocallyConnectedGradients(dx, dw.reshape(w.shape), grad.sum(axis=0))
+        dmatrices += g @ _patches(windows, x[images]).swapaxes(2, 3)  # Y = W P, so dW = G P^T
+        dpatches = matrices.swapaxes(2, 3) @ g  # and dP = W^T G
+        dx[images] = windows.fold(dpatches.transpose(3, 2, 0, 1).reshape(-1, *window, p, q))
+    return LocallyConnectedGradients(dx, dmatrices.reshape(w.shape), grad.sum(axis=0))
 
 
-class _View:
-    """What each output position sees, for checked arguments."""
+def _patches(windows: Windows, images: Array) -> Array:
+    """What every position sees, (H_out, W_out, C_in K_h K_w, n): at each a matrix with a column for every image."""
+    patches = windows.patches(images).reshape(len(images), -1, *windows.output)
+    return np.ascontiguousarray(patches.transpose(2, 3, 1, 0))
 
-    def __init__(self, x: Array, w: Array, stride: Any, padding: Any, dilation: Any) -> None:
-        self.n, c_in, *size = _checks.dimensions("x", x, "N C_in H W")
-        *output, _, c_kernel, k_h, k_w = _checks.dimensions("w", w, "H_out W_out C_out C_in K_h K_w")
-        self.kernel, self.size = (k_h, k_w), size
-        self.stride = _checks.per_axis("stride", stride, 2)
-        self.dilation = _checks.per_axis("dilation", dilation, 2)
-        self.around = _checks.sides(padding, size, self.kernel, self.stride, self.dilation)
-        _checks.kernel_fits("w", size, self.kernel, self.around, self.dilation)
-        axes = zip(size, self.kernel, self.stride, self.around, self.dilation, strict=True)
-        self.output = [conv_size(*axis) for axis in axes]
-        if output != self.output or c_kernel != c_in:
-            expected = (*self.output, "C_out", c_in, k_h, k_w)
-            raise _checks.InputError(f"w: shape {w.shape}, expected ({', '.join(map(str, expected))})")
-        self.bytes = int(np.prod(w.shape)) // w.shape[2] * x.itemsize  # of one image's patches
 
-    def blocks(self) -> list[slice]:
-        """A few images at a time."""
-        step = max(1, BLOCK // self.bytes)
-        return [slice(start, min(start + step, self.n)) for start in range(0, self.n, step)]
+def _blocks(x: Array, w: Array) -> list[slice]:
+    """A few images at a time, so that their patches take little memory."""
+    step = max(1, BLOCK // (w[:, :, 0].size * x.itemsize))
+    return [slice(start, start + step) for start in range(0, len(x), step)]
 
-    def padded(self, x: Array) -> Array:
-        return np.pad(x, ((0, 0), (0, 0), *self.around))
 
-    def inside(self, padded: Array) -> Array:
-        (top, _), (left, _) = self.around
-        return padded[:, :, top : top + self.size[0], left : left + self.size[1]]
-
-    def cells(self, padded: Array) -> Any:
-        """(i, j, view (n, C, H_out, W_out)) of what each kernel cell sees."""
-        for i, j in np.ndindex(*self.kernel):
-            (top, s_y, p), (left, s_x, q) = (
-                (at * d, s, n) for at, d, s, n in zip((i, j), self.dilation, self.stride, self.output, strict=True)
-            )
-            yield i, j, padded[:, :, top : top + (p - 1) * s_y + 1 : s_y, left : left + (q - 1) * s_x + 1 : s_x]
-
-    def patches(self, padded: Array) -> Array:
-        """What every position sees, (H_out, W_out, C_in K_h K_w, n)."""
-        (k_h, k_w), (d_y, d_x), (s_y, s_x) = self.kernel, self.dilation, self.stride
-        extent = ((k_h - 1) * d_y + 1, (k_w - 1) * d_x + 1)
-        windows = sliding_window_view(padded, extent, axis=(2, 3))[:, :, ::s_y, ::s_x, ::d_y, ::d_x]
-        return windows.transpose(2, 3, 1, 4, 5, 0).reshape(*self.output, -1, len(padded))
+def _windows(x: Array, w: Array, stride: Any, padding: Any, dilation: Any) -> Windows:
+    """Where the kernels look, after all checks."""
+    _, c_in, *size = _checks.dimensions("x", x, "N C_in H W")
+    *output, _, c_kernel, k_h, k_w = _checks.dimensions("w", w, "H_out W_out C_out C_in K_h K_w")
+    stride = _checks.per_axis("stride", stride, 2)
+    dilation = _checks.per_axis("dilation", dilation, 2)
+    around = _checks.sides(padding, size, (k_h, k_w), stride, dilation)
+    _checks.kernel_fits("w", size, (k_h, k_w), around, dilation)
+    windows = Windows.of(size, (k_h, k_w), stride, around, dilation)
+    if tuple(output) != windows.output or c_kernel != c_in:
+        expected = (*windows.output, "C_out", c_in, k_h, k_w)
+        raise _checks.InputError(f"w: shape {w.shape}, expected ({', '.join(map(str, expected))})")
+    return windows

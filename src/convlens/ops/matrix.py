@@ -3,6 +3,7 @@
 Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.1.
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -40,18 +41,12 @@ def conv2d_matrix(
     c_out, c_group, k_h, k_w = _checks.dimensions("w", w, "C_out C_in/groups K_h K_w")
     c_in = c_group * _checks.whole("groups", groups, 1)
     height, width = _checks.per_axis("size", size, 2)
-    image = np.broadcast_to(w.dtype.type(0), (1, c_in, height, width))
+    image = np.arange(1, c_in * height * width + 1).reshape(1, c_in, height, width)
     windows, groups = checked_windows(image, w, stride, padding, dilation, groups)
 
-    # For every output cell (o, p, q) and kernel cell (c, i, j): the input row and column under the kernel cell.
-    o, p, q, c, i, j = np.ogrid[:c_out, : windows.output[0], : windows.output[1], :c_group, :k_h, :k_w]
-    y = p * windows.stride[0] + i * windows.dilation[0] - windows.around[0][0]
-    x = q * windows.stride[1] + j * windows.dilation[1] - windows.around[1][0]
-    channel = c + o // (c_out // groups) * c_group
-
-    output_cell = (o * windows.output[0] + p) * windows.output[1] + q
-    input_cell = (channel * height + y) * width + x
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    row, column, value, inside = np.broadcast_arrays(output_cell, input_cell, w[:, None, None], inside)
-    shape = (c_out * windows.output[0] * windows.output[1], c_in * height * width)
-    return csr_array((value[inside], (row[inside], column[inside])), shape=shape)
+    # Numbered pixels show which one every kernel cell meets: (C_in, K_h, K_w, H_out, W_out), 0 where it is padding.
+    pixel = windows.patches(image[0]).reshape(groups, c_group, k_h, k_w, *windows.output)
+    pixel = np.repeat(pixel, c_out // groups, axis=0)  # output channels of one group look at the same pixels
+    row = np.arange(c_out * prod(windows.output)).reshape(c_out, 1, 1, 1, *windows.output)
+    row, value, inside = np.broadcast_to(row, pixel.shape), np.broadcast_to(w[..., None, None], pixel.shape), pixel > 0
+    return csr_array((value[inside], (row[inside], pixel[inside] - 1)), shape=(row.max() + 1, image.size))

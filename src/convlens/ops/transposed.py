@@ -13,7 +13,7 @@ from convlens.ops import _checks
 from convlens.ops._checks import Array, Padding, Size
 from convlens.ops._switch import replaceable
 from convlens.ops._windows import Windows
-from convlens.ops.convolution import ConvolutionGradients
+from convlens.ops.convolution import ConvolutionGradients, bias_gradient
 
 
 @replaceable
@@ -87,8 +87,7 @@ def conv_transpose2d_backward(
         patches = windows.patches(grad[n]).reshape(groups, kernels.shape[2], -1)
         dx[n] = (kernels @ patches).reshape(image.shape)
         dkernels += image.reshape(groups, kernels.shape[1], -1) @ patches.swapaxes(1, 2)
-    db = grad.sum(axis=(0, 2, 3), dtype=np.float64).astype(grad.dtype)
-    return ConvolutionGradients(dx, dkernels.reshape(w.shape), db)
+    return ConvolutionGradients(dx, dkernels.reshape(w.shape), bias_gradient(grad))
 
 
 def checked(
@@ -130,30 +129,36 @@ def _windows(
     groups = _checks.grouped(groups, c_in, c_group * _checks.whole("groups", groups, 1))
     stride = _checks.per_axis("stride", stride, 2)
     dilation = _checks.per_axis("dilation", dilation, 2)
-    extra = _checks.per_axis("output_padding", output_padding, 2, least=0)
-    if any(extra) and output_size is not None:
-        raise _checks.InputError(f"output_padding: {output_padding!r}, expected 0 where output_size is given")
-    for e, s, d in zip(extra, stride, dilation, strict=True):
-        if e >= max(s, d):
-            raise _checks.InputError(f"output_padding: {output_padding!r}, expected less than the stride or dilation")
-    named = padding if isinstance(padding, str) else None
-    if named and any(extra):
-        raise _checks.InputError(f"output_padding: {output_padding!r}, expected 0 for padding {padding!r}")
-
-    output = tuple(
-        geometry.transposed_size(n, k, s, named, d)  # type: ignore[arg-type]
-        if named
-        else geometry.transposed_size(n, k, s, 0, d)
-        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
-    )
-    around = _checks.sides(padding, output, kernel, stride, dilation)
-    if not named:
-        output = tuple(n - sum(p) + e for n, p, e in zip(output, around, extra, strict=True))
+    extra = _extra(output_padding, output_size, padding, stride, dilation)
+    output = _output(size, kernel, stride, padding, dilation, extra)
     if output_size is not None:
         output = _requested(output_size, output, stride, dilation)
     if min(output) < 1:
         raise _checks.InputError(f"padding: {padding!r} leaves an output of {output}, expected at least 1 x 1")
+    around = _checks.sides(padding, output, kernel, stride, dilation)
     return Windows.of(output, kernel, stride, around, dilation, output=size), groups
+
+
+def _extra(output_padding: Any, output_size: Any, padding: Any, stride: tuple, dilation: tuple) -> tuple[int, ...]:
+    """The rows and columns that `output_padding` adds."""
+    extra = _checks.per_axis("output_padding", output_padding, 2, least=0)
+    if any(extra) and (output_size is not None or isinstance(padding, str)):
+        where = f"for padding {padding!r}" if output_size is None else "where output_size is given"
+        raise _checks.InputError(f"output_padding: {output_padding!r}, expected 0 {where}")
+    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
+        raise _checks.InputError(f"output_padding: {output_padding!r}, expected less than the stride or dilation")
+    return extra
+
+
+def _output(size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, extra: Any) -> tuple[int, ...]:
+    """(H_out, W_out), the least of which a convolution makes this size, and what is to be added."""
+    named = padding if isinstance(padding, str) else 0
+    axes = zip(size, kernel, stride, dilation, strict=True)
+    output = [geometry.transposed_size(n, k, s, named, d) for n, k, s, d in axes]  # type: ignore[arg-type]
+    if named:
+        return tuple(output)
+    around = _checks.sides(padding, size, kernel, stride, dilation)
+    return tuple(n - sum(p) + e for n, p, e in zip(output, around, extra, strict=True))
 
 
 def _requested(output_size: Any, least: tuple[int, ...], stride: tuple, dilation: tuple) -> tuple[int, ...]:
