@@ -2,8 +2,8 @@
 
     python bench/augment.py [--repetitions N] [--threads N] [--out FILE]
 
-Both sides start from the same uint8 array and end at normalised float32 batches of 128 on the CPU; the clock covers
-the order of the epoch, gathering, augmentation and normalisation, and nothing before (imports, reading the set). The
+Both sides start from the same uint8 array and end at normalized float32 batches of 128 on the CPU; the clock covers
+the order of the epoch, gathering, augmentation and normalization, and nothing before (imports, reading the set). The
 sides take turns, so that a busy machine slows both. Pillow runs on a part of the epoch. The share of training is the
 time that augmentation adds to an epoch without it, over that of training steps (bfloat16 where the processor has it)
 alone. Writes the log `augment`.
@@ -233,7 +233,7 @@ def main() -> None:
         print(f"  shift of {shape}: " + ", ".join(f"{name} {row['median_us']:.2f}" for name, row in rows.items()))
     report = {
         "what": __doc__.strip().splitlines()[0],
-        "clock": "order, gathering, augmentation, normalisation; imports and reading the set excluded",
+        "clock": "order, gathering, augmentation, normalization; imports and reading the set excluded",
         "threads": arguments.threads, "batch": BATCH, "seed": SEED, "images": IMAGES, "pillow_images": PILLOW_IMAGES,
         "goal": {"ratio": GOAL_RATIO, "share_of_training": GOAL_SHARE},
         "cases": cases, "each_change_32x32x3": each, "ways_to_shift": ways,

@@ -120,7 +120,7 @@ def measure_training(clock: Callable[[], float]) -> dict[str, Any]:
     preprocess = data.Preprocess(size=(28, 28), channels=1)
     parts = data.find("mnist").read(preprocess)
     train, test = parts["train"], parts["test"]
-    normalise = preprocess.fitted(train.pixels).normalise
+    normalize = preprocess.fitted(train.pixels).normalize
     settings = {
         "text": (text_network(), {"epochs": 1, "batch_size": 60, "optimizer": scratch.SGD(0.01, momentum=0.9)}),
         "lenet5": (
@@ -131,9 +131,9 @@ def measure_training(clock: Callable[[], float]) -> dict[str, Any]:
     found = {}
     for name, (graph, options) in settings.items():
         start = clock()
-        scratch.fit(graph, train.pixels, train.labels, prepare=normalise, **options)
+        scratch.fit(graph, train.pixels, train.labels, prepare=normalize, **options)
         seconds = clock() - start
-        loss, accuracy = scratch.evaluate(graph, test.pixels, test.labels, prepare=normalise)
+        loss, accuracy = scratch.evaluate(graph, test.pixels, test.labels, prepare=normalize)
         found[name] = {"epochs": options["epochs"], "seconds": seconds, "test_accuracy": accuracy, "test_loss": loss}
         print(f"{name:8} {options['epochs']} epochs in {seconds:.1f} s, test accuracy {100 * accuracy:.2f} %")
     found["text"]["goal_seconds"] = GOAL_TEXT_SECONDS

@@ -3,7 +3,7 @@
     python bench/streaming.py [--size 128] [--rounds 5]
 
 Both sides go through an epoch of the photographs in $CONVLENS_DATA/photos.zip, unpacked into a folder: each is opened
-with Pillow, scaled (bilinear, antialiased), cropped at the centre, normalised, and stacked into float32 batches of 64
+with Pillow, scaled (bilinear, antialiased), cropped at the center, normalized, and stacked into float32 batches of 64
 in a new order. Nothing is trained. The `DataLoader` runs with as many worker processes as is best for it, kept from
 one epoch to the next. Sides take turns; images per second, after a first epoch that is not counted. The epoch of a set
 that was decoded ahead stands beside them. Writes the log `streaming`.
@@ -109,7 +109,7 @@ def main() -> None:
         print(f"{side:24} {figures['images_per_second']:8,.0f} +- {figures['std']:.0f} images/s")
     print(f"{ratio:.2f} x {best}")
     report = {
-        "what": "images per second of an epoch of photographs, read, decoded, scaled and normalised; nothing trained",
+        "what": "images per second of an epoch of photographs, read, decoded, scaled and normalized; nothing trained",
         "size": arguments.size, "batch": BATCH, "seed": 0, "best_peer": best, "ratio": ratio, "sides": row,
     }  # fmt: skip
     logs.write("streaming", report, arguments.out)

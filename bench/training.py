@@ -4,7 +4,7 @@
 
 The plain loop: `DataLoader` over float32 tensors, Adam, float32, contiguous memory, no augmentation; for LeNet-5 at the
 best of several batch sizes. The bare loop: what an expert writes for one machine: bfloat16 autocast where the processor
-has it, channels-last, fused optimiser, batches cut from one tensor that was prepared before, no augmentation, nothing
+has it, channels-last, fused optimizer, batches cut from one tensor that was prepared before, no augmentation, nothing
 counted. Ours: the engine of `convlens train` as it settles itself on this machine, augmentation (flip, shift, cutout)
 and counting on. With the interpreter of an environment that has Keras, its `fit` takes turns too, on the same networks.
 Images per second of the training loop alone, after some steps to warm up, on noise. Peak memory is that of a process of

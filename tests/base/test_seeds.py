@@ -22,12 +22,12 @@ def test_seeds_fit_every_generator(seed, epoch):
     assert generator(seed, epoch).random(3).tolist() == generator(seed, epoch).random(3).tolist()
 
 
-def test_neighbouring_addresses_give_different_numbers():
+def test_neighboring_addresses_give_different_numbers():
     addresses = [(s, w, e) for s in range(10) for w in ("order", "augment") for e in range(50)]
     assert len({derive(*address) for address in addresses}) == len(addresses)
 
 
-def test_numbers_of_neighbouring_addresses_are_uncorrelated():
+def test_numbers_of_neighboring_addresses_are_uncorrelated():
     draws = np.stack([generator(0, "order", epoch).random(2000) for epoch in range(20)])
     correlation = np.corrcoef(draws)[np.triu_indices(20, 1)]
     assert np.abs(correlation).max() < 5 / np.sqrt(2000)

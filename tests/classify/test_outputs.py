@@ -158,7 +158,7 @@ def test_a_network_that_ends_in_probabilities_is_refused_with_what_to_change(end
         refuse_probabilities(conv(nn.Sequential(end, nn.Unflatten(1, (K, 1)), nn.Flatten()))(torch.randn(9, 1, 4, 4)))
 
 
-def test_probabilities_are_recognised_by_their_sums_where_no_gradient_is_noted():
+def test_probabilities_are_recognized_by_their_sums_where_no_gradient_is_noted():
     with pytest.raises(InputError, match="ends in softmax"):
         refuse_probabilities(torch.randn(16, K).softmax(1))
 

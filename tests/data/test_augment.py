@@ -18,7 +18,7 @@ DTYPES = [torch.uint8, torch.float32]
 
 
 def pictures(n=12, h=9, w=7, c=3, dtype=torch.uint8, seed=0) -> torch.Tensor:
-    """Random images [n h w c]; floating-point ones are roughly normalised."""
+    """Random images [n h w c]; floating-point ones are roughly normalized."""
     values = np.random.default_rng(seed).integers(0, 256, (n, h, w, c), dtype=np.uint8)
     x = torch.from_numpy(values)
     return x if dtype == torch.uint8 else (x.to(dtype) - 120) / 60
@@ -95,7 +95,7 @@ def test_shift_is_padding_and_cropping_of_each_image(h, w, c, limit, padding, dt
             np.testing.assert_array_equal(out[i, ..., channel].numpy(), padded[top : top + h, left : left + w])
 
 
-def test_shift_draws_every_offset_and_fills_with_the_mean_colour():
+def test_shift_draws_every_offset_and_fills_with_the_mean_color():
     x = torch.full((400, 5, 5, 3), 7, dtype=torch.uint8)
     augmenter = Augmenter(Augmentation(shift=1), seed=1, mean=(0.5, 0.25, 1.0), std=(0.2, 0.2, 0.2))
     out, _ = augmenter(x.permute(0, 3, 1, 2), torch.zeros(400, dtype=torch.int64), epoch=0, step=0)
@@ -155,7 +155,7 @@ def test_crop_boxes_have_the_area_and_shape_asked_for():
     assert abs((left / (100 - width)).mean() - 0.5) < 0.02
 
 
-def test_a_crop_that_cannot_fit_takes_the_largest_centred_box_of_an_allowed_shape():
+def test_a_crop_that_cannot_fit_takes_the_largest_centered_box_of_an_allowed_shape():
     boxes = random_boxes(np.random.default_rng(0), 4, 10, 100, (1.0, 1.0), (1.0, 2.0))
     assert boxes.T.tolist() == [[0, 40, 10, 20]] * 4
 
@@ -168,14 +168,14 @@ def test_rotation_matches_scipy_image_by_image(padding, mode, dtype):
     fill = torch.tensor([10, 20, 30]).to(dtype)
     out = g.rotated(x, degrees, padding=padding, fill=fill)
     assert out.dtype == dtype
-    centre = np.array([5.0, 3.5])
+    center = np.array([5.0, 3.5])
     for i in range(12):
         a = np.deg2rad(float(degrees[i]))
         matrix = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])  # output (row, column) to input
         for channel in range(3):
             plane = x[i, ..., channel].numpy().astype(np.float64)
             expected = ndimage.affine_transform(
-                plane, matrix, centre - matrix @ centre, order=1, mode=mode, cval=float(fill[channel])
+                plane, matrix, center - matrix @ center, order=1, mode=mode, cval=float(fill[channel])
             )
             tolerance = 0.51 if dtype == torch.uint8 else 1e-3
             assert abs(out[i, ..., channel].double().numpy() - expected).max() < tolerance
@@ -194,11 +194,11 @@ def test_cutout_paints_one_square_in_each_image(dtype):
     out, y = augmenter(x.permute(0, 3, 1, 2), torch.arange(50), epoch=2, step=3)
     rows = (drawn("cutout row", 50, 2, 3) * 9).astype(int)
     columns = (drawn("cutout column", 50, 2, 3) * 7).astype(int)
-    colour = np.array([26, 51, 76]) if dtype == torch.uint8 else np.zeros(3)  # round(255 mean); 0 once normalised
+    color = np.array([26, 51, 76]) if dtype == torch.uint8 else np.zeros(3)  # round(255 mean); 0 once normalized
     for i in range(50):
         expected = x[i].numpy().copy()
         top, left = rows[i] - 2, columns[i] - 2
-        expected[max(0, top) : top + 4, max(0, left) : left + 4] = colour
+        expected[max(0, top) : top + 4, max(0, left) : left + 4] = color
         np.testing.assert_array_equal(out[i].permute(1, 2, 0).numpy(), expected)
     assert y.tolist() == list(range(50))
 
@@ -234,7 +234,7 @@ def test_alternating_flip_without_numbers_is_refused():
         Augmenter(Augmentation(flip="alternating"))(torch.zeros(2, 1, 4, 4), torch.zeros(2), epoch=0, step=0)
 
 
-# ---- colour
+# ---- color
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_alternating_flip_without_numbers_is_refused():
     [("brightness", ImageEnhance.Brightness), ("contrast", ImageEnhance.Contrast), ("saturation", ImageEnhance.Color)],
 )
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_colour_matches_pillow_image_by_image(name, enhance, dtype):
+def test_color_matches_pillow_image_by_image(name, enhance, dtype):
     x = pictures(20)
     mean, std = (0.4, 0.5, 0.6), (0.3, 0.2, 0.25)
     given = x if dtype == torch.uint8 else (x.float() / 255 - torch.tensor(mean)) / torch.tensor(std)
@@ -254,11 +254,11 @@ def test_colour_matches_pillow_image_by_image(name, enhance, dtype):
     factors = 0.2 + 1.6 * drawn(name, 20)
     for i in range(20):
         expected = np.asarray(enhance(Image.fromarray(x[i].numpy())).enhance(factors[i])).astype(float)
-        assert abs(out[i].numpy().astype(float) - expected).max() <= 2  # Pillow rounds the grey as well
+        assert abs(out[i].numpy().astype(float) - expected).max() <= 2  # Pillow rounds the gray as well
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
-def test_colour_of_grey_images_stays_in_range(name):
+def test_color_of_gray_images_stays_in_range(name):
     x = pictures(20, c=1)
     out, _ = augmented(x, **{name: 3.0})
     assert out.dtype == torch.uint8

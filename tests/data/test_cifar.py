@@ -9,7 +9,7 @@ from convlens.base.errors import InputError
 from convlens.data import Preprocess
 from convlens.data.formats import cifar
 
-COLOUR = Preprocess((32, 32), 3)
+COLOR = Preprocess((32, 32), 3)
 SMALL = {"train": 4, "test": 3}
 
 
@@ -66,7 +66,7 @@ def test_the_binary_release_is_read_from_a_folder_or_an_archive(tmp_path, no_dat
     write(tmp_path, release, files)
     source = data.find(release.name, root=tmp_path)
     assert source.native == (3, 32, 32)
-    parts = source.read(COLOUR)
+    parts = source.read(COLOR)
     for part, (images, labels) in expected.items():
         np.testing.assert_array_equal(parts[part].pixels, images)
         assert parts[part].labels.tolist() == labels
@@ -84,7 +84,7 @@ def test_a_cut_off_file_is_named(tmp_path, no_data, release):
     name = release.parts["test"][0]
     as_folder(tmp_path, release, {**files, name: files[name][:-1]})
     with pytest.raises(InputError, match=f"{name} has 9,2.. bytes instead of 9,2"):
-        data.find(release.name, root=tmp_path).read(COLOUR)
+        data.find(release.name, root=tmp_path).read(COLOR)
 
 
 def test_a_missing_file_is_named(tmp_path, no_data, release):
@@ -93,14 +93,14 @@ def test_a_missing_file_is_named(tmp_path, no_data, release):
     del files[name]
     as_folder(tmp_path, release, files)
     with pytest.raises(InputError, match=f"{name} is missing"):
-        data.find(release.name, root=tmp_path).read(COLOUR)
+        data.find(release.name, root=tmp_path).read(COLOR)
 
 
 def test_a_label_that_is_no_class_is_named(tmp_path, no_data, release):
     files, _ = contents(release, label=len(release.classes))
     as_folder(tmp_path, release, files)
     with pytest.raises(InputError, match=f"label {len(release.classes)} in record 0"):
-        data.find(release.name, root=tmp_path).read(COLOUR)
+        data.find(release.name, root=tmp_path).read(COLOR)
 
 
 def test_an_archive_that_is_cut_off_is_named(tmp_path, no_data, release):
@@ -108,4 +108,4 @@ def test_an_archive_that_is_cut_off_is_named(tmp_path, no_data, release):
     path = as_archive(tmp_path, release, files)
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(InputError, match="damaged tar archive"):
-        data.find(release.name, root=tmp_path).read(COLOUR)
+        data.find(release.name, root=tmp_path).read(COLOR)

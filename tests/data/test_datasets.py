@@ -129,6 +129,6 @@ def test_other_objects_are_explained_in_one_line(given, said):
     assert "\n" not in str(refused.value)
 
 
-def test_normalised_tensors_are_refused_as_their_scale_is_not_known():
+def test_normalized_tensors_are_refused_as_their_scale_is_not_known():
     with pytest.raises(InputError, match=r"must lie in 0\.\.1"):
         data.find(Items([(torch.randn(3, 6, 5) - 9, k) for k in LABELS])).read(AS_THEY_ARE)

@@ -48,10 +48,10 @@ def test_folder_zip_and_tar_of_the_same_files_give_the_same_images(tree, tmp_pat
     assert len(prints) == 1
 
 
-def test_native_is_none_if_sizes_differ_and_grey_if_all_are(tree):
+def test_native_is_none_if_sizes_differ_and_gray_if_all_are(tree):
     assert data.find(tree({**TWO_CLASSES, "a/9.png": encoded(picture(0, (5, 5)))})).native is None
-    grey = {name: encoded(picture(seed, mode="L")) for name, seed in TWO_CLASSES.items()}
-    assert data.find(tree({**grey, "a/9.png": encoded(picture(0, mode="L"))})).native == (1, 10, 12)
+    gray = {name: encoded(picture(seed, mode="L")) for name, seed in TWO_CLASSES.items()}
+    assert data.find(tree({**gray, "a/9.png": encoded(picture(0, mode="L"))})).native == (1, 10, 12)
 
 
 def test_native_is_the_size_after_turning(tree):

@@ -12,7 +12,7 @@ from convlens.base.errors import InputError
 from convlens.data import Preprocess
 from convlens.data.formats import idx
 
-GREY = Preprocess((28, 28), 1)
+GRAY = Preprocess((28, 28), 1)
 
 
 @given(array=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, max_side=6)), compress=st.booleans())
@@ -31,7 +31,7 @@ def test_a_set_is_read_with_its_official_split(tmp_path, monkeypatch, compress):
     source = data.find("mnist")
     assert source.native == (1, 28, 28)
     assert source.classes == tuple("0123456789")
-    parts = source.read(GREY)
+    parts = source.read(GRAY)
     assert set(parts) == {"train", "test"}
     np.testing.assert_array_equal(parts["train"].pixels[..., 0], arrays["train-images-idx3-ubyte"])
     np.testing.assert_array_equal(parts["test"].labels, arrays["t10k-labels-idx1-ubyte"])
@@ -56,7 +56,7 @@ def test_a_folder_of_idx_files_is_a_source_of_its_own(tmp_path):
     source = data.find(tmp_path / "own_digits")
     assert source.name == "own_digits"
     assert source.classes == tuple("0123456789")
-    assert len(source.read(GREY)["test"]) == 10
+    assert len(source.read(GRAY)["test"]) == 10
 
 
 IMAGES = np.zeros((3, 4, 4), np.uint8)
@@ -121,7 +121,7 @@ def replaced(folder, name, array):
 def test_a_wrong_label_file_is_named(tmp_path, no_data, name, array, said):
     replaced(tmp_path / "mnist", name, array)
     with pytest.raises(InputError, match=said) as caught:
-        data.find("mnist", root=tmp_path).read(GREY)
+        data.find("mnist", root=tmp_path).read(GRAY)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -140,7 +140,7 @@ def test_one_pair_alone_is_divided(tmp_path, prefix, before):
     for path in [*(tmp_path / "own").iterdir()]:
         path.rename(path.with_name(before + path.name)) if path.name.startswith(prefix) else path.unlink()
     source = data.find(tmp_path / "own")
-    parts = source.read(GREY)
+    parts = source.read(GRAY)
     assert list(parts) == ["train"]
     assert [len(part) for part in data.split(parts, seed=0)] == [20, 10, 10]  # 4 of each class: 2, 1 and 1
     assert len(source.notes) == (prefix == "t10k")
@@ -170,6 +170,6 @@ def test_labels_that_do_not_occur_are_no_classes(tmp_path, labels):
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx_bytes(values[np.arange(n) % 10]))
     source = data.find(folder)
     assert source.classes == tuple(map(str, labels))
-    assert source.read(GREY)["train"].labels.tolist() == [k % 10 for k in range(30)]
+    assert source.read(GRAY)["train"].labels.tolist() == [k % 10 for k in range(30)]
     assert "each value that occurs is a class" in source.notes[0]
-    assert data.find(folder, classes=list("abcdefghij")).read(GREY)["test"].classes == tuple("abcdefghij")
+    assert data.find(folder, classes=list("abcdefghij")).read(GRAY)["test"].classes == tuple("abcdefghij")

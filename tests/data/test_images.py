@@ -74,7 +74,7 @@ def test_the_fingerprint_of_a_memory_map_is_that_of_the_array(tmp_path):
     assert Images(mapped, images.labels, images.classes).fingerprint() == images.fingerprint()
 
 
-def test_arrays_without_a_channel_axis_are_grey():
+def test_arrays_without_a_channel_axis_are_gray():
     images = Images.from_arrays(np.zeros((3, 5, 4), np.uint8), [0, 1, 1])
     assert images.pixels.shape == (3, 5, 4, 1)
     assert images.classes == ("0", "1")

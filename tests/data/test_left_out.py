@@ -63,9 +63,9 @@ def test_as_many_paths_as_images_are_wanted():
         Images(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, int), ("a",), paths=np.array(["x"], object))
 
 
-def test_colour_is_judged_from_every_header(tree):
-    grey = encoded(picture(1, mode="L"))
-    root = tree({f"{c}/{k:03}.png": grey for c in "ab" for k in range(65)} | {"b/070.png": 5})
+def test_color_is_judged_from_every_header(tree):
+    gray = encoded(picture(1, mode="L"))
+    root = tree({f"{c}/{k:03}.png": gray for c in "ab" for k in range(65)} | {"b/070.png": 5})
     assert FolderSource(root).native == (3, 10, 12)
 
 

@@ -48,13 +48,13 @@ def same(first, second) -> bool:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_batches_hold_the_normalised_images_in_order(channels, channels_last, dtype):
+def test_batches_hold_the_normalized_images_in_order(channels, channels_last, dtype):
     chosen = images(channels=channels)
     of = loader(chosen, shuffle=False, dtype=dtype, channels_last=channels_last)
     batches = list(of.epoch(0))
     assert len(batches) == len(of) == 4
     x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    expected = torch.from_numpy(of.preprocess.normalise(chosen.pixels))
+    expected = torch.from_numpy(of.preprocess.normalize(chosen.pixels))
     assert x.dtype == dtype
     assert y.dtype == torch.int64
     assert y.tolist() == chosen.labels.tolist()
@@ -111,7 +111,7 @@ def test_part_of_a_memory_map_is_read_from_the_file_too(tmp_path):
     part = Images(whole.pixels[10:30], whole.labels[10:30], whole.classes)
     of = loader(part, shuffle=False)
     assert not of.resident
-    expected = of.preprocess.normalise(np.array(part.pixels))
+    expected = of.preprocess.normalize(np.array(part.pixels))
     np.testing.assert_allclose(torch.cat([x for x, _ in of.epoch(0)]).numpy(), expected, rtol=1e-6, atol=1e-6)
 
 
@@ -171,7 +171,7 @@ def test_mixing_augmentations_give_probabilities():
         torch.testing.assert_close(y.sum(1), torch.ones(len(x)))
 
 
-def test_the_augmenter_learns_the_mean_colour_from_the_preprocessing():
+def test_the_augmenter_learns_the_mean_color_from_the_preprocessing():
     white = images(pixels=np.full((50, 8, 8, 3), 255, np.uint8))
     preprocess = Preprocess((8, 8), 3, mean=(0.2, 0.4, 0.6), std=(0.5, 0.5, 0.5))
     of = Loader(white, preprocess, batch_size=50, augmenter=Augmenter(Augmentation(cutout=4)))

@@ -47,12 +47,12 @@ def test_preparing_gives_the_size_asked_for_and_is_idempotent(width, height, siz
     np.testing.assert_array_equal(preprocess.prepare(once), once)
 
 
-def test_the_short_side_is_scaled_and_the_centre_is_kept():
+def test_the_short_side_is_scaled_and_the_center_is_kept():
     # a factor of exactly two: box filtering is the mean of 2x2 blocks, the crop starts at a whole pixel
     array = np.asarray(picture(4, (40, 20), "L")).astype(float)
-    centre = array[:, 10:30].reshape(10, 2, 10, 2).mean(axis=(1, 3))
+    center = array[:, 10:30].reshape(10, 2, 10, 2).mean(axis=(1, 3))
     prepared = Preprocess((10, 10), 1, interpolation="box").prepare(array.astype(np.uint8))[..., 0]
-    assert np.abs(prepared - centre).max() <= 1  # rows and columns are rounded one after the other
+    assert np.abs(prepared - center).max() <= 1  # rows and columns are rounded one after the other
 
 
 def test_scaling_then_cropping_in_two_steps_agrees_in_the_interior():
@@ -89,14 +89,14 @@ def test_an_unreadable_exif_block_does_not_spoil_the_picture():
 
 
 def test_transparent_pixels_are_laid_on_white():
-    for mode, colour in (("RGBA", (200, 0, 0, 0)), ("LA", (10, 0))):
-        prepared = Preprocess((4, 4), 3).prepare(Image.new(mode, (4, 4), colour))
+    for mode, color in (("RGBA", (200, 0, 0, 0)), ("LA", (10, 0))):
+        prepared = Preprocess((4, 4), 3).prepare(Image.new(mode, (4, 4), color))
         assert (prepared == 255).all()
     half = Preprocess((4, 4), 3).prepare(Image.new("RGBA", (4, 4), (0, 0, 0, 128)))
     assert np.abs(half.astype(int) - 127).max() <= 1
 
 
-def test_transparent_palette_and_colour_key_are_laid_on_white():
+def test_transparent_palette_and_color_key_are_laid_on_white():
     palette = Image.new("P", (4, 4), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
     assert (Preprocess((4, 4), 3).prepare(encoded(palette, "PNG", transparency=1)) == 255).all()
@@ -105,7 +105,7 @@ def test_transparent_palette_and_colour_key_are_laid_on_white():
     assert (Preprocess((4, 4), 3).prepare(encoded(key, "PNG", transparency=(1, 2, 3))) == 255).all()
 
 
-def test_sixteen_bit_grey_is_scaled_and_not_cut_off():
+def test_sixteen_bit_gray_is_scaled_and_not_cut_off():
     values = np.array([[0, 257, 32768, 65535]], np.uint16)
     file = encoded(Image.fromarray(values), "PNG")
     assert Preprocess((1, 4), 1).prepare(file).ravel().tolist() == [0, 1, 128, 255]
@@ -129,7 +129,7 @@ def test_pixels_of_no_known_scale_are_refused(array, said):
 
 
 def test_the_first_frame_of_an_animation_counts():
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
     for kind in ("GIF", "PNG", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
         file = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
@@ -142,9 +142,9 @@ def test_what_a_file_is_is_told_by_its_content(tmp_path):
     assert Preprocess((4, 4), 3).prepare(path).shape == (4, 4, 3)
 
 
-def test_grey_becomes_colour_and_colour_becomes_luma():
-    grey = np.array([[10, 20]], np.uint8)
-    np.testing.assert_array_equal(Preprocess((1, 2), 3).prepare(grey), np.repeat(grey[..., None], 3, axis=2))
+def test_gray_becomes_color_and_color_becomes_luma():
+    gray = np.array([[10, 20]], np.uint8)
+    np.testing.assert_array_equal(Preprocess((1, 2), 3).prepare(gray), np.repeat(gray[..., None], 3, axis=2))
     rgb = np.array([[[100, 150, 200]]], np.uint8)
     luma = 0.299 * 100 + 0.587 * 150 + 0.114 * 200
     assert abs(int(Preprocess((1, 1), 1).prepare(rgb).item()) - luma) <= 1
@@ -221,13 +221,13 @@ def test_preparing_all_is_preparing_each(target):
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]))
 @settings(deadline=None, max_examples=20)
-def test_normalising_follows_the_formula(seed, channels):
+def test_normalizing_follows_the_formula(seed, channels):
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (3, 4, 5, channels), dtype=np.uint8)
     mean, std = rng.uniform(0, 1, channels), rng.uniform(0.1, 1, channels)
     preprocess = Preprocess((4, 5), channels, tuple(mean), tuple(std))
     expected = ((pixels.astype(np.float64) / 255 - mean) / std).transpose(0, 3, 1, 2)
-    x = preprocess.normalise(pixels)
+    x = preprocess.normalize(pixels)
     assert x.dtype == np.float32
     np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-5)
 

@@ -32,7 +32,7 @@ def test_mnist_has_its_published_counts_mean_and_standard_deviation(real_data):
     fitted = preprocess.fitted(parts["train"].pixels)
     assert fitted.mean[0] == pytest.approx(0.13066, abs=5e-6)
     assert fitted.std[0] == pytest.approx(0.30811, abs=5e-6)
-    x = fitted.normalise(parts["train"].pixels[:2000])
+    x = fitted.normalize(parts["train"].pixels[:2000])
     assert abs(x.mean()) < 0.05
     splits = data.split(parts, seed=0)
     assert [len(part) for part in splits] == [54001, 5999, 10000]

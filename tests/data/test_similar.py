@@ -12,7 +12,7 @@ from convlens.data.similar import Sketch, similar, sketch
 
 
 def scene(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
-    """Soft blobs of colour, as photographs have them."""
+    """Soft blobs of color, as photographs have them."""
     rough = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), np.uint8)
     return Image.fromarray(rough).resize(size, Image.Resampling.BICUBIC)
 
@@ -47,7 +47,7 @@ def test_every_pair_within_twenty_bits_is_found_and_no_other(monkeypatch):
     monkeypatch.setattr("convlens.data.similar._PRODUCTS", 1000)  # several blocks
     rng = np.random.default_rng(0)
     prints = [rng.random(256) < 0.5 for _ in range(60)]
-    for k in range(60):  # neighbours of earlier ones, 0 to 40 bits away
+    for k in range(60):  # neighbors of earlier ones, 0 to 40 bits away
         flipped = prints[k].copy()
         flipped[rng.permutation(256)[: k % 41]] ^= True
         prints.append(flipped)

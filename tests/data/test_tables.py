@@ -90,7 +90,7 @@ def test_a_table_for_each_part_and_a_submission_to_be_filled_in(tree):
     assert found["test/3.png"] == ("test", "b")
 
 
-def test_what_is_missing_unlabelled_or_not_in_the_table_is_counted(tree):
+def test_what_is_missing_unlabeled_or_not_in_the_table_is_counted(tree):
     rows = table("{path}|{label}", "path|label") + b"pics/gone.png,cat\nother/3.png,dog\npics/8.png,\n"
     root = tree({**FILES, "pics/8.png": 8, "pics/9.png": 9, "labels.csv": rows})
     found, source = read(root)

@@ -19,8 +19,8 @@ from convlens.data import Images, Preprocess
 from convlens.deploy.inputs import Item, pictures
 
 SIZE = (14, 11)
-GREY = np.random.default_rng(0).integers(0, 256, (6, *SIZE), dtype=np.uint8)
-COLOUR = np.random.default_rng(1).integers(0, 256, (6, *SIZE, 3), dtype=np.uint8)
+GRAY = np.random.default_rng(0).integers(0, 256, (6, *SIZE), dtype=np.uint8)
+COLOR = np.random.default_rng(1).integers(0, 256, (6, *SIZE, 3), dtype=np.uint8)
 
 
 def prepared(given_, channels: int = 1) -> list[np.ndarray]:
@@ -47,7 +47,7 @@ def png(picture: np.ndarray) -> bytes:
 
 ONE = {
     "array": lambda x, to: x,
-    "array with an axis for grey": lambda x, to: x[..., None],
+    "array with an axis for gray": lambda x, to: x[..., None],
     "channels first": lambda x, to: x[None],
     "other types of integer": lambda x, to: x.astype(np.int64),
     "floats": lambda x, to: x / 255,
@@ -81,15 +81,15 @@ def _zip(x: np.ndarray, to: Path) -> zipfile.ZipFile:
 @pytest.mark.parametrize("way", ONE.values(), ids=ONE)
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_one_picture_is_one_picture_however_it_comes(way, tmp_path):
-    one = way(GREY[0], tmp_path)
+    one = way(GRAY[0], tmp_path)
     assert not several(one)
-    one = way(GREY[0], tmp_path)
-    np.testing.assert_array_equal(prepared(one), GREY[:1, ..., None])
+    one = way(GRAY[0], tmp_path)
+    np.testing.assert_array_equal(prepared(one), GRAY[:1, ..., None])
 
 
 MANY = {
     "stack": lambda x: x,
-    "stack with an axis for grey": lambda x: x[..., None],
+    "stack with an axis for gray": lambda x: x[..., None],
     "stack with channels first": lambda x: x[:, None],
     "stack of floats": lambda x: (x / 255).astype(np.float32),
     "tensor": lambda x: torch.from_numpy(x),
@@ -114,8 +114,8 @@ def _objects(pictures_: list) -> np.ndarray:
 
 @pytest.mark.parametrize("way", MANY.values(), ids=MANY)
 def test_several_pictures_are_several_however_they_come(way):
-    assert several(way(GREY))
-    np.testing.assert_array_equal(prepared(way(GREY)), GREY[..., None])
+    assert several(way(GRAY))
+    np.testing.assert_array_equal(prepared(way(GRAY)), GRAY[..., None])
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_several_pictures_are_several_however_they_come(way):
 )
 def test_channels_before_rows_are_turned_and_it_is_said(change, said):
     notes: list[str] = []
-    _, items = pictures(change(COLOUR), 3, notes.append)
+    _, items = pictures(change(COLOR), 3, notes.append)
     found = [Preprocess(SIZE, 3).prepare(item.picture) for item in items]
-    np.testing.assert_array_equal(found, COLOUR)
+    np.testing.assert_array_equal(found, COLOR)
     assert len(notes) == len(said)
     for note, part in zip(notes, said, strict=True):
         assert part in note
@@ -141,7 +141,7 @@ def test_files_of_several_names_in_folders_and_archives_are_found_as_in_training
     folder = tmp_path / "pictures"
     (folder / "deep" / "er").mkdir(parents=True)
     for name in ("2.PNG", "10.jfif", "deep/er/x.bmp", ".hidden.png", "._2.png", "notes.txt"):
-        Image.fromarray(GREY[0]).save(folder / name, "PNG" if "txt" in name or "jfif" in name else None)
+        Image.fromarray(GRAY[0]).save(folder / name, "PNG" if "txt" in name or "jfif" in name else None)
     with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
         for path in folder.rglob("*.*"):
             archive.write(path, path.relative_to(folder))
@@ -159,7 +159,7 @@ def test_a_generator_is_read_as_the_answers_are_taken():
     def endless():
         while True:
             read.append(1)
-            yield GREY[0]
+            yield GRAY[0]
 
     _, items = pictures(endless(), 1, print)
     for _ in range(3):
@@ -179,22 +179,22 @@ def test_nothing_gives_nothing():
         (None, "there is no picture"),
         (7, "7 is no picture"),
         (object, "is no picture"),
-        ({"a": GREY[0]}, "dict is no picture"),
-        ([GREY[0], None], "picture 1: there is no picture"),
-        ([GREY[0], 3], "picture 1: 3 is a number"),
-        ([(GREY[0], 1)], "picture 0: a pair"),
-        (GREY.tolist(), "nested lists"),
+        ({"a": GRAY[0]}, "dict is no picture"),
+        ([GRAY[0], None], "picture 1: there is no picture"),
+        ([GRAY[0], 3], "picture 1: 3 is a number"),
+        ([(GRAY[0], 1)], "picture 0: a pair"),
+        (GRAY.tolist(), "nested lists"),
         (np.zeros(5), r"\[5\] is no picture"),
         (np.zeros(()), r"\[\] is no picture"),
         (np.zeros((2, 2, 5, 5, 3)), r"\[2, 2, 5, 5, 3\] is no picture"),
         (np.zeros((2, 7, 9, 9)), r"\[2, 7, 9, 9\] is no picture"),
-        (np.zeros((3, 9, 9), np.uint8), r"one picture \[C, H, W\] or 3 grey ones"),
-        (np.zeros((4, 9, 9), np.uint8), r"or 4 grey ones"),
-        (GREY.astype(float), "must lie in 0..1"),
-        (GREY[0].astype(float), "must lie in 0..1"),
+        (np.zeros((3, 9, 9), np.uint8), r"one picture \[C, H, W\] or 3 gray ones"),
+        (np.zeros((4, 9, 9), np.uint8), r"or 4 gray ones"),
+        (GRAY.astype(float), "must lie in 0..1"),
+        (GRAY[0].astype(float), "must lie in 0..1"),
         (np.full((9, 9), np.nan), "must lie in 0..1"),
-        (GREY.astype(np.uint16) * 200, "must lie in 0..255"),
-        (GREY.astype(complex), "must be numbers"),
+        (GRAY.astype(np.uint16) * 200, "must lie in 0..255"),
+        (GRAY.astype(complex), "must be numbers"),
         (np.zeros((0, 9), np.uint8), r"\[0, 9\]"),
         (io.StringIO("text"), "opened as text|not bytes"),
         (torch.zeros(3, 9, 9).to("meta"), "cannot be read|meta"),

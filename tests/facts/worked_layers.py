@@ -1,4 +1,4 @@
-"""Pooling, normalisation, activations and losses of the worked examples; as `worked_convolutions`."""
+"""Pooling, normalization, activations and losses of the worked examples; as `worked_convolutions`."""
 
 import numpy as np
 from worked_common import array, image, settings
@@ -68,8 +68,8 @@ def batch_norm_formula(i, p, e):
     return ops.batch_norm(array(i["H"])[:, None], array([i["gamma"]]), array([i["beta"]]), eps=p["delta"])[:, 0]
 
 
-def normalisation_statistics(i, p, e):
-    """Mean and variance are read off what each normalisation does to the batch: x = x_hat * std + mean."""
+def normalization_statistics(i, p, e):
+    """Mean and variance are read off what each normalization does to the batch: x = x_hat * std + mean."""
     x = (np.arange(32.0) ** 1.5).reshape(i["x_shape"])
     n, c, h, w = x.shape
     cases = {

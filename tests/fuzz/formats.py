@@ -90,10 +90,10 @@ def _pictures(work: Path) -> Iterator[Format]:
             continue
         files = [encoded(picture(1), kind, **options)]
         if kind == "PNG":
-            grey = Image.fromarray(np.arange(120, dtype=np.uint16).reshape(12, 10) * 500)
+            gray = Image.fromarray(np.arange(120, dtype=np.uint16).reshape(12, 10) * 500)
             files += [
                 encoded(picture(2, mode="RGBA"), kind),
-                encoded(grey, kind),
+                encoded(gray, kind),
                 encoded(picture(3).quantize(9), kind),
             ]
         if kind == "TIFF":

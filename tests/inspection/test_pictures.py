@@ -39,7 +39,7 @@ def test_a_grid_is_about_square(n, side):
     assert pictures.grid(np.zeros((n, 4, 4, 1), np.uint8), gap=0).shape[1] == side * 4
 
 
-def test_kernels_are_grey_at_zero_and_reach_black_or_white():
+def test_kernels_are_gray_at_zero_and_reach_black_or_white():
     weight = np.zeros((2, 3, 5, 5), np.float32)
     weight[0, 1, 2, 2], weight[0, 0, 0, 0], weight[1, 2, 4, 4] = 0.5, -0.25, -2.0
     found = pictures.kernels(weight)
@@ -51,6 +51,6 @@ def test_kernels_are_grey_at_zero_and_reach_black_or_white():
     assert pictures.kernels(weight[:, :2]).shape == (4, 5, 5, 1)
 
 
-def test_a_kernel_of_zeros_or_of_nan_is_grey():
+def test_a_kernel_of_zeros_or_of_nan_is_gray():
     weight = np.stack([np.zeros((1, 2, 2)), np.full((1, 2, 2), np.nan)])
     assert (pictures.kernels(weight) == 128).all()

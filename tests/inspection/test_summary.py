@@ -419,7 +419,7 @@ def test_a_view_that_makes_vectors_of_maps_has_a_row(kind, flatten):
     assert [layer.name for layer in layers] == ["conv", kind, "fc"]
 
 
-def test_statistics_of_batch_normalisation_are_counted_apart():
+def test_statistics_of_batch_normalization_are_counted_apart():
     bn = nn.BatchNorm2d(4)
     found = summarize(nn.Sequential(nn.Conv2d(3, 4, 3), bn, nn.ReLU(), nn.Conv2d(4, 4, 1), bn), (3, 6, 6))
     assert [layer.buffers for layer in found.layers] == [0, 8, 0, 0, 0]

@@ -11,8 +11,8 @@ from convlens.scratch.chance import CHANCE
 from convlens.scratch.operation import Mode
 
 
-def normalised_twice(scale=1.0):
-    """Convolutions without bias between normalisations: the second mean is zero but for rounding."""
+def normalized_twice(scale=1.0):
+    """Convolutions without bias between normalizations: the second mean is zero but for rounding."""
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.Conv2d(4, 6, 1, bias=False), nn.BatchNorm2d(6),
@@ -25,12 +25,12 @@ def normalised_twice(scale=1.0):
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 def test_a_mean_that_is_zero_but_for_rounding_agrees(scale):
-    found = verify(normalised_twice(scale), (3, 6, 6), mode="training")
+    found = verify(normalized_twice(scale), (3, 6, 6), mode="training")
     assert found.agrees(1e-10), found
 
 
 def with_other_updates(change):
-    """Batch normalisation whose running mean and variance are written otherwise."""
+    """Batch normalization whose running mean and variance are written otherwise."""
     right = operations.OPERATIONS["batch_norm"]
 
     def forward(call):
@@ -58,7 +58,7 @@ WRONG = {
 @pytest.mark.parametrize("fault", WRONG)
 def test_wrong_running_statistics_are_found(fault, monkeypatch):
     monkeypatch.setitem(operations.OPERATIONS, "batch_norm", with_other_updates(WRONG[fault]))
-    found = verify(normalised_twice(), (3, 6, 6), mode="training")
+    found = verify(normalized_twice(), (3, 6, 6), mode="training")
     assert not found.agrees(1e-8), found
     assert "running_" in found.forward_worst
 

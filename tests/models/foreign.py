@@ -470,7 +470,7 @@ NETWORKS = {
     "patch transformer": PatchTransformer, "attention by hand": SelfAttention2d, "squeeze": Squeezing,
     "dict output": DictOutput, "auxiliary heads": Branches, "Inception": InceptionLike,
     "many activations": WideActivations, "loop": Recurrent, "tied weights": TiedWeights,
-    "pre-activation": PreActivation, "input normalised inside": NormalisingInput, "pyramid": SpatialPyramid,
+    "pre-activation": PreActivation, "input normalized inside": NormalisingInput, "pyramid": SpatialPyramid,
     "dilated context": DilatedContext, "VGG": vgg_like, "lazy": lazy, "spectral norm": spectral,
     "weight norm": weight_normed, "all convolutional": all_convolutional, "log-softmax": log_softmax,
     "stem alone": lambda: nn.Sequential(nn.Conv2d(CHANNELS, CLASSES, SIDE), nn.Flatten()),

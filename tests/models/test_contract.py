@@ -104,7 +104,7 @@ def test_weights_of_a_whitened_network_keep_the_head_fresh(tmp_path):
 def test_a_whitened_network_draws_all_but_its_components_anew():
     network = whitened()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    network.initialise()
+    network.initialize()
     weight = network.whitening.weight.flatten(1)
     half = weight[: len(weight) // 2]
     torch.testing.assert_close(half @ half.T, torch.eye(len(half)), atol=1e-5, rtol=0)

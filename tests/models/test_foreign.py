@@ -1,4 +1,4 @@
-"""Each network of `foreign.py` trains for an epoch, answers about pictures, can be summarised and verified."""
+"""Each network of `foreign.py` trains for an epoch, answers about pictures, can be summarized and verified."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from convlens.inspection.verify import verify
 
 FAST = {
     "plain", "squeeze", "dict output", "auxiliary heads", "lazy", "spectral norm", "log-softmax", "tied weights",
-    "patch transformer", "input normalised inside",
+    "patch transformer", "input normalized inside",
 }  # fmt: skip
 EACH = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
 REFUSED = {"spectral norm": "writes in place under torch.no_grad()"}  # by the NumPy engine
@@ -38,7 +38,7 @@ def train(network, parts, tmp_path, **more):
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_a_network_of_a_public_shape_trains_predicts_and_is_summarised(name, parts, tmp_path):
+def test_a_network_of_a_public_shape_trains_predicts_and_is_summarized(name, parts, tmp_path):
     torch.manual_seed(0)
     network = NETWORKS[name]()
     run = train(network, parts, tmp_path)

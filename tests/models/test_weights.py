@@ -253,7 +253,7 @@ ODD = {
     "complex": (lambda w: w.to(torch.complex64), "is complex"),
     "sparse": (lambda w: w.to_sparse(), "is sparse"),
     "compressed": (lambda w: w.flatten(1).to_sparse_csr().clone(), "is sparse|4x9 in the file"),
-    "quantised": (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), "is quantised|is not a whole"),
+    "quantized": (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), "is quantized|is not a whole"),
     "float8": (lambda w: w.to(torch.float8_e4m3fn), "float8_e4m3fn"),
     "meta": (lambda w: w.to("meta"), "has no values"),
     "integers": (lambda w: w.to(torch.int32), "is int32 where the network has float32"),

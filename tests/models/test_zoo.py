@@ -269,7 +269,7 @@ def test_the_seed_alone_decides_the_first_weights(name, side):
 
 
 @each
-def test_every_weight_is_initialised(name, side):
+def test_every_weight_is_initialized(name, side):
     network = built(name, side)
     for key, value in network.state_dict().items():
         assert torch.isfinite(value).all(), key

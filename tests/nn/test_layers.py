@@ -69,7 +69,7 @@ def test_same_padding_with_stride_two_differs_from_padding_one():
     weight[..., 1, 1] = 1
     layer = Conv2dSame(1, 1, 3, 2, bias=False)
     layer.weight.data.copy_(weight)
-    assert layer(x).flatten().tolist() == [5, 7, 13, 15]  # centres at (1, 1), (1, 3), (3, 1), (3, 3)
+    assert layer(x).flatten().tolist() == [5, 7, 13, 15]  # centers at (1, 1), (1, 3), (3, 1), (3, 3)
     assert F.conv2d(x, weight, stride=2, padding=1).flatten().tolist() == [0, 2, 8, 10]
 
 

@@ -9,7 +9,7 @@ from convlens.nn.whitening import WhiteningConv2d, patch_components
 
 
 def images(n=40, channels=3, size=12) -> torch.Tensor:
-    """Smooth coloured images with a mean far from zero: neighbours and channels are correlated."""
+    """Smooth colored images with a mean far from zero: neighbors and channels are correlated."""
     torch.manual_seed(0)
     x = torch.nn.functional.avg_pool2d(torch.randn(n, channels, size + 2, size + 2), 3, stride=1)
     return x + 0.7 * x[:, :1] + 0.5
@@ -46,7 +46,7 @@ def test_components_match_numpys_principal_components():
 
 
 def test_epsilon_keeps_directions_without_variance_small():
-    x = images(channels=1).expand(-1, 3, -1, -1)  # grey as colour: two thirds of the directions are empty
+    x = images(channels=1).expand(-1, 3, -1, -1)  # gray as color: two thirds of the directions are empty
     layer = WhiteningConv2d(3, 2, epsilon=1e-2)
     layer.fit(x)
     assert layer.weight.abs().max() <= 10

@@ -132,7 +132,7 @@ def instance_norm(
     momentum=0.1,
     eps=1e-5,
 ):
-    unless(not use_input_stats, "instance normalisation with running statistics")
+    unless(not use_input_stats, "instance normalization with running statistics")
     return Call("instance_norm", {"x": input, "w": weight, "b": bias}, {"eps": eps})
 
 

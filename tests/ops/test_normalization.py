@@ -1,4 +1,4 @@
-"""Normalisation layers against PyTorch and central differences."""
+"""Normalization layers against PyTorch and central differences."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_layer_norm_agrees_with_pytorch(axes):
 
 
 @pytest.mark.parametrize(("size", "channels"), [(5, 8), (4, 7), (1, 3), (3, 2), (9, 4)])
-def test_local_response_normalisation_agrees_with_pytorch(size, channels):
+def test_local_response_normalization_agrees_with_pytorch(size, channels):
     check_operation(
         lambda x: ops.local_response_norm(x, size=size, alpha=0.3, beta=0.75, k=2.0),
         lambda grad, x: ops.local_response_norm_backward(grad, x, size=size, alpha=0.3, beta=0.75, k=2.0),
@@ -98,7 +98,7 @@ def test_local_response_normalisation_agrees_with_pytorch(size, channels):
 
 @given(st.integers(2, 5), st.integers(1, 4), st.integers(1, 4), st.floats(-100, 100))
 @settings(deadline=None, max_examples=25)
-def test_a_normalised_channel_has_mean_zero_and_variance_one(n, channels, side, offset):
+def test_a_normalized_channel_has_mean_zero_and_variance_one(n, channels, side, offset):
     x = normal(n, channels, side, side, seed=n) + offset
     y = ops.batch_norm(x, eps=0.0)
     assert np.abs(y.mean(axis=(0, 2, 3))).max() < 1e-9

@@ -19,7 +19,7 @@ Array = np.ndarray
 SAMPLES = {f"{o.name}/{o.variant_test_name}" if o.variant_test_name else o.name: o for o in operator_samples()}
 QUICK = ["add", "nn.functional.conv2d", "nn.functional.interpolate/nearest", "nn.functional.avg_pool2d", "softmax", "t"]
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5}
-# PyTorch's gradients where the input is NaN depend on whether a cell meets its vectorised loop or the rest.
+# PyTorch's gradients where the input is NaN depend on whether a cell meets its vectorized loop or the rest.
 UNCLEAR_AT_NAN = {f"nn.functional.{name}" for name in ("elu", "selu", "celu", "hardtanh", "relu6")}
 LOOSE = {  # how many times the tolerance, where PyTorch rounds more than we do
     "nn.functional.celu": 1000,  # 1 / alpha is float32 in its backward

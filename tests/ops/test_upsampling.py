@@ -53,9 +53,9 @@ def test_nearest_by_size_follows_the_exact_rule_for_every_pair_of_sizes():
     for n in range(1, 65):
         x = np.arange(n, dtype=np.float32).reshape(1, 1, n)
         for m in range(1, 129):
-            copied, centred = (ops.upsample_nearest(x, size=m, exact=exact)[0, 0] for exact in (False, True))
+            copied, centered = (ops.upsample_nearest(x, size=m, exact=exact)[0, 0] for exact in (False, True))
             assert copied.tolist() == [i * n // m for i in range(m)]
-            assert centred.tolist() == [(2 * i + 1) * n // (2 * m) for i in range(m)]
+            assert centered.tolist() == [(2 * i + 1) * n // (2 * m) for i in range(m)]
     assert geometry.upsampled_cells(81, 2, 82) == (1,)
 
 

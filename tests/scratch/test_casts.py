@@ -22,7 +22,7 @@ class Applied(nn.Module):
         return self.function(x, self.scale)
 
 
-HONOURED = {
+HONORED = {
     "to float64": lambda x, w: x.to(torch.float64) * w,
     "double and back": lambda x, w: (x.double() / 3).float() + w,
     "to int and back": lambda x, w: (x * w * 3).int().float() + x,
@@ -61,17 +61,17 @@ def both(module, x):
     return ours if isinstance(ours, tuple) else (ours,), [t.numpy() for t in theirs]
 
 
-@pytest.mark.parametrize("name", HONOURED)
+@pytest.mark.parametrize("name", HONORED)
 def test_types_and_values_are_those_of_pytorch(name):
     x = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
-    for ours, theirs in zip(*both(Applied(HONOURED[name]), x), strict=True):
+    for ours, theirs in zip(*both(Applied(HONORED[name]), x), strict=True):
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
         np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", HONOURED)
+@pytest.mark.parametrize("name", HONORED)
 def test_gradients_pass_casts_as_in_pytorch(name):
-    module = Applied(HONOURED[name])
+    module = Applied(HONORED[name])
     x = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
     inputs = torch.from_numpy(x).requires_grad_()
     outputs = module(inputs)

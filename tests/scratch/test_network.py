@@ -75,7 +75,7 @@ def test_values_can_be_added_subtracted_multiplied_and_divided():
     [
         (lambda: scratch.image(1, 4, 4).conv2d(2, 5), "kernel"),
         (lambda: scratch.image(4).conv2d(2, 3), "conv2d: its input is"),
-        (lambda: scratch.image(4).linear(2, weights="he"), "unknown initialisation"),
+        (lambda: scratch.image(4).linear(2, weights="he"), "unknown initialization"),
         (lambda: scratch.image(4).linear(2, name="a").linear(2, name="a"), "two layers are called 'a'"),
         (lambda: scratch.image(4).dropout(2), "rate: 2"),
         (lambda: scratch.image(4).softmax(axis="c"), "axis: .c., expected an integer"),

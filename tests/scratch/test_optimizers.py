@@ -1,4 +1,4 @@
-"""Optimisers walk the same path as PyTorch's."""
+"""Optimizers walk the same path as PyTorch's."""
 
 import numpy as np
 import pytest
@@ -52,10 +52,10 @@ def test_float32_parameters_stay_float32():
         assert same.dtype == np.float32
 
 
-def test_optimisers_have_names():
+def test_optimizers_have_names():
     assert isinstance(optimizers.create("nesterov", 0.1), SGD)
     assert optimizers.create("adamw", 0.1).decoupled
-    with pytest.raises(ValueError, match="unknown optimiser 'sgdm'"):
+    with pytest.raises(ValueError, match="unknown optimizer 'sgdm'"):
         optimizers.create("sgdm", 0.1)
 
 

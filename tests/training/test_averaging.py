@@ -14,7 +14,7 @@ def network() -> nn.Sequential:
 
 
 def disturb(module: nn.Module, step: int) -> None:
-    """Stands for an optimiser step: other weights, other running statistics, the counter one up."""
+    """Stands for an optimizer step: other weights, other running statistics, the counter one up."""
     torch.manual_seed(step + 1)
     with torch.no_grad():
         for p in module.parameters():

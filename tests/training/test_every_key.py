@@ -49,7 +49,7 @@ CHANGES = {  # key: another value, and what has to be so that it matters
     "optimizer.eps": ("0.1", ADAM),
     "optimizer.weight_decay": ("0.5", []),
     "optimizer.bias_lr": ("8.0", []),
-    "optimizer.muon_normalise": ("true", MUON),
+    "optimizer.muon_normalize": ("true", MUON),
     "optimizer.muon_lr": ("0.2", MUON),
     "schedule.name": ("cosine", []),
     "schedule.warmup": ("0.5", []),

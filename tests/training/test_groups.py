@@ -42,7 +42,7 @@ def names(module, tensors):
 
 
 def by_kind(module, settings, outputs=()):
-    """Names in the optimisers: (of SGD or Adam with decay, without, of Muon)."""
+    """Names in the optimizers: (of SGD or Adam with decay, without, of Muon)."""
     made = optimizers.build(module, settings, outputs)
     plain = made[0].param_groups
     decayed = [name for g in plain if g["weight_decay"] for name in names(module, g["params"])]
@@ -171,7 +171,7 @@ def test_a_frozen_layer_stays_as_it_is_in_both_engines(tmp_path, engine):
         assert torch.equal(after[name], before[name]) == name.startswith("0."), name
 
 
-class Centred(nn.Sequential):
+class Centered(nn.Sequential):
     """Its mean is a buffer that is not saved."""
 
     def __init__(self):
@@ -183,7 +183,7 @@ class Centred(nn.Sequential):
 
 
 @pytest.mark.parametrize(
-    "make", [NETWORKS["tied weights"], NETWORKS["auxiliary heads"], Centred], ids=["tied", "auxiliary", "buffer"]
+    "make", [NETWORKS["tied weights"], NETWORKS["auxiliary heads"], Centered], ids=["tied", "auxiliary", "buffer"]
 )
 def test_the_numpy_engine_gives_every_weight_of_the_module_back(tmp_path, make):
     """Names of tied weights, of layers that evaluation leaves out, and of buffers that are not saved."""

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from convlens.base.errors import InputError
-from convlens.training.muon import Muon, orthogonalised
+from convlens.training.muon import Muon, orthogonalized
 from convlens.training.optimizers import export_state, import_state
 
 
@@ -15,7 +15,7 @@ def test_singular_values_become_nearly_one_and_vectors_stay(shape, dtype):
     torch.manual_seed(0)
     left, _, right = torch.linalg.svd(torch.randn(2, *shape, dtype=torch.float64), full_matrices=False)
     values = torch.linspace(1, 0.01, min(shape), dtype=torch.float64)
-    out = orthogonalised((left * values) @ right, steps=6, dtype=torch.float64 if dtype == torch.float32 else dtype)
+    out = orthogonalized((left * values) @ right, steps=6, dtype=torch.float64 if dtype == torch.float32 else dtype)
     inner = left.mT @ out @ right.mT  # diagonal if the vectors are the same
     diagonal = inner.diagonal(dim1=1, dim2=2)
     assert diagonal.min() > 0.6
@@ -25,7 +25,7 @@ def test_singular_values_become_nearly_one_and_vectors_stay(shape, dtype):
 
 
 def test_a_matrix_of_zeros_stays_zero():
-    assert not orthogonalised(torch.zeros(1, 4, 6)).any()
+    assert not orthogonalized(torch.zeros(1, 4, 6)).any()
 
 
 def network() -> nn.Sequential:
@@ -36,7 +36,7 @@ def network() -> nn.Sequential:
     )  # fmt: skip
 
 
-def reference(weight, gradients, *, lr, momentum, nesterov, weight_decay, normalise):
+def reference(weight, gradients, *, lr, momentum, nesterov, weight_decay, normalize):
     """The rule for one weight, written out in float64 with explicit powers."""
     weight, buffer = weight.double().clone(), torch.zeros_like(weight, dtype=torch.float64)
     for gradient in gradients:
@@ -48,7 +48,7 @@ def reference(weight, gradients, *, lr, momentum, nesterov, weight_decay, normal
         for _ in range(5):
             x = 3.4445 * x - 4.7750 * x @ x.T @ x + 2.0315 * x @ x.T @ x @ x.T @ x
         rows, columns = x.shape
-        if normalise:
+        if normalize:
             weight = weight * rows**0.5 / weight.norm() - lr * x.view_as(weight)
         else:
             weight = weight * (1 - lr * weight_decay) - lr * max(1, rows / columns) ** 0.5 * x.view_as(weight)
@@ -56,7 +56,7 @@ def reference(weight, gradients, *, lr, momentum, nesterov, weight_decay, normal
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
-@pytest.mark.parametrize("extra", [{"weight_decay": 0.1, "normalise": False}, {"weight_decay": 0.0, "normalise": True}])
+@pytest.mark.parametrize("extra", [{"weight_decay": 0.1, "normalize": False}, {"weight_decay": 0.0, "normalize": True}])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_steps_match_the_rule_written_out(nesterov, extra, memory_format):
     module = network().to(memory_format=memory_format)

@@ -85,7 +85,7 @@ OTHERS = {"l1": 0.1, "class_weights": "balanced", "gradient_clip": 1.0, "ema": 0
           "compile": True, "precision": "bfloat16"}  # fmt: skip
 
 
-def test_every_recipe_key_is_honoured_or_named_by_the_numpy_engine():
+def test_every_recipe_key_is_honored_or_named_by_the_numpy_engine():
     off = {"optimizer": {}, "augment": {"flip": False, "shift": 0}}
     for key in recipes.Recipe.model_fields:
         if key in numpy_engine.SUPPORTED | {"optimizer", "augment"}:

@@ -62,7 +62,7 @@ def test_what_it_leaves_out_is_said(commands, tmp_path):
     assert "the NumPy engine trains without augment.shift" in commands.said()
 
 
-def test_an_optimiser_that_it_lacks_and_another_engine_on_resume_are_refused(tmp_path):
+def test_an_optimizer_that_it_lacks_and_another_engine_on_resume_are_refused(tmp_path):
     with pytest.raises(InputError, match="muon"):
         cl.train(engine="numpy", settings=["optimizer.name=muon"], out=tmp_path / "a", quiet=True)
     with pytest.raises(InputError, match="'numpy'"):

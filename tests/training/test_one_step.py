@@ -17,11 +17,11 @@ from convlens.training.torch_engine import TorchEngine
 PIXELS = np.random.default_rng(0).integers(0, 256, (21, 6, 6, 1), dtype=np.uint8)
 IMAGES = Images(PIXELS, np.array([0, 0, 0, 1, 2, 1, 0] * 3), ("a", "b", "c"))
 PREPROCESS = Preprocess((6, 6), 1, mean=(0.5,), std=(0.25,))
-DECAYING = {"conv.weight", "middle.weight", "head.weight", "second.weight"}  # all but biases and normalisation
+DECAYING = {"conv.weight", "middle.weight", "head.weight", "second.weight"}  # all but biases and normalization
 
 
 class Network(nn.Module):
-    """Two outputs, of which the second is auxiliary, normalisation, and a layer that is not to be trained."""
+    """Two outputs, of which the second is auxiliary, normalization, and a layer that is not to be trained."""
 
     def __init__(self):
         super().__init__()

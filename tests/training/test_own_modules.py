@@ -1,4 +1,4 @@
-"""What trains is the module that was handed over: its hooks fire, its state moves, reparametrised weights learn."""
+"""What trains is the module that was handed over: its hooks fire, its state moves, reparametrized weights learn."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def pruned():
 
 KINDS = {
     "spectral norm": (lambda: spectral_norm(nn.Conv2d(1, 6, 5, padding=2)), "0.weight_orig"),
-    "spectral norm, parametrised": (
+    "spectral norm, parametrized": (
         lambda: parametrizations.spectral_norm(nn.Conv2d(1, 6, 5, padding=2)), "0.parametrizations.weight.original",
     ),
     "weight norm": (
@@ -55,7 +55,7 @@ KINDS = {
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("kind", KINDS)
-def test_reparametrised_convolutions_learn(kind, tmp_path):
+def test_reparametrized_convolutions_learn(kind, tmp_path):
     make, name = KINDS[kind]
     torch.manual_seed(0)
     module = ready(small(make()))

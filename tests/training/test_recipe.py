@@ -71,7 +71,7 @@ def test_automatic_batches_leave_twenty_steps_an_epoch():
     assert [recipe.batch_size_for(n) for n in (10, 400, 1_300, 60_000)] == [10, 32, 65, 256]
 
 
-def test_automatic_augmentation_never_mirrors_grey_images():
+def test_automatic_augmentation_never_mirrors_gray_images():
     augment = recipes.load().augment
     assert augment.resolve(1, 28, 28).flip is False
     assert augment.resolve(3, 32, 32).flip is True

@@ -17,7 +17,7 @@ OTHER: dict[str, Any] = {
     "budget": 7, "max_epochs": 3, "eval_batch_size": 7, "label_smoothing": 0.3, "class_weights": [1.0, 3.0], "l1": 1e-3,
     "gradient_clip": 0.01, "ema": 0.5, "lookahead": 0.5, "identity_start": True, "whitening": 3, "early_stopping": 1,
     "optimizer.lr": 0.003, "optimizer.momentum": 0.5, "optimizer.nesterov": False, "optimizer.betas": [0.5, 0.6],
-    "optimizer.eps": 0.01, "optimizer.weight_decay": 0.3, "optimizer.bias_lr": 3.0, "optimizer.muon_normalise": True,
+    "optimizer.eps": 0.01, "optimizer.weight_decay": 0.3, "optimizer.bias_lr": 3.0, "optimizer.muon_normalize": True,
     "optimizer.muon_lr": 0.01, "schedule.warmup": 0.4, "schedule.final": 0.5, "schedule.milestones": [0.1],
     "schedule.gamma": 0.9, "schedule.patience": 1, "augment.crop_ratio": [0.4, 0.5], "augment.padding": "edge",
     "augment.flip": True, "augment.shift": 3, "augment.noise": 0.3, "val_fraction": 0.4, "test_fraction": 0.4,

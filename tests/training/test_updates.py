@@ -1,4 +1,4 @@
-"""The optimisers against those of PyTorch, step by step."""
+"""The optimizers against those of PyTorch, step by step."""
 
 import subprocess
 import sys

@@ -146,7 +146,7 @@ class Classifier:
         return found
 
     def evaluate(self, images: Images) -> Evaluation:
-        """Judges it on labelled pictures that `preprocess` has prepared, with the same classes.
+        """Judges it on labeled pictures that `preprocess` has prepared, with the same classes.
 
         Raises:
             InputError: other classes, no images, outputs that are not finite.
@@ -162,7 +162,7 @@ class Classifier:
 
     def _batches(self, pixels: Pixels) -> Iterator[np.ndarray]:
         for start in range(0, len(pixels), BATCH):
-            yield self.preprocess.normalise(pixels[start : start + BATCH])
+            yield self.preprocess.normalize(pixels[start : start + BATCH])
 
 
 _NOT_FINITE = (

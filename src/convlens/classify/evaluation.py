@@ -47,7 +47,7 @@ class Scope:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """What a classifier said about N labelled images of K classes.
+    """What a classifier said about N labeled images of K classes.
 
     classes: K names. labels: int64 [N], the truth. probabilities: float32 [N, K], rows sum to 1.
     loss: mean cross-entropy in nats (natural logarithm), no label smoothing, no class weights.
@@ -204,10 +204,10 @@ def wilson_interval(correct: int, n: int, z: float = _Z95) -> tuple[float, float
     if n == 0:
         return 0.0, 1.0
     p = correct / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low = 0.0 if correct == 0 else max(0.0, centre - half)
-    high = 1.0 if correct == n else min(1.0, centre + half)
+    low = 0.0 if correct == 0 else max(0.0, center - half)
+    high = 1.0 if correct == n else min(1.0, center + half)
     return low, high
 
 

@@ -51,7 +51,7 @@ def _row(entry: Any, place: Path | None) -> dict[str, Any]:
         "num_classes": entry.num_classes,
         "train": entry.counts[0],
         "test": entry.counts[1],
-        "licence": entry.licence,
+        "license": entry.license,
         "available": entry.embedded or place is not None,
         "path": str(place) if place else None,
         "mirrors": sorted({url for remote in entry.remotes for url in remote.urls}),

@@ -33,7 +33,7 @@ class NamedSet:
     native: tuple[int, int, int]
     num_classes: int
     counts: tuple[int, int]
-    licence: str
+    license: str
     locate: Callable[[Path], Path | None]
     open: Callable[[Path], Source]
     remotes: tuple[Remote, ...] = ()

@@ -16,7 +16,7 @@ from convlens.data.preprocess import Preprocess
 
 _PICTURE = ("image", "img", "picture", "pixels", "pixel_values", "x")
 _LABEL = ("label", "labels", "target", "class", "y")
-_GREY = ("1", "L", "LA", "La", "I", "F")
+_GRAY = ("1", "L", "LA", "La", "I", "F")
 
 
 def is_dataset(value: Any, least: int = 4) -> bool:
@@ -185,8 +185,8 @@ def _look(picture: Any) -> tuple[int, int, int] | None:
 
 
 def _look_of(image: Image.Image) -> tuple[int, int, int]:
-    grey = image.mode in _GREY or image.mode.startswith("I;")
-    return (1 if grey else 3), image.height, image.width
+    gray = image.mode in _GRAY or image.mode.startswith("I;")
+    return (1 if gray else 3), image.height, image.width
 
 
 def _names(items: Any) -> Sequence[str] | None:

@@ -142,7 +142,7 @@ def upright(
 ) -> Image.Image:
     """The first frame, turned as its EXIF tag says, as mode L (`channels` 1) or RGB (3).
 
-    Transparent pixels are laid on white; 16-bit grey is divided by 257; floating-point pixels must lie in 0..1.
+    Transparent pixels are laid on white; 16-bit gray is divided by 257; floating-point pixels must lie in 0..1.
     enough: (H, W) that will be needed. A picture of more than 89 megapixels comes back smaller, down to twice that.
     Raises `InputError` that names the file if it cannot be decoded.
     """

@@ -1,4 +1,4 @@
-"""Labelled pictures: pixels, labels, and the names of the classes."""
+"""Labeled pictures: pixels, labels, and the names of the classes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from convlens.data.store.rows import MappedRows, Pixels, Rows, digests, is_mappe
 class Images:
     """Pictures of one size with their labels.
 
-    pixels: uint8 [N, H, W, C], C is 1 (grey) or 3 (RGB); an array, a read-only memory map, or `Rows` that are read
+    pixels: uint8 [N, H, W, C], C is 1 (gray) or 3 (RGB); an array, a read-only memory map, or `Rows` that are read
         when they are asked for.
     labels: int64 [N], each in 0 .. len(classes) - 1.
     classes: the name of each label.

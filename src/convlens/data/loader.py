@@ -1,4 +1,4 @@
-"""From stored pixels to batches on the device: order, gathering, augmentation, normalisation."""
+"""From stored pixels to batches on the device: order, gathering, augmentation, normalization."""
 
 import queue
 import threading
@@ -22,12 +22,12 @@ _SHARE = 0.25  # of a GPU's free memory that a set may take to live there
 
 
 class Loader:
-    """Batches of a labelled set, the same bits for the same (seed, epoch, batch number) whatever came before.
+    """Batches of a labeled set, the same bits for the same (seed, epoch, batch number) whatever came before.
 
     images: the set. An array in memory becomes resident on the device as uint8 (on a CPU it is used where it lies; on
         a GPU if it takes at most a quarter of the free memory). A memory map, files that are decoded when they are
         asked for, or a set too large for the GPU, stay where they are: a thread reads two batches ahead.
-    preprocess: mean and std of the normalisation.
+    preprocess: mean and std of the normalization.
     batch_size: images per batch; the last one of an epoch is smaller, or left out under `drop_last`.
     dtype: of the images in a batch: float32, bfloat16 or float16, rounded from float32.
     channels_last: the memory format of the batches.
@@ -74,7 +74,7 @@ class Loader:
         if isinstance(images.pixels, np.ndarray):
             self._stored = np.ascontiguousarray(images.pixels)  # no copy of what is contiguous, mapped or not
         self._pixels = self._resident(self._stored)
-        # one row of an image's values: a period of three values would keep the arithmetic from being vectorised
+        # one row of an image's values: a period of three values would keep the arithmetic from being vectorized
         std, mean = np.array(preprocess.std), np.array(preprocess.mean)
         self._scale = self._row(1 / (255 * std))
         self._offset = self._row(-mean / std)
@@ -110,7 +110,7 @@ class Loader:
             yield self._finish(pixels, indices, epoch, step)
 
     def _finish(self, pixels: Tensor, indices: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """uint8 [n h*w*c] augmented, normalised and laid out; with its labels."""
+        """uint8 [n h*w*c] augmented, normalized and laid out; with its labels."""
         n, (_, h, w, c) = len(pixels), self._shape
         y = self._labels.index_select(0, indices.to(self.device, non_blocking=True))
         x = pixels.view(n, h, w, c).permute(0, 3, 1, 2)

@@ -34,7 +34,7 @@ class Preprocess:
     """How a picture becomes the network's input.
 
     size: (H, W) of the network's input, pixels.
-    channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
+    channels: 1 (gray, ITU-R 601 luma) or 3 (RGB).
     mean, std: per channel, of pixels / 255. By default 0 and 1.
     interpolation: a name in `INTERPOLATIONS`.
 
@@ -54,7 +54,7 @@ class Preprocess:
                 f"preprocess: size must be (height, width), 1 to {_LARGEST_SIDE} each, not {short(self.size)}"
             )
         if not _is_int(self.channels) or self.channels not in (1, 3):
-            raise InputError(f"preprocess: channels must be 1 (grey) or 3 (RGB), not {short(self.channels)}")
+            raise InputError(f"preprocess: channels must be 1 (gray) or 3 (RGB), not {short(self.channels)}")
         if self.interpolation not in INTERPOLATIONS:
             raise InputError(
                 f"preprocess: unknown interpolation {short(self.interpolation)}"
@@ -85,12 +85,12 @@ class Preprocess:
         """One picture as uint8 [H, W, C] of the network's input size.
 
         image: a Pillow image; the path, the bytes or the open file of one; or an array [H, W] or [H, W, C]
-            with C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA (types: see `as_uint8`).
+            with C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA (types: see `as_uint8`).
         name: what errors call it; the path by default.
 
         In this order: turned as its EXIF tag says; first frame; laid on white where transparent; converted to
-        grey or RGB; scaled so that it just covers the input; centre cropped. Both last steps are one
-        resampling of the centre of the picture, so an extreme aspect ratio costs no memory. A picture that
+        gray or RGB; scaled so that it just covers the input; center cropped. Both last steps are one
+        resampling of the center of the picture, so an extreme aspect ratio costs no memory. A picture that
         has the right size and mode already is returned as it is. Raises `InputError` that names the picture.
         """
         if isinstance(image, Image.Image):
@@ -124,7 +124,7 @@ class Preprocess:
         if pixels.shape[1:] == (*self.size, self.channels):
             return pixels
         if pixels.shape[1:] == (*self.size, 1) and self.channels == 3:
-            return np.repeat(np.asarray(pixels), 3, axis=3)  # what Pillow does for grey to RGB
+            return np.repeat(np.asarray(pixels), 3, axis=3)  # what Pillow does for gray to RGB
         out = np.empty((len(pixels), *self.size, self.channels), np.uint8)
         for index, picture in enumerate(pixels):
             out[index] = self.prepare(picture)
@@ -132,7 +132,7 @@ class Preprocess:
                 on_progress(index + 1, len(pixels))
         return out
 
-    def normalise(self, pixels: np.ndarray) -> np.ndarray:
+    def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, C] to float32 [N, C, H, W]: (pixels / 255 - mean) / std, in that order in float32."""
         x = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
         x /= np.float32(255)

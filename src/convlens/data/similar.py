@@ -17,7 +17,7 @@ SMALLEST = 48
 
 _BITS, _CLOSE = 256, 20  # of a fingerprint, and in how many two of one picture may differ
 _NEAR = 5.0  # mean difference of the thumbnails, of 255
-_PLAIN = 8.0  # standard deviation of the thumbnail: below it a picture is as good as one colour
+_PLAIN = 8.0  # standard deviation of the thumbnail: below it a picture is as good as one color
 _PARTNERS = 8  # pairs that begin with one picture
 _PRODUCTS = 1 << 24  # compared at once: 64 MiB
 

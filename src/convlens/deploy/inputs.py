@@ -51,7 +51,7 @@ class Item:
 def pictures(given: Any, channels: int, say: Say) -> tuple[bool, Iterator[Item]]:
     """Whether it is several pictures (even if of one), and these in order.
 
-    given: see `Predictor.predict`. channels: of the network's input; tells a colour picture from three grey ones.
+    given: see `Predictor.predict`. channels: of the network's input; tells a color picture from three gray ones.
     say: is told what was guessed about the axes of an array.
     Raises `InputError` for what is no picture, at once or when its turn comes.
     """
@@ -186,8 +186,8 @@ def _axes(shape: tuple[int, ...], channels: int) -> tuple[bool, str]:
             return False, "HWC"
         if (shape[0] == 3 and channels == 1) or shape[0] == 4:
             raise InputError(
-                f"an array of shape {list(shape)} may be one picture [C, H, W] or {shape[0]} grey ones [N, H, W]; "
-                "put channels last, as in x.transpose(1, 2, 0), or give the grey ones one, as in x[..., None]"
+                f"an array of shape {list(shape)} may be one picture [C, H, W] or {shape[0]} gray ones [N, H, W]; "
+                "put channels last, as in x.transpose(1, 2, 0), or give the gray ones one, as in x[..., None]"
             )
         return (False, "CHW") if first else (True, "NHW")
     if len(shape) == 4 and (last or first):

@@ -1,4 +1,4 @@
-"""A run judged on labelled pictures: on its own test part, or on others, as far as they say something about it.
+"""A run judged on labeled pictures: on its own test part, or on others, as far as they say something about it.
 
 Other pictures count where their class has the name of one of the run's, and where the run was not trained on them.
 """

@@ -1,6 +1,6 @@
 """What the operations of an executed graph cost: multiply-accumulates and memory.
 
-Multiply-accumulates are those of convolutions and matrix products; biases, activations, pooling, normalisation and
+Multiply-accumulates are those of convolutions and matrix products; biases, activations, pooling, normalization and
 everything else count 0.
 """
 
@@ -15,7 +15,7 @@ from convlens.inspection.graph import Graph, Op, storage, tensors_in
 
 MAC_CONVENTION = (
     "multiply-accumulates of convolutions and matrix products for one example; "
-    "biases, activations, pooling, normalisation and all else count 0"
+    "biases, activations, pooling, normalization and all else count 0"
 )
 
 

@@ -7,12 +7,12 @@ import numpy as np
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """The PNG file of uint8 [H, W, C] with C = 1 (grey), 3 (RGB) or 4 (RGBA)."""
+    """The PNG file of uint8 [H, W, C] with C = 1 (gray), 3 (RGB) or 4 (RGBA)."""
     return _encoded(pixels, "PNG")
 
 
 def jpeg(pixels: np.ndarray, quality: int = 88) -> bytes:
-    """The JPEG file of uint8 [H, W, C] with C = 1 (grey) or 3 (RGB)."""
+    """The JPEG file of uint8 [H, W, C] with C = 1 (gray) or 3 (RGB)."""
     return _encoded(pixels, "JPEG", quality=quality)
 
 
@@ -40,8 +40,8 @@ def grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1, backgroun
 def kernels(weight: np.ndarray) -> np.ndarray:
     """Convolution kernels [C_out, C_in, K_h, K_w] as pictures: uint8 [n, K_h, K_w, 1 or 3].
 
-    Three input channels give one colour picture a kernel, else one grey picture a kernel and input channel.
-    Middle grey is zero; the largest magnitude of each kernel is white or black, so that small kernels show too.
+    Three input channels give one color picture a kernel, else one gray picture a kernel and input channel.
+    Middle gray is zero; the largest magnitude of each kernel is white or black, so that small kernels show too.
     """
     out, channels, height, width = weight.shape
     with np.errstate(invalid="ignore", divide="ignore"):

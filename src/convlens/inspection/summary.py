@@ -37,7 +37,7 @@ class Layer:
         kind: class of the module, or name of the function.
         output: shape of the output without the batch; None if it returns no tensor.
         parameters: numbers in the parameters that this call is the first to use.
-        trainable: those of them that an optimiser changes.
+        trainable: those of them that an optimizer changes.
         macs: multiply-accumulates for one example.
         allocated: bytes that the call allocates for one example.
         kept: those of them that stay for the backward pass in training; None if not known.
@@ -45,7 +45,7 @@ class Layer:
         call: index in the executed graph.
         is_function: a function rather than a module.
         buffers: numbers in the buffers that this call is the first to use, such as the running mean and variance of a
-            batch normalisation.
+            batch normalization.
     """
 
     name: str
@@ -117,12 +117,12 @@ class Summary:
 
     @property
     def trainable(self) -> int:
-        """Those of the parameters that an optimiser changes."""
+        """Those of the parameters that an optimizer changes."""
         return sum(layer.trainable for layer in self.layers)
 
     @property
     def buffers(self) -> int:
-        """Numbers in the buffers that run: statistics of batch normalisation and other constants. Not trained."""
+        """Numbers in the buffers that run: statistics of batch normalization and other constants. Not trained."""
         return sum(layer.buffers for layer in self.layers)
 
     @property
@@ -181,7 +181,7 @@ def is_map(layer: Layer) -> bool:
 
 
 def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: bool = False, seed: int = 0) -> Summary:
-    """Summarises a network from the operations that it executes.
+    """Summarizes a network from the operations that it executes.
 
     Args:
         module: any network that takes one tensor; nothing of it is changed. It may live on the meta device.

@@ -9,7 +9,7 @@ from convlens.scratch.graph import Graph, Node, Tape
 Array = np.ndarray
 
 # Which inputs of an operation shift or scale whole channels. Their gradients are sums over the batch and all positions,
-# and where a later batch normalisation takes the shift or the scale out again, the terms cancel: what is left is a
+# and where a later batch normalization takes the shift or the scale out again, the terms cancel: what is left is a
 # small residue, or nothing but rounding. Such a sum is judged by its terms: the difference is taken relative to
 # max|b| or a thousandth of the sum of the terms' magnitudes, whichever is larger.
 SUMS = {

@@ -95,7 +95,7 @@ def verify(
     Args:
         module: any network that `scratch.from_torch` can read; it is copied and not changed.
         input_shape: of one sample.
-        batch: samples; batch normalisation over fewer than 4 is too ill-conditioned to compare.
+        batch: samples; batch normalization over fewer than 4 is too ill-conditioned to compare.
         seed: of the input, the gradients and the masks.
         mode: "training", "inference", or None for both.
         device: where PyTorch's side runs, "cpu", "cuda" or "auto"; NumPy's is the CPU.
@@ -240,7 +240,7 @@ def _with_constants_of_pytorch(graph: Graph) -> Graph:
 def _compare_statistics(graph: Graph, tape: Tape, reference: dict[str, Array]) -> dict[str, float]:
     """Errors of the updated running statistics, by name.
 
-    Where a layer is fed by another normalisation, its mean may be zero but for rounding. A mean is used only divided by
+    Where a layer is fed by another normalization, its mean may be zero but for rounding. A mean is used only divided by
     a deviation, so its error is taken relative to the channel's deviation in this batch where the mean is smaller.
     """
     scales = deviations(graph, tape)

@@ -93,7 +93,7 @@ class AlexNet(Network):
             *middle, nn.Linear(hidden, hidden), *after,
             nn.Linear(hidden, num_classes),
         )  # fmt: skip
-        self.initialise()
+        self.initialize()
 
     def init_layer(self, name: str, layer: nn.Module) -> None:
         super().init_layer(name, layer)
@@ -125,17 +125,17 @@ register(
     AlexNet, "alexnet", parameters=61_100_840, input=(3, 224, 224), num_classes=1000, paper=PAPER,
     differences=(*ONE, *NO_LRN, "64, 192, 384, 256, 256 maps instead of 96, 256, 384, 384, 256",
                  "average pooling to 6x6 before the dense layers", "dropout before the dense layers, not after",
-                 "PyTorch's initialisation"),
+                 "PyTorch's initialization"),
     errors={"imagenet top-1 (common library)": 43.478, "imagenet top-5 (common library)": 20.934},
     form="one_tower", init="pytorch",
 )  # fmt: skip
 register(
     AlexNet, "alexnet_d2l", parameters=46_764_746, input=(1, 224, 224), num_classes=10, paper=PAPER,
-    differences=(*ONE, *NO_LRN, "one channel", "Glorot initialisation"), form="ungrouped", init="glorot",
+    differences=(*ONE, *NO_LRN, "one channel", "Glorot initialization"), form="ungrouped", init="glorot",
 )  # fmt: skip
 register(
     AlexNet, "alexnet8_cifar", parameters=9_638_474, input=(3, 32, 32), num_classes=10, paper=PAPER,
     differences=(*ONE, "batch norm in the first two layers instead of local response norm",
-                 "3x3 kernels with stride 1 for 32x32 pixels", "2048 hidden units", "Glorot initialisation"),
+                 "3x3 kernels with stride 1 for 32x32 pixels", "2048 hidden units", "Glorot initialization"),
     form="small", hidden=2048, init="glorot",
 )  # fmt: skip

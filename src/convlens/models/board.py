@@ -1,7 +1,7 @@
 """A network on planes that are no image: the position of a board game, and a move as the class.
 
 For Go after AlphaGo Zero: 19x19 points, 8 planes with the player's stones now and in the seven positions before,
-8 with the opponent's, one with the colour to move. The classes are the 361 points and passing.
+8 with the opponent's, one with the color to move. The classes are the 361 points and passing.
 """
 
 from collections import OrderedDict
@@ -57,7 +57,7 @@ class BoardNet(Network):
         )
         names = ("stem", *(f"block{i}" for i in range(1, blocks + 1)))
         self.stages = {name: Stage(f"features.{i}", maps, 1) for i, name in enumerate(names)}
-        self.initialise()
+        self.initialize()
 
 
 PAPER = Paper("Silver et al.", 2017, "Mastering the game of Go without human knowledge")

@@ -60,7 +60,7 @@ class Generator(Network):
             self.stages[f"cells{4 * 2**step}"] = Stage(f"features.{len(layers) - 1}", before, None)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.ConvTranspose2d(before, num_classes, kernel, bias=kernel % 2 == 1, **geometry)
-        self.initialise()
+        self.initialize()
 
     def init_layer(self, name: str, layer: nn.Module) -> None:
         init_dcgan(super().init_layer, name, layer)
@@ -95,7 +95,7 @@ class Discriminator(Network):
             self.stages[f"layer{number}"] = Stage(f"features.{len(layers) - 1}", maps, 2**number)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Conv2d(maps, num_classes, 4, bias=False)
-        self.initialise()
+        self.initialize()
 
     def init_layer(self, name: str, layer: nn.Module) -> None:
         init_dcgan(super().init_layer, name, layer)

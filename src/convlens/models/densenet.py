@@ -92,7 +92,7 @@ class DenseNet(Network):
         layers["norm5"] = nn.BatchNorm2d(maps)
         self.features = nn.Sequential(layers)
         self.classifier = nn.Linear(maps, num_classes)
-        self.initialise()
+        self.initialize()
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.features(x))

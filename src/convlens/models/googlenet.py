@@ -115,7 +115,7 @@ class GoogLeNet(Network):
             "text" (biases, 5x5 branch, no norm).
         lrn: False leaves the local response norm of the published form out.
         reduce_relu: whether a ReLU follows the two convolutions of the second stage.
-        transform_input: turns pixels normalised by ImageNet's mean and deviation into pixels in -1..1, which the
+        transform_input: turns pixels normalized by ImageNet's mean and deviation into pixels in -1..1, which the
             common library's weights expect.
     """
 
@@ -137,7 +137,7 @@ class GoogLeNet(Network):
     ):
         super().__init__()
         if transform_input and in_channels != 3:
-            raise InputError(f"transform_input is for colour images of 3 channels, not {in_channels}")
+            raise InputError(f"transform_input is for color images of 3 channels, not {in_channels}")
         self.init, self.transform_input = init, transform_input
         conv = FORMS[form]
         wide = 3 if form == "library" else 5
@@ -172,7 +172,7 @@ class GoogLeNet(Network):
             name: Stage(f"inception{name}", c1 + c3 + c5 + cp, {"3": 8, "4": 16, "5": 32}[name[0]])
             for name, (c1, _, c3, _, c5, cp) in INCEPTION.items()
         }
-        self.initialise()
+        self.initialize()
 
     @property
     def classifier(self) -> nn.Module:
@@ -204,7 +204,7 @@ class GoogLeNet(Network):
 PAPER = Paper(
     "Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich", 2014, "Going deeper with convolutions"
 )
-GLOROT = ("Glorot initialisation (the paper gives none)",)
+GLOROT = ("Glorot initialization (the paper gives none)",)
 NO_AUX = ("no auxiliary heads",)
 LIBRARY = (
     "batch norm after each convolution, no biases", "3x3 instead of 5x5 in the third branch",

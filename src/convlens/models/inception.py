@@ -57,7 +57,7 @@ class Inception10(Network):
         self.stages = {"stem": Stage("stem", widths[0], 1)} | {
             f"inception{i + 1}": Stage(f"blocks.{i}", 4 * maps, 2 ** (i // 2 + 1)) for i, maps in enumerate(widths)
         }
-        self.initialise()
+        self.initialize()
 
     @property
     def classifier(self) -> nn.Module:
@@ -76,7 +76,7 @@ PAPER = Paper(
 SLIM = (
     "four modules instead of nine", "all branches of a module have the same width", "batch norm with biases kept",
     "a 3x3 stem for 32x32 pixels", "modules halve the size themselves", "no auxiliary heads", "no dropout",
-    "Glorot initialisation",
+    "Glorot initialization",
 )  # fmt: skip
 register(
     Inception10, "inception10", parameters=120_234, input=(3, 32, 32), num_classes=10, paper=PAPER, differences=SLIM,

@@ -1,4 +1,4 @@
-"""Weight initialisation, by name. Each scheme draws one layer anew; layers without weights are left alone.
+"""Weight initialization, by name. Each scheme draws one layer anew; layers without weights are left alone.
 
 A network names the scheme of its paper in `Network.init`. Batch norm always starts as the identity.
 """
@@ -35,14 +35,14 @@ def _zero_bias(layer: Any) -> None:
 
 
 def _scheme(draw: Callable[[Any], object]) -> Scheme:
-    def initialise(layer: Any) -> None:
+    def initialize(layer: Any) -> None:
         if isinstance(layer, WEIGHTED):
             draw(layer)
             _zero_bias(layer)
         else:
             layer.reset_parameters()
 
-    return initialise
+    return initialize
 
 
 def normal(std: float) -> Scheme:

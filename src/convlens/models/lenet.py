@@ -52,7 +52,7 @@ class LeNet5(Network):
         shapes = (("c1", 6, 1), ("s2", 6, 2), ("c3", 16, 2), ("s4", 16, 4))
         self.stages = {name: Stage(f"features.{end}", *shape) for (name, *shape), end in zip(shapes, ends, strict=True)}
         self.stages |= {"f5": Stage("classifier.a5", 120, None), "f6": Stage("classifier.a6", 84, None)}
-        self.initialise()
+        self.initialize()
 
 
 class ScaledTanh(nn.Module):
@@ -88,8 +88,8 @@ class SparseC3(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.three = nn.Conv2d(18, 6, 5, groups=6)  # maps 0-5: three neighbours, around the corner
-        self.four = nn.Conv2d(24, 6, 5, groups=6)  # maps 6-11: four neighbours
+        self.three = nn.Conv2d(18, 6, 5, groups=6)  # maps 0-5: three neighbors, around the corner
+        self.four = nn.Conv2d(24, 6, 5, groups=6)  # maps 6-11: four neighbors
         self.apart = nn.Conv2d(12, 3, 5, groups=3)  # maps 12-14: two and two
         self.all = nn.Conv2d(6, 1, 5)  # map 15
 
@@ -101,7 +101,7 @@ class SparseC3(nn.Module):
         return torch.cat([self.three(three), self.four(four), self.apart(apart), self.all(x)], 1)
 
 
-# Rows of 7 cells, 12 rows per digit: our drawing of the "stylised" targets of figure 3.
+# Rows of 7 cells, 12 rows per digit: our drawing of the "stylized" targets of figure 3.
 DIGITS = """
 .#####. ...#... .#####. .#####. .....#. ####### .#####. ####### .#####. .#####.
 #.....# ..##... #.....# #.....# ....##. #...... #.....# ......# #.....# #.....#
@@ -189,7 +189,7 @@ class LeNet5Of1998(Network):
             "c3": Stage("features.a3", 16, 2), "s4": Stage("features.a4", 16, 4),
             "c5": Stage("classifier.a5", 120, 4), "f6": Stage("classifier.a6", 84, None),
         }  # fmt: skip
-        self.initialise()
+        self.initialize()
 
 
 PAPER = Paper("LeCun, Bottou, Bengio, Haffner", 1998, "Gradient-based learning applied to document recognition")
@@ -201,7 +201,7 @@ MODERN = (FULL, PLAIN_POOL, LINEAR_OUT)
 register(
     LeNet5, "lenet5", parameters=61_706, input=(1, 28, 28), num_classes=10, paper=PAPER,
     differences=(*MODERN, "ReLU instead of the scaled tanh", "max pooling instead of averages",
-                 "28x28 pixels padded by 2 inside C1 instead of 32x32 pixels", "He initialisation"),
+                 "28x28 pixels padded by 2 inside C1 instead of 32x32 pixels", "He initialization"),
 )  # fmt: skip
 register(
     LeNet5Of1998, "lenet5_1998", parameters=60_000, input=(1, 32, 32), num_classes=10, paper=PAPER,
@@ -212,29 +212,29 @@ register(
 )  # fmt: skip
 register(
     LeNet5, "lenet5_tfbook", parameters=60_074, input=(1, 28, 28), num_classes=10, paper=PAPER,
-    differences=(*MODERN, "3x3 kernels, no padding", "max pooling before the ReLU", "Glorot initialisation"),
+    differences=(*MODERN, "3x3 kernels, no padding", "max pooling before the ReLU", "Glorot initialization"),
     kernel=3, padding=0, pool_first=True, init="glorot",
 )  # fmt: skip
 register(
     LeNet5, "lenet5_bn_tfbook", parameters=60_118, input=(1, 28, 28), num_classes=10, paper=PAPER,
-    differences=(*MODERN, "3x3 kernels, no padding", "max pooling before the ReLU", "Glorot initialisation",
+    differences=(*MODERN, "3x3 kernels, no padding", "max pooling before the ReLU", "Glorot initialization",
                  "batch norm after each convolution"),
     kernel=3, padding=0, pool_first=True, norm=True, init="glorot",
 )  # fmt: skip
 register(
     LeNet5, "lenet5_1998_described", parameters=61_706, input=(1, 32, 32), num_classes=10, paper=PAPER,
-    differences=(*MODERN, "no activations between the layers", "Glorot initialisation"),
+    differences=(*MODERN, "no activations between the layers", "Glorot initialization"),
     padding=0, pool="avg", activation="none", init="glorot",
 )  # fmt: skip
 register(
     LeNet5, "lenet5_cifar", parameters=62_006, input=(3, 32, 32), num_classes=10, paper=PAPER,
-    differences=(*MODERN, "three colours", "sigmoids instead of the scaled tanh", "max pooling instead of averages",
-                 "Glorot initialisation"),
+    differences=(*MODERN, "three colors", "sigmoids instead of the scaled tanh", "max pooling instead of averages",
+                 "Glorot initialization"),
     padding=0, activation="sigmoid", init="glorot",
 )  # fmt: skip
 register(
     LeNet5, "lenet_avg_sigmoid", parameters=61_706, input=(1, 28, 28), num_classes=10, paper=PAPER,
     differences=(*MODERN, "sigmoids instead of the scaled tanh",
-                 "28x28 pixels padded by 2 inside C1 instead of 32x32 pixels", "Glorot initialisation"),
+                 "28x28 pixels padded by 2 inside C1 instead of 32x32 pixels", "Glorot initialization"),
     pool="avg", activation="sigmoid", init="glorot",
 )  # fmt: skip

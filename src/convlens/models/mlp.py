@@ -38,7 +38,7 @@ class MLP(Network):
         self.features = nn.Sequential(layers)
         self.classifier = nn.Sequential(OrderedDict(output=nn.Linear(widths[-1], num_classes)))
         self.stages = {f"fc{i}": Stage(f"features.act{i}", width, None) for i, width in enumerate(hidden, start=1)}
-        self.initialise()
+        self.initialize()
 
 
 BACKPROPAGATION = Paper("Rumelhart, Hinton, Williams", 1986, "Learning representations by back-propagating errors")

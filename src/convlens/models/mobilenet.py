@@ -53,7 +53,7 @@ class MobileNetV1(Network):
             self.stages[f"layer{number}"] = Stage(f"features.{number}", before, all_strides)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(before, num_classes))
-        self.initialise()
+        self.initialize()
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.flatten(nn.functional.adaptive_avg_pool2d(self.features(x), (1, 1)), 1)
@@ -66,5 +66,5 @@ PAPER = Paper(
 )  # fmt: skip
 register(
     MobileNetV1, "mobilenet_v1", parameters=4_231_976, input=(3, 224, 224), num_classes=1000, paper=PAPER,
-    differences=("Glorot initialisation (the paper gives none)",), errors={"imagenet top-1": 29.4},
+    differences=("Glorot initialization (the paper gives none)",), errors={"imagenet top-1": 29.4},
 )  # fmt: skip

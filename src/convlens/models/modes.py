@@ -1,4 +1,4 @@
-"""The training flags of a network: dropout and batch normalisation go by them."""
+"""The training flags of a network: dropout and batch normalization go by them."""
 
 import contextlib
 from collections.abc import Iterator

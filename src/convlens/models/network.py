@@ -41,7 +41,7 @@ class Network(nn.Module):
         classifier: the head.
         output_layers: paths of the layers with one output per class (several where there are auxiliary heads).
         stages: name -> `Stage` (path, channels, stride), in the order in which they run; for looking inside.
-        init: name of the weight initialisation in `convlens.models.init.SCHEMES`.
+        init: name of the weight initialization in `convlens.models.init.SCHEMES`.
     """
 
     features: Any
@@ -57,7 +57,7 @@ class Network(nn.Module):
         """Draws the weights of one layer; a network whose paper treats some layers apart overrides it."""
         SCHEMES[self.init](layer)
 
-    def initialise(self) -> None:
+    def initialize(self) -> None:
         """Draws all weights anew from PyTorch's generator."""
         for name, layer in self.named_modules():
             if callable(getattr(layer, "reset_parameters", None)):
@@ -74,7 +74,7 @@ class Network(nn.Module):
 
 
 def resized(layer: Any, outputs: int) -> nn.Module:
-    """A layer like this one, on its device and in its dtype, with another number of outputs, not yet initialised."""
+    """A layer like this one, on its device and in its dtype, with another number of outputs, not yet initialized."""
     if hasattr(layer, "resized"):
         return layer.resized(outputs)
     weight, bias = layer.weight, layer.bias is not None

@@ -79,7 +79,7 @@ class NiN(Network):
         # as many outputs as classes: in the textbook's form all three convolutions of the last block
         self.output_layers = tuple(f"classifier.0.{2 * i}" for i in range(3) if self.last.maps[i] == 0)
         self.stages[f"block{len(rows)}"] = Stage("classifier.0", num_classes, stride)
-        self.initialise()
+        self.initialize()
 
     def init_layer(self, name: str, layer: nn.Module) -> None:
         super().init_layer(name, layer)
@@ -116,7 +116,7 @@ def block(before: int, row: Row, maps: tuple[int, int, int]) -> nn.Sequential:
 
 
 PAPER = Paper("Lin, Chen, Yan", 2013, "Network in network")
-HE = ("He initialisation, output biases 1 (the paper gives none)",)
+HE = ("He initialization, output biases 1 (the paper gives none)",)
 
 # 34,944 + 2 * 9,312; 614,656 + 2 * 65,792; 885,120 + 2 * 147,840; 3,539,968 + 1,049,600 + 1,025,000
 register(
@@ -132,6 +132,6 @@ register(
 register(
     NiN, "nin", parameters=1_992_166, input=(1, 224, 224), num_classes=10, paper=PAPER,
     differences=("one channel", "10 maps in all three convolutions of the last block",
-                 "Glorot initialisation, output biases 1"),
+                 "Glorot initialization, output biases 1"),
     form="text", init="glorot",
 )  # fmt: skip

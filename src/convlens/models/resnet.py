@@ -105,7 +105,7 @@ class ResNet(Network):
         self.stages = {"stem": Stage("maxpool", 64, 4)} | {
             f"stage{i}": Stage(f"layer{i}", 2 ** (i + 5) * block.expansion, 2 ** (i + 1)) for i in (1, 2, 3, 4)
         }
-        self.initialise()
+        self.initialize()
 
     @property
     def classifier(self) -> nn.Module:
@@ -121,7 +121,7 @@ class ResNet(Network):
 
 PAPER = Paper("He, Zhang, Ren, Sun", 2015, "Deep residual learning for image recognition")
 STRIDE = ("downsampling in the 3x3 convolution of a block, not in its first 1x1",)
-FAN_OUT = ("He initialisation by fan-out; PyTorch's initialisation of the dense layer",)
+FAN_OUT = ("He initialization by fan-out; PyTorch's initialization of the dense layer",)
 
 # name: bottleneck, blocks a stage, parameters, in Keras' form, error of the common library, of the paper (10 crops)
 TABLE = {

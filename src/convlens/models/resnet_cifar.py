@@ -117,7 +117,7 @@ class CifarResNet(Network):
         self.stages = {"stem": Stage("conv1" if preactivation else "bn1", 16, 1)} | {
             f"stage{i}": Stage(f"layer{i}", 2 ** (i + 3) * wide, 2 ** (i - 1)) for i in (1, 2, 3)
         }
-        self.initialise()
+        self.initialize()
 
     @property
     def classifier(self) -> nn.Module:

@@ -70,7 +70,7 @@ class SmallResNet(Network):
         self.stages = {"stem": Stage("pool", 64, 1)} | {
             f"stage{i}": Stage(f"layer{i}", 2 ** (i + 5), 2 ** (i - 1)) for i in (1, 2, 3, 4)
         }
-        self.initialise()
+        self.initialize()
 
     @property
     def classifier(self) -> nn.Module:
@@ -85,7 +85,7 @@ class SmallResNet(Network):
 
 
 PAPER = Paper("He, Zhang, Ren, Sun", 2015, "Deep residual learning for image recognition")
-SMALL = ("a 3x3 stem for 32x32 pixels", "same padding of Keras in strided convolutions", "Glorot initialisation")
+SMALL = ("a 3x3 stem for 32x32 pixels", "same padding of Keras in strided convolutions", "Glorot initialization")
 BIASED = (
     "biases in the convolutions", "no batch norm on the shortcuts", "no padding in the stem",
     "a 2x2 pooling of stride 1 after the stem",

@@ -47,7 +47,7 @@ class Convolutions(Network):
         self.classifier = nn.Sequential(OrderedDict(flatten=nn.Flatten(), output=nn.Linear(flat, num_classes)))
         last, factor = ("p", 2) if pool else ("a", 1)
         self.stages = {f"c{i}": Stage(f"features.{last}{i}", m, factor**i) for i, m in enumerate(maps, start=1)}
-        self.initialise()
+        self.initialize()
 
 
 class Baseline(Network):
@@ -87,7 +87,7 @@ class Baseline(Network):
         self.stages = {
             "c": Stage("features.a", 6, 1), "p": Stage("features.p", 6, 2), "f1": Stage("classifier.a1", hidden, None),
         }  # fmt: skip
-        self.initialise()
+        self.initialize()
 
 
 TEXT = ("a textbook's example, not a network of the paper",)

@@ -52,7 +52,7 @@ class Sprint(Network):
         flat = flat_features(self.features, in_channels, image_size)
         self.classifier = nn.Sequential(OrderedDict(flatten=nn.Flatten(), output=nn.Linear(flat, num_classes)))
         self.stages = {f"conv{i}": Stage(f"features.relu{i}", m, 2 ** min(i, 3)) for i, m in enumerate(maps, start=1)}
-        self.initialise()
+        self.initialize()
 
 
 register(Sprint, "sprint", parameters=29_434, input=(1, 28, 28), num_classes=10, paper=PAPER, differences=OWN)

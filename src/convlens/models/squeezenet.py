@@ -68,7 +68,7 @@ class SqueezeNet(Network):
         self.classifier = nn.Sequential(
             nn.Dropout(dropout), nn.Conv2d(maps, num_classes, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d((1, 1))
         )
-        self.initialise()
+        self.initialize()
 
     def init_layer(self, name: str, layer: nn.Module) -> None:
         super().init_layer(name, layer)
@@ -83,7 +83,7 @@ PAPER = Paper(
     "Iandola, Han, Moskewicz, Ashraf, Dally, Keutzer", 2016,
     "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size",
 )  # fmt: skip
-HE = ("He initialisation, N(0, 0.01^2) in the last convolution",)
+HE = ("He initialization, N(0, 0.01^2) in the last convolution",)
 register(
     SqueezeNet, "squeezenet", parameters=1_248_424, input=(3, 224, 224), num_classes=1000, paper=PAPER, differences=HE,
     errors={"imagenet top-1": 42.5, "imagenet top-5": 19.7,

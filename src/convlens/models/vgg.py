@@ -91,7 +91,7 @@ class VGG(Network):
             nn.Linear(hidden[1], num_classes),
         )  # fmt: skip
         self.output_layers = (f"classifier.{len(self.classifier) - 1}",)
-        self.initialise()
+        self.initialize()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))

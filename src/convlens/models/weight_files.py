@@ -136,7 +136,7 @@ def plain(value: Tensor) -> str | None:
     if value.is_meta:
         return "has no values (device meta)"
     if value.is_quantized:
-        return "is quantised"
+        return "is quantized"
     if value.layout != torch.strided or value.is_nested:
         return "is sparse"
     if value.is_complex():

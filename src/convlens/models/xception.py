@@ -68,7 +68,7 @@ class Xception(Network):
         self.stages = {
             "entry": Stage("entry", 728, 16), "middle": Stage("middle", 728, 16), "exit": Stage("exit", 2048, 32),
         }  # fmt: skip
-        self.initialise()
+        self.initialize()
 
     def features(self, x: Tensor) -> Tensor:
         return self.exit(self.middle(self.entry(x)))
@@ -80,6 +80,6 @@ class Xception(Network):
 PAPER = Paper("Chollet", 2016, "Xception: deep learning with depthwise separable convolutions")
 register(
     Xception, "xception", parameters=22_855_952, input=(3, 299, 299), num_classes=1000, paper=PAPER,
-    differences=("Glorot initialisation (the paper gives none)",),
+    differences=("Glorot initialization (the paper gives none)",),
     errors={"imagenet top-1": 21.0, "imagenet top-5": 5.5},
 )  # fmt: skip

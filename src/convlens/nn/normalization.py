@@ -1,4 +1,4 @@
-"""Normalisations as papers and Keras define them, where PyTorch's defaults differ."""
+"""Normalizations as papers and Keras define them, where PyTorch's defaults differ."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class LocalResponseNorm(nn.Module):
-    """Divides each cell by (k + alpha * sum of the squares of `size` neighbouring channels) ** beta.
+    """Divides each cell by (k + alpha * sum of the squares of `size` neighboring channels) ** beta.
 
     Source: Krizhevsky, Sutskever, Hinton, 2012, section 3.3, with its constants as defaults. PyTorch's own layer
     divides alpha by `size`, the paper does not.

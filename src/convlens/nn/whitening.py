@@ -13,7 +13,7 @@ class WhiteningConv2d(nn.Conv2d):
     in_channels: C. There are 2 * C * k * k output channels: each component, then each with the other sign, so that a
         rectifier after it loses nothing.
     kernel_size: k. padding, stride: as in `nn.Conv2d`.
-    epsilon: added to the variances (in units of the normalised input, squared), so that noise is not blown up.
+    epsilon: added to the variances (in units of the normalized input, squared), so that noise is not blown up.
 
     Input [n C h w], output [n 2Ckk h' w'], of the same floating-point type. The weight is frozen; the bias is trained.
     Until `fit` has seen training images, the components are a random orthonormal basis.
@@ -48,7 +48,7 @@ class WhiteningConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Computes the weight from images [n C h w], normalised as in training, in float64.
+        """Computes the weight from images [n C h w], normalized as in training, in float64.
 
         Raises `InputError` if they have another number of channels or are smaller than a patch.
         """

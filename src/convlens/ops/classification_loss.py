@@ -150,8 +150,8 @@ def _weighted_targets(
     if weight is not None and weight.shape != (classes,):
         raise InputError(f"weight: shape {weight.shape}, expected ({classes},), one factor per class")
     counts: Any = np.ones((), logits.dtype)  # 0 where a decision does not count
-    target, labelled = _checked_target(target, logits.shape)
-    if labelled:
+    target, labeled = _checked_target(target, logits.shape)
+    if labeled:
         if ignore_index is not None:
             counts = (target != ignore_index).astype(logits.dtype)[:, None]
             target = np.where(target == ignore_index, 0, target)
@@ -161,7 +161,7 @@ def _weighted_targets(
     else:
         t = as_float("target", target).astype(logits.dtype)
     column = np.ones((), logits.dtype) if weight is None else weight.reshape(1, classes, *(1,) * (logits.ndim - 2))
-    n = (t * column * counts).sum() if labelled else t.size // classes
+    n = (t * column * counts).sum() if labeled else t.size // classes
     if smoothing:
         t = t * (1 - smoothing) + smoothing / classes
     return logits, (t * column * counts).astype(logits.dtype), n
@@ -171,13 +171,13 @@ def _checked_target(target: ArrayLike, shape: tuple[int, ...]) -> tuple[Array, b
     """The target, and whether it is labels (not probabilities)."""
     target = np.asarray(target)
     positions = (shape[0], *shape[2:])
-    labelled = target.dtype.kind in "iu" and target.shape == positions
-    if not labelled and target.shape != shape:
+    labeled = target.dtype.kind in "iu" and target.shape == positions
+    if not labeled and target.shape != shape:
         raise InputError(
             f"target: shape {target.shape} of {target.dtype}, expected integer labels of shape {positions} "
             f"or probabilities of shape {shape}"
         )
-    return target, labelled
+    return target, labeled
 
 
 def binary_cross_entropy(

@@ -21,7 +21,7 @@ SHARPEN = _kernel([[0, -1, 0], [-1, 5, -1], [0, -1, 0]])
 """The image minus its Laplacian: edges are exaggerated, flat regions stay (the weights sum to 1)."""
 
 BOX_BLUR = _kernel([[1, 1, 1], [1, 1, 1], [1, 1, 1]], 1 / 9)
-"""The mean of the 3x3 neighbourhood."""
+"""The mean of the 3x3 neighborhood."""
 
 GAUSSIAN_BLUR = _kernel([[1, 2, 1], [2, 4, 2], [1, 2, 1]], 1 / 16)
 """Binomial weights, the smallest approximation of a Gaussian."""
@@ -30,7 +30,7 @@ GAUSSIAN_BLUR_5 = _kernel(np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]), 1 / 256)
 """The 5x5 binomial kernel."""
 
 EDGES = _kernel([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]])
-"""The Laplacian over all eight neighbours: zero on flat regions and on linear ramps."""
+"""The Laplacian over all eight neighbors: zero on flat regions and on linear ramps."""
 
 LAPLACIAN = _kernel([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
 """The sum of the second differences down and across."""

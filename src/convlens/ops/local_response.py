@@ -1,4 +1,4 @@
-"""Local response normalisation: each value is divided by the activity of its neighbours across channels."""
+"""Local response normalization: each value is divided by the activity of its neighbors across channels."""
 
 from typing import Any, NamedTuple
 
@@ -41,8 +41,8 @@ def local_response_norm_backward(
     grad, x = as_floats(grad=grad, x=_checked(x, size))
     check_same_shape(grad, x.shape)
     d = _denominator(x, size, alpha, k)
-    from_neighbours = _window_sum(grad * x * d ** (-beta - 1), (size - 1) // 2, size // 2)
-    return LocalResponseGradients(grad * d**-beta - (2 * alpha * beta / size) * x * from_neighbours)
+    from_neighbors = _window_sum(grad * x * d ** (-beta - 1), (size - 1) // 2, size // 2)
+    return LocalResponseGradients(grad * d**-beta - (2 * alpha * beta / size) * x * from_neighbors)
 
 
 def _denominator(x: np.ndarray, size: int, alpha: float, k: float) -> np.ndarray:

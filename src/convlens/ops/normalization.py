@@ -1,9 +1,9 @@
-"""Normalisation over the batch, a layer, an instance, or groups of channels: one formula over different axes.
+"""Normalization over the batch, a layer, an instance, or groups of channels: one formula over different axes.
 
     x_hat = (x - mean) / sqrt(var + eps),    y = w * x_hat + b
 
 `mean` and `var` (the population variance) are taken over the axes named by the variant; w and b hold one number a
-channel (layer normalisation: one per element of the normalised shape). With n the number of values that share a mean,
+channel (layer normalization: one per element of the normalized shape). With n the number of values that share a mean,
 and g = grad * w, the gradient of the input is
 
     (g - mean(g) - x_hat * mean(g * x_hat)) / sqrt(var + eps).
@@ -39,9 +39,9 @@ class Statistics(NamedTuple):
 def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Mean and population variance in two passes, which does not cancel as E[x^2] - E[x]^2 does; axes are kept."""
     mean = x.mean(axis=axes, keepdims=True)
-    centred = x - mean
-    centred *= centred
-    return mean, centred.mean(axis=axes, keepdims=True)
+    centered = x - mean
+    centered *= centered
+    return mean, centered.mean(axis=axes, keepdims=True)
 
 
 def _affine(x: Array, mean: Array, factor: Array, b: Array | None) -> Array:
@@ -88,7 +88,7 @@ def batch_norm(
     eps: float = 1e-5,
     statistics: Statistics | None = None,
 ) -> Array:
-    """Training: each channel is normalised with the mean and the population variance of this batch.
+    """Training: each channel is normalized with the mean and the population variance of this batch.
 
     Args:
         x: [N, C, ...].
@@ -147,7 +147,7 @@ def batch_norm_inference(
     *,
     eps: float = 1e-5,
 ) -> Array:
-    """Inference: each channel is normalised with the given (running) mean and variance, both [C]."""
+    """Inference: each channel is normalized with the given (running) mean and variance, both [C]."""
     x, mean, var, w, b = as_floats(x=x, mean=mean, var=var, w=w, b=b)
     _check_vectors(x, mean=mean, var=var, w=w, b=b)
     shape = channel_shape(x.ndim, x.shape[1])
@@ -211,14 +211,14 @@ def update_statistics(running: Statistics, batch: Statistics, n: int, *, momentu
 def group_norm(
     x: ArrayLike, w: ArrayLike | None = None, b: ArrayLike | None = None, *, groups: int, eps: float = 1e-5
 ) -> Array:
-    """Normalises each image over each of `groups` equal groups of channels and all positions.
+    """Normalizes each image over each of `groups` equal groups of channels and all positions.
 
     Args:
         x: [N, C, ...], C divisible by `groups`.
         w, b: [C].
 
-    Source: Wu and He, "Group normalization", 2018. One group is layer normalisation over (C, ...), C groups are
-    instance normalisation.
+    Source: Wu and He, "Group normalization", 2018. One group is layer normalization over (C, ...), C groups are
+    instance normalization.
     """
     x, w, b = as_floats(x=x, w=w, b=b)
     x_hat, _ = _grouped(x, groups, eps)
@@ -263,7 +263,7 @@ def _grouped(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
 
 
 def instance_norm(x: ArrayLike, w: ArrayLike | None = None, b: ArrayLike | None = None, *, eps: float = 1e-5) -> Array:
-    """Normalises each channel of each image over its positions; x [N, C, ...], w and b [C].
+    """Normalizes each channel of each image over its positions; x [N, C, ...], w and b [C].
 
     Source: Ulyanov, Vedaldi and Lempitsky, "Instance normalization", 2016.
     """
@@ -282,7 +282,7 @@ def instance_norm_backward(
 def layer_norm(
     x: ArrayLike, w: ArrayLike | None = None, b: ArrayLike | None = None, *, axes: int = 1, eps: float = 1e-5
 ) -> Array:
-    """Normalises over the last `axes` axes; w and b have the shape of those axes.
+    """Normalizes over the last `axes` axes; w and b have the shape of those axes.
 
     Source: Ba, Kiros and Hinton, "Layer normalization", 2016. For images [N, C, H, W], axes = 3.
     """

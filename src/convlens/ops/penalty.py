@@ -29,7 +29,7 @@ def l1_penalty_backward(grad: ArrayLike, w: ArrayLike, *, strength: float = 1.0)
 
 
 def l2_penalty(w: ArrayLike, *, strength: float = 1.0) -> np.ndarray:
-    """strength * sum w^2, without a half: weight decay d in an optimiser is strength d / 2.
+    """strength * sum w^2, without a half: weight decay d in an optimizer is strength d / 2.
 
     Source: Krogh and Hertz, 1991.
     """

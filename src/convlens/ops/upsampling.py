@@ -1,17 +1,17 @@
-"""Resizing by nearest neighbour, by linear and by cubic interpolation.
+"""Resizing by nearest neighbor, by linear and by cubic interpolation.
 
 All treat the spatial axes alike and one after the other. Along an axis each of m output cells is a weighted sum of a
 few of the n input cells: of one (nearest), two (linear) or four (cubic). So each variant is a table `cells` [m, taps]
 of input cells and a table `weights` [m, taps]; backward, each cell gives its gradient to the cells that it read, with
 the same weights.
 
-Where on the input axis the centre of output cell i lies:
+Where on the input axis the center of output cell i lies:
 
     by size:   (i + 1/2) n / m - 1/2     exactly, in integers
     by scale:  (i + 1/2) / scale - 1/2
 
-Nearest neighbour takes cell floor(i n / m), or floor(i / scale), which favours the cells before; `exact` takes the cell
-in which the centre lies. Source: PyTorch's `interpolate`; Keys, "Cubic convolution interpolation", 1981.
+Nearest neighbor takes cell floor(i n / m), or floor(i / scale), which favors the cells before; `exact` takes the cell
+in which the center lies. Source: PyTorch's `interpolate`; Keys, "Cubic convolution interpolation", 1981.
 
 Differences from PyTorch: nearest by size is exact here, while PyTorch rounds n / m to float32 and so takes the cell
 before for about one pair of sizes in fifty, such as from 2 cells to 82. Nearest by scale is as PyTorch calculates for
@@ -57,7 +57,7 @@ def upsample_nearest(
         x: [N, C, L], [N, C, H, W] or [N, C, D, H, W].
         size: output sizes, one number or one for each spatial axis; or
         scale: factor, or one for each; the output has floor(n * scale) cells.
-        exact: take the cell in which the output cell's centre lies (PyTorch's "nearest-exact", Pillow, scikit-image),
+        exact: take the cell in which the output cell's center lies (PyTorch's "nearest-exact", Pillow, scikit-image),
             not the one in which its start lies (PyTorch's "nearest", OpenCV).
     """
     x = as_float("x", x)
@@ -75,11 +75,11 @@ def upsample_nearest_backward(
 def upsample_bilinear(
     x: ArrayLike, *, size: Size | None = None, scale: Scale | None = None, align_corners: bool = False
 ) -> Array:
-    """Each output cell is a weighted mean of the input cells on either side (along each axis) of its centre.
+    """Each output cell is a weighted mean of the input cells on either side (along each axis) of its center.
 
     Args:
         x, size, scale: as for `upsample_nearest`.
-        align_corners: True puts the centres of the corner cells on each other; False (the default, as in PyTorch and
+        align_corners: True puts the centers of the corner cells on each other; False (the default, as in PyTorch and
             TensorFlow 2) aligns the outer edges.
     """
     return _resized(x, size, scale, partial(_linear, align_corners=align_corners))
@@ -127,7 +127,7 @@ def _nearest(n: int, m: int, scale: float | None, *, exact: bool, image: bool) -
 
 def _linear(n: int, m: int, scale: float | None, *, align_corners: bool) -> Taps:
     below, part = _position(n, m, None if m == n else scale, align_corners)
-    part = np.where(below < 0, 0, part)  # before the first centre: that cell alone
+    part = np.where(below < 0, 0, part)  # before the first center: that cell alone
     below = np.maximum(below, 0)
     cells = np.minimum(np.stack([below, below + 1], axis=1), n - 1)
     return Taps(cells, np.stack([1 - part, part], axis=1))
@@ -144,7 +144,7 @@ def _cubic(n: int, m: int, scale: float | None, *, align_corners: bool) -> Taps:
 
 
 def _position(n: int, m: int, scale: float | None, align_corners: bool) -> tuple[Array, Array]:
-    """The input cell whose centre lies at or before that of each output cell, and how far beyond it that one lies."""
+    """The input cell whose center lies at or before that of each output cell, and how far beyond it that one lies."""
     i = np.arange(m)
     if align_corners:
         below, rest = np.divmod(i * (n - 1), max(m - 1, 1))

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG. Colours come from the page's style sheet, so that they follow light and dark mode."""
+"""Line charts as inline SVG. Colors come from the page's style sheet, so that they follow light and dark mode."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ _DOTS = 40  # more points than this are a line without dots
 
 @dataclass(frozen=True)
 class Series:
-    """One line: `values[i]` belongs to `epochs[i]`. `kind` is the CSS class that colours it."""
+    """One line: `values[i]` belongs to `epochs[i]`. `kind` is the CSS class that colors it."""
 
     name: str
     kind: str

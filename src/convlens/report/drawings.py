@@ -41,11 +41,11 @@ def confusion(evaluation: Evaluation) -> dict[str, Any]:
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shade = np.sqrt(share)  # the eye should find a cell of 1 %
     if len(counts) > _MATRIX:
-        colours = np.zeros((*counts.shape, 4), np.uint8)
-        colours[..., :3] = (217, 83, 25)
-        colours[np.arange(len(counts)), np.arange(len(counts)), :3] = (38, 108, 201)
-        colours[..., 3] = np.rint(255 * shade)
-        return {"picture": data_uri(colours), "classes": len(counts)}
+        colors = np.zeros((*counts.shape, 4), np.uint8)
+        colors[..., :3] = (217, 83, 25)
+        colors[np.arange(len(counts)), np.arange(len(counts)), :3] = (38, 108, 201)
+        colors[..., 3] = np.rint(255 * shade)
+        return {"picture": data_uri(colors), "classes": len(counts)}
     rows = [
         {
             "name": name,

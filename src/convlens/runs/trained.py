@@ -1,4 +1,4 @@
-"""Which pictures a run was trained on: 8 bytes of each, so that they are recognised when the run is judged."""
+"""Which pictures a run was trained on: 8 bytes of each, so that they are recognized when the run is judged."""
 
 from collections.abc import Sequence
 

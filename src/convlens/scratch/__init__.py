@@ -1,4 +1,4 @@
-"""Networks on NumPy alone: a graph of operations with forward and backward, optimisers, and training.
+"""Networks on NumPy alone: a graph of operations with forward and backward, optimizers, and training.
 
 >>> from convlens import scratch
 >>> x = scratch.image(1, 8, 8).conv2d(4, 3).relu().flatten().linear(10)

@@ -145,7 +145,7 @@ class Graph:
     """A network: nodes, the positions of those whose values are its outputs, and its arrays by name.
 
     Attributes:
-        parameters: trained arrays; optimisers write into them.
+        parameters: trained arrays; optimizers write into them.
         buffers: running statistics; replaced by every forward pass in training mode.
         constants: everything else that the network holds.
     """
@@ -173,7 +173,7 @@ class Graph:
 
         Args:
             inputs: one array for each input node, [N, ...].
-            training: dropout drops, batch normalisation uses the batch's statistics and updates the running ones.
+            training: dropout drops, batch normalization uses the batch's statistics and updates the running ones.
             seed, step: the address of the dropout masks: the same address, the same masks.
         """
         calls, outputs = self._forward(inputs, Mode(training, seed, step), keep=True)

@@ -49,7 +49,7 @@ def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def ones(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """All one: the scale of a normalisation."""
+    """All one: the scale of a normalization."""
     return np.ones(shape)
 
 
@@ -70,5 +70,5 @@ def draw(scheme: str, shape: tuple[int, ...], seed: int, name: str) -> Array:
         InputError: there is no such scheme.
     """
     if scheme not in SCHEMES:
-        raise InputError(f"unknown initialisation {scheme!r}{nearest(scheme, SCHEMES)} (known: {', '.join(SCHEMES)})")
+        raise InputError(f"unknown initialization {scheme!r}{nearest(scheme, SCHEMES)} (known: {', '.join(SCHEMES)})")
     return SCHEMES[scheme](generator(seed, "initial", name), shape).astype(np.float32)

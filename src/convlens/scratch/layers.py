@@ -144,7 +144,7 @@ class PlainLayers:
         """The largest of each channel: (channels, height, width) -> (channels,)."""
         return self._then("global_max_pool2d", name)
 
-    # --- normalisation
+    # --- normalization
 
     def instance_norm(self, *, eps: float = 1e-5, name: str = "") -> Self:
         """Each channel of each image to mean 0 and variance 1."""
@@ -153,7 +153,7 @@ class PlainLayers:
     def local_response_norm(
         self, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, name: str = ""
     ) -> Self:
-        """Divides each channel by what its `size` neighbours hold, as in AlexNet."""
+        """Divides each channel by what its `size` neighbors hold, as in AlexNet."""
         return self._then("local_response_norm", name, size=size, alpha=alpha, beta=beta, k=k)
 
     # --- size and shape
@@ -177,7 +177,7 @@ class PlainLayers:
         align_corners: bool = False,
         name: str = "",
     ) -> Self:
-        """Each output cell is a weighted mean of its two neighbours along each axis; give `scale` or `size`."""
+        """Each output cell is a weighted mean of its two neighbors along each axis; give `scale` or `size`."""
         return self._then("upsample_bilinear", name, scale=scale, size=size, align_corners=align_corners)
 
     def upsample_bicubic(
@@ -188,7 +188,7 @@ class PlainLayers:
         align_corners: bool = False,
         name: str = "",
     ) -> Self:
-        """Each output cell is a weighted sum of its four neighbours along each axis; give `scale` or `size`."""
+        """Each output cell is a weighted sum of its four neighbors along each axis; give `scale` or `size`."""
         return self._then("upsample_bicubic", name, scale=scale, size=size, align_corners=align_corners)
 
     def pixel_shuffle(self, *, factor: int, name: str = "") -> Self:

@@ -83,7 +83,7 @@ def fit(
         x: samples [N, ...], floating or whatever `prepare` takes.
         y: integer labels [N].
         optimizer: `SGD(0.05, momentum=0.9)` if left out.
-        schedule: factor on the optimiser's learning rate, for the part of the training that is over (0 to 1).
+        schedule: factor on the optimizer's learning rate, for the part of the training that is over (0 to 1).
         smoothing: label smoothing.
         auxiliary: weight of the loss of each further output.
         validation: samples and labels that are evaluated after each epoch.
@@ -143,7 +143,7 @@ def train_step(
     seed: int = 0,
     step: int = 0,
 ) -> tuple[float, Array]:
-    """Forward, loss, backward and one step of the optimiser. Returns loss and logits of the first output.
+    """Forward, loss, backward and one step of the optimizer. Returns loss and logits of the first output.
 
     Raises:
         DivergedError: the loss is not finite; the weights are as they were.

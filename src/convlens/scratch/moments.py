@@ -18,12 +18,12 @@ def _variance(call: Call) -> Array:
 def _variance_backward(call: Call, grad: Array) -> Shares:
     """2 (x - mean) / (n - correction)."""
     x, axis = call.arrays[0], call.settings["axis"]
-    centred = x - x.mean(axis=axis, keepdims=True)
+    centered = x - x.mean(axis=axis, keepdims=True)
     axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     reduced = {a % max(x.ndim, 1) for a in axes}
     kept = grad.reshape([1 if i in reduced else n for i, n in enumerate(x.shape)])
     n = int(np.prod([x.shape[i] for i in reduced]))
-    return [kept * centred * x.dtype.type(2 / (n - call.settings["correction"]))]
+    return [kept * centered * x.dtype.type(2 / (n - call.settings["correction"]))]
 
 
 def _root_backward(call: Call, grad: Array) -> Shares:

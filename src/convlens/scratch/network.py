@@ -91,7 +91,7 @@ class Value(PlainLayers):
         return _apply("conv_transpose2d", [self, w, _bias(bias, channels)], settings, name)
 
     def batch_norm(self, *, momentum: float = 0.1, eps: float = 1e-5, name: str = "") -> "Value":
-        """Batch normalisation with scale, shift and running statistics."""
+        """Batch normalization with scale, shift and running statistics."""
         channels = (self.shape[0],)
         w, b = _parameter("weight", channels, "ones"), _parameter("bias", channels, "zeros")
         mean = Value("buffer", name="running_mean", shape=channels, scheme="zeros")
@@ -99,13 +99,13 @@ class Value(PlainLayers):
         return _apply("batch_norm", [self, w, b, mean, var], {"momentum": momentum, "eps": eps}, name)
 
     def group_norm(self, groups: int, *, eps: float = 1e-5, name: str = "") -> "Value":
-        """Group normalisation with scale and shift."""
+        """Group normalization with scale and shift."""
         channels = (self.shape[0],)
         w, b = _parameter("weight", channels, "ones"), _parameter("bias", channels, "zeros")
         return _apply("group_norm", [self, w, b], {"groups": groups, "eps": eps}, name)
 
     def layer_norm(self, *, eps: float = 1e-5, name: str = "") -> "Value":
-        """Layer normalisation over the whole sample, with scale and shift."""
+        """Layer normalization over the whole sample, with scale and shift."""
         w, b = _parameter("weight", self.shape, "ones"), _parameter("bias", self.shape, "zeros")
         return _apply("layer_norm", [self, w, b], {"axes": len(self.shape), "eps": eps}, name)
 

@@ -65,7 +65,7 @@ def _indices(pool: Callable[..., tuple[Array, Array]]) -> Operation:
     return _value(lambda x, **settings: pool(x, **settings)[1])
 
 
-# --- batch normalisation --------------------------------------------------------------------------------------------
+# --- batch normalization --------------------------------------------------------------------------------------------
 
 
 def _batch_norm(call: Call) -> Array:
@@ -97,7 +97,7 @@ def _batch_norm_backward(call: Call, grad: Array) -> Sequence[Array | None]:
 
 
 def _running_instance_norm(call: Call) -> Array:
-    """Inputs as for batch normalisation; normalises each image by its own statistics and keeps their mean."""
+    """Inputs as for batch normalization; normalizes each image by its own statistics and keeps their mean."""
     x, w, b, mean, var = _five(call)
     if not call.mode.training:
         return ops.batch_norm_inference(x, mean, var, w, b, eps=call.settings["eps"])

@@ -1,4 +1,4 @@
-"""Optimisers: each remembers what it needs about every parameter and writes the new values into the arrays.
+"""Optimizers: each remembers what it needs about every parameter and writes the new values into the arrays.
 
     optimizer = SGD(lr=0.05, momentum=0.9)
     optimizer.step(graph.parameters, gradients.parameters)
@@ -47,7 +47,7 @@ class SGD:
         momentum: how much of the last step is kept; 0 for none. Source: Polyak, 1964.
         nesterov: look ahead, p = p - lr * (g + momentum * v). Source: Nesterov, 1983; Sutskever et al., 2013.
         weight_decay: adds weight_decay * p to the gradient (an L2 penalty of half that strength).
-        bias_lr: factor on lr for biases and scales of normalisation: arrays of one dimension, and those in `vectors`.
+        bias_lr: factor on lr for biases and scales of normalization: arrays of one dimension, and those in `vectors`.
         decay_biases: whether those decay as well.
         vectors: names of such arrays that have more dimensions.
     """
@@ -158,4 +158,4 @@ def create(name: str, lr: float, **settings: Any) -> Optimizer:
         return SGD(lr, nesterov=name == "nesterov", **{"momentum": 0.9, **settings})
     if name in ("adam", "adamw"):
         return Adam(lr, decoupled=name == "adamw", **settings)
-    raise InputError(f"unknown optimiser {name!r} (known: sgd, momentum, nesterov, adam, adamw)")
+    raise InputError(f"unknown optimizer {name!r} (known: sgd, momentum, nesterov, adam, adamw)")

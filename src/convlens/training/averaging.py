@@ -1,7 +1,7 @@
 """Averages of the weights over the steps: an exponential moving average to judge by, and one that feeds back."""
 
 # pyright: reportPrivateImportUsage=false
-# torch._foreach_*: one call for a list of tensors, what the optimisers of PyTorch are made of
+# torch._foreach_*: one call for a list of tensors, what the optimizers of PyTorch are made of
 import contextlib
 from collections.abc import Iterator
 
@@ -79,7 +79,7 @@ class ExponentialMovingAverage(_Average):
         self.decay = decay
 
     def update(self, module: nn.Module) -> None:
-        """Call after each optimiser step."""
+        """Call after each optimizer step."""
         self._move(module, min(self.decay, (1 + self.updates) / (10 + self.updates)))
         self.updates += 1
 
@@ -103,7 +103,7 @@ class Lookahead(_Average):
         self.total, self.every, self.decay = total, every, decay
 
     def update(self, module: nn.Module) -> None:
-        """Call after each optimiser step."""
+        """Call after each optimizer step."""
         self.updates += 1
         due, last = self.updates % self.every == 0, self.updates == self.total
         if due:

@@ -15,14 +15,14 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that an optimiser changes, by name; one that several layers share stands there once."""
+    """The parameters that an optimizer changes, by name; one that several layers share stands there once."""
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
 def weights(module: nn.Module) -> dict[str, nn.Parameter]:
     """The trainable parameters that multiply: filters and matrices.
 
-    The others are biases, what belongs to a normalisation layer, and free vectors such as a scale [C, 1, 1] or a class
+    The others are biases, what belongs to a normalization layer, and free vectors such as a scale [C, 1, 1] or a class
     token [1, 1, C]. They are not decayed: that would only restrict the network (Goyal et al., "Accurate, large
     minibatch SGD", 2017).
     """

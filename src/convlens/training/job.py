@@ -139,7 +139,7 @@ def _torch_engine(job: Job) -> TorchEngine:
         val = Loader(splits.val, job.preprocess, batch_size=recipe.eval_batch_size, shuffle=False, **shared)
     output_weights: set[str] = set()
     if recipe.optimizer.name == "muon":
-        few = torch.from_numpy(job.preprocess.normalise(splits.train.pixels[:2]))
+        few = torch.from_numpy(job.preprocess.normalize(splits.train.pixels[:2]))
         output_weights = groups.output_weights(job.module, few, len(splits.train.classes))
     return TorchEngine(
         job.module, train, val, classes=splits.train.classes, recipe=recipe, numeric=numeric, seed=seed,

@@ -5,7 +5,7 @@ record networks for CIFAR-10. The Newton-Schulz iteration goes back to Kovarik (
 """
 
 # pyright: reportPrivateImportUsage=false
-# torch._foreach_*: one call for a list of tensors, what the optimisers of PyTorch are made of
+# torch._foreach_*: one call for a list of tensors, what the optimizers of PyTorch are made of
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,7 +19,7 @@ from convlens.training.updates import Optimizer
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
-def orthogonalised(matrices: Tensor, steps: int = 5, dtype: torch.dtype | None = None) -> Tensor:
+def orthogonalized(matrices: Tensor, steps: int = 5, dtype: torch.dtype | None = None) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly: same singular vectors, singular values about 0.7 to 1.2.
 
     matrices: [batch rows columns], floating point. Returns the same shape and dtype.
@@ -43,8 +43,8 @@ class Muon(Optimizer):
     lr: learning rate; the step of a filter bank has a spectral norm of about lr * sqrt(max(1, rows / columns)).
     momentum, nesterov: as in `torch.optim.SGD`.
     weight_decay: decoupled: weights shrink by lr * weight_decay each step.
-    steps, dtype: of the Newton-Schulz iteration, see `orthogonalised`.
-    normalise: before each step, scales each weight to a norm of sqrt(filters), as Jordan's CIFAR networks do: their
+    steps, dtype: of the Newton-Schulz iteration, see `orthogonalized`.
+    normalize: before each step, scales each weight to a norm of sqrt(filters), as Jordan's CIFAR networks do: their
         filters feed batch norm, so only the direction matters, and the relative step stays lr. Then the
         factor for tall matrices and the weight decay do not apply.
 
@@ -60,7 +60,7 @@ class Muon(Optimizer):
         nesterov: bool = True,
         weight_decay: float = 0.0,
         steps: int = 5,
-        normalise: bool = False,
+        normalize: bool = False,
         dtype: torch.dtype | None = None,
     ):
         if lr < 0 or not 0 <= momentum < 1 or weight_decay < 0 or steps < 1:
@@ -70,12 +70,12 @@ class Muon(Optimizer):
             )
         settings = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
         self.dtype = dtype
-        super().__init__(params, {**settings, "steps": steps, "normalise": normalise})
+        super().__init__(params, {**settings, "steps": steps, "normalize": normalize})
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.ndim < 2:
                     raise InputError(
-                        f"muon: a parameter of shape {list(parameter.shape)} is no filter; give it to another optimiser"
+                        f"muon: a parameter of shape {list(parameter.shape)} is no filter; give it to another optimizer"
                     )
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]) -> None:
@@ -89,7 +89,7 @@ class Muon(Optimizer):
     def _orthogonal_by_shape(
         self, parameters: list[Tensor], directions: list[Tensor] | tuple[Tensor, ...], steps: int
     ) -> list[tuple[list[Tensor], Tensor]]:
-        """Parameters whose matrices have one shape, with their orthogonalised directions [members rows columns]."""
+        """Parameters whose matrices have one shape, with their orthogonalized directions [members rows columns]."""
         groups: dict[Any, list[tuple[Tensor, Tensor]]] = {}
         for parameter, direction in zip(parameters, directions, strict=True):
             matrix = direction.flatten(1)
@@ -97,14 +97,14 @@ class Muon(Optimizer):
         result = []
         for pairs in groups.values():
             stacked = torch.stack([matrix for _, matrix in pairs])
-            result.append(([parameter for parameter, _ in pairs], orthogonalised(stacked, steps, self.dtype)))
+            result.append(([parameter for parameter, _ in pairs], orthogonalized(stacked, steps, self.dtype)))
         return result
 
 
 def _apply(group: dict[str, Any], members: list[Tensor], updates: Tensor) -> None:
     rows, columns = updates.shape[1:]
     size = group["lr"]
-    if group["normalise"]:
+    if group["normalize"]:
         norms = torch.stack(torch._foreach_norm(members)).clamp_min(1e-7)
         torch._foreach_mul_(members, list((rows**0.5 / norms).unbind()))
     else:

@@ -57,7 +57,7 @@ class NumpyEngine:
         order = generator(self.seed, "order", epoch).permutation(len(images))
         for first in range(start * self.batch_size, self.steps_per_epoch * self.batch_size, self.batch_size):
             chosen = np.sort(order[first : first + self.batch_size])  # ascending: kind to memory maps
-            yield self.preprocess.normalise(images.pixels[chosen]), images.labels[chosen]
+            yield self.preprocess.normalize(images.pixels[chosen]), images.labels[chosen]
 
     def step(self, x: np.ndarray, y: np.ndarray, *, epoch: int, step: int, factor: float) -> float:
         self.optimizer.lr = self.recipe.optimizer.lr * factor
@@ -86,7 +86,7 @@ class NumpyEngine:
     def evaluate(self, images: data.Images) -> Evaluation:
         """Judges the present weights on prepared images."""
         logits = loop.predict(
-            self.evaluator, images.pixels, batch_size=self.recipe.eval_batch_size, prepare=self.preprocess.normalise
+            self.evaluator, images.pixels, batch_size=self.recipe.eval_batch_size, prepare=self.preprocess.normalize
         )
         return from_logits(logits, images.labels, images.classes)
 
@@ -134,9 +134,9 @@ SUPPORTED = {
     "epochs", "budget", "max_epochs", "batch_size", "eval_batch_size", "val_fraction", "test_fraction",
     "label_smoothing", "identity_start", "whitening", "early_stopping", "checkpoint_seconds", "model", "schedule",
     "optimizer.name", "optimizer.lr", "optimizer.momentum", "optimizer.nesterov", "optimizer.betas", "optimizer.eps",
-    "optimizer.weight_decay", "optimizer.bias_lr", "optimizer.muon_lr", "optimizer.muon_normalise",
+    "optimizer.weight_decay", "optimizer.bias_lr", "optimizer.muon_lr", "optimizer.muon_normalize",
 }  # fmt: skip
-"""Recipe keys that this engine honours; `muon`, to which two of them belong, is refused. All others are named."""
+"""Recipe keys that this engine honors; `muon`, to which two of them belong, is refused. All others are named."""
 
 
 def unsupported(recipe: Recipe, shape: tuple[int, int, int]) -> list[str]:

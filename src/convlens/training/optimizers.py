@@ -1,4 +1,4 @@
-"""Optimisers built from a recipe: parameter groups, and state that travels as named arrays."""
+"""Optimizers built from a recipe: parameter groups, and state that travels as named arrays."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -14,9 +14,9 @@ from convlens.training.updates import SGD, Adam, Optimizer
 
 
 def build(module: nn.Module, settings: Settings, outputs: Collection[str] = ()) -> list[Optimizer]:
-    """The optimisers of a network, most often one. Groups carry `base_lr`, which the schedule multiplies.
+    """The optimizers of a network, most often one. Groups carry `base_lr`, which the schedule multiplies.
 
-    Weight decay goes to filters and matrices alone (see `groups.weights`). Under `muon` these get orthogonalised
+    Weight decay goes to filters and matrices alone (see `groups.weights`). Under `muon` these get orthogonalized
     momentum, but for those of the output layer, which `outputs` names, and embeddings; all else gets SGD.
     """
     weights = groups.weights(module)
@@ -30,7 +30,7 @@ def build(module: nn.Module, settings: Settings, outputs: Collection[str] = ()) 
     if hidden:
         muon = Muon(
             hidden, lr=settings.muon_lr, momentum=settings.momentum, nesterov=settings.nesterov,
-            normalise=settings.muon_normalise,
+            normalize=settings.muon_normalize,
         )  # fmt: skip
         optimizers.append(_with_base_lr(muon))
     return optimizers
@@ -75,7 +75,7 @@ def export_state(optimizers: list[Optimizer]) -> tuple[dict[str, Tensor], dict[s
 
 
 def import_state(optimizers: list[Optimizer], tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    """Puts exported state back, in the memory format that the optimiser itself would have chosen."""
+    """Puts exported state back, in the memory format that the optimizer itself would have chosen."""
     for name, value in {**tensors, **plain}.items():
         if not name.startswith("optimizer."):
             continue

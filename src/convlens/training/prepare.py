@@ -21,7 +21,7 @@ from convlens.training import recipe as recipes
 from convlens.training import settings
 from convlens.training.compare import differences, new_run_from, recipe_differences
 from convlens.training.handed_over import require_trainable_values, try_out
-from convlens.training.initialisation import begin_as_identity, whiten_first_layer
+from convlens.training.initialization import begin_as_identity, whiten_first_layer
 from convlens.training.recipe import Recipe
 from convlens.training.recording import place_of, record_of, versions
 from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED, Job, Request
@@ -64,9 +64,9 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     module = _module(reference, recipe, splits.train, seed)
     require_trainable_values(module)
     if any(isinstance(layer, WhiteningConv2d) for layer in module.modules()):
-        whiten_first_layer(module, torch.from_numpy(preprocess.normalise(splits.train.pixels[:_WHITENED])))
+        whiten_first_layer(module, torch.from_numpy(preprocess.normalize(splits.train.pixels[:_WHITENED])))
     started_from = start_from(module, request.weights, folder, stored, notes)
-    few = torch.from_numpy(preprocess.normalise(splits.train.pixels[:_LOOK]))
+    few = torch.from_numpy(preprocess.normalize(splits.train.pixels[:_LOOK]))
     numeric = try_out(module, few, len(splits.train.classes), numeric, notes)
     record = record_of(
         reference=reference, module=module, asked=asked, source=source, streamed=streamed, named=named is not None,
@@ -238,7 +238,7 @@ def _module(reference: str | nn.Module, recipe: Recipe, train: data.Images, seed
     if isinstance(reference, nn.Module):
         settle_lazy_layers(reference, train.shape)
         return reference
-    torch.manual_seed(derive(seed, "initialisation"))
+    torch.manual_seed(derive(seed, "initialisation"))  # a name of random numbers: spelled otherwise they are others
     module = _build(reference, recipe, len(train.classes), train.shape)
     if recipe.identity_start:
         begin_as_identity(module)

@@ -35,7 +35,7 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class Optimizer(_Section):
-    """`lr` is the peak learning rate. Decoupled weight decay spares biases and normalisation layers."""
+    """`lr` is the peak learning rate. Decoupled weight decay spares biases and normalization layers."""
 
     name: Literal["sgd", "adam", "adamw", "muon"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
@@ -44,8 +44,8 @@ class Optimizer(_Section):
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
-    bias_lr: float = Field(default=1.0, gt=0)  # factor on the learning rate of biases and normalisation parameters
-    muon_normalise: bool = False  # filters kept at constant norm, for networks with batch norm
+    bias_lr: float = Field(default=1.0, gt=0)  # factor on the learning rate of biases and normalization parameters
+    muon_normalize: bool = False  # filters kept at constant norm, for networks with batch norm
     muon_lr: float = Field(default=0.05, gt=0)  # of the filters under muon; `lr` then serves the rest (sgd)
 
 

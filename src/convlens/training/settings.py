@@ -17,7 +17,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Numeric:
-    """What the arithmetic runs on. `dtype` is that of activations; weights and optimiser state stay float32."""
+    """What the arithmetic runs on. `dtype` is that of activations; weights and optimizer state stay float32."""
 
     device: str
     dtype: str

@@ -79,7 +79,7 @@ class Stepper:
         return F.cross_entropy(logits.float(), y, weight=self.class_weights, label_smoothing=self.smoothing)
 
     def trained(self) -> list[Tensor]:
-        """The parameters that the optimisers change."""
+        """The parameters that the optimizers change."""
         return [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
 
 
@@ -104,7 +104,7 @@ def backward(objective: Tensor) -> None:
 
 
 def l1_norm(module: nn.Module) -> Tensor:
-    """The sum of the absolute values of the weights; biases and normalisation do not count."""
+    """The sum of the absolute values of the weights; biases and normalization do not count."""
     norms = [p.abs().sum() for p in groups.weights(module).values()]
     return torch.stack(norms).sum() if norms else torch.zeros(())
 

@@ -42,7 +42,7 @@ class TensorBoard:
     folder: where the event files go.
     first_epoch: the first epoch (from 0) that will be trained. What a killed run logged of it and later ones is void;
         at 0 earlier event files are removed.
-    recipe: shown as text. images: uint8 [N, H, W, C], a batch as the network gets it before normalisation. Both are
+    recipe: shown as text. images: uint8 [N, H, W, C], a batch as the network gets it before normalization. Both are
         logged at the very start of a run only.
     """
 

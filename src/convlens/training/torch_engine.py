@@ -22,7 +22,7 @@ from convlens.training.step import Stepper, look_at_first_gradients, look_at_fir
 
 
 class TorchEngine:
-    """See `loop.Engine`. Weights and optimiser state are float32; activations as `numeric` says.
+    """See `loop.Engine`. Weights and optimizer state are float32; activations as `numeric` says.
 
     Attributes:
         averages: of the weights; a listener moves them on after each step (`callbacks.average`).

@@ -6,7 +6,7 @@ _OPTIMIZER = {
     "sgd": {"lr", "momentum", "nesterov", "weight_decay", "bias_lr"},
     "adam": {"lr", "betas", "eps", "weight_decay", "bias_lr"},
     "adamw": {"lr", "betas", "eps", "weight_decay", "bias_lr"},
-    "muon": {"lr", "momentum", "nesterov", "weight_decay", "bias_lr", "muon_lr", "muon_normalise"},
+    "muon": {"lr", "momentum", "nesterov", "weight_decay", "bias_lr", "muon_lr", "muon_normalize"},
 }
 _SCHEDULE = {
     "constant": {"warmup"},
@@ -45,7 +45,7 @@ def unused(recipe: Recipe, *, engine: str, handed_over: bool, parts: set[str], v
 
 
 def _by_name(recipe: Recipe) -> set[str]:
-    """What the names of optimiser and schedule, and what is off, leave without effect."""
+    """What the names of optimizer and schedule, and what is off, leave without effect."""
     optimizer, schedule, augment = recipe.optimizer, recipe.schedule, recipe.augment
     idle = {f"optimizer.{key}" for key in type(optimizer).model_fields if key not in _OPTIMIZER[optimizer.name]}
     idle |= {f"schedule.{key}" for key in type(schedule).model_fields if key not in _SCHEDULE[schedule.name]}

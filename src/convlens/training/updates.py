@@ -1,11 +1,11 @@
 """SGD, Adam and AdamW on PyTorch's fused kernels, without `torch.optim`.
 
-The first optimiser made from `torch.optim` imports PyTorch's compiler, which takes as long again as PyTorch itself: a
+The first optimizer made from `torch.optim` imports PyTorch's compiler, which takes as long again as PyTorch itself: a
 third of a short training run. The kernels are the same, so are the numbers, the groups and the names in the state.
 """
 
 # pyright: reportPrivateImportUsage=false
-# torch._fused_*, torch._foreach_*: one call for a list of tensors, what the optimisers of PyTorch are made of
+# torch._fused_*, torch._foreach_*: one call for a list of tensors, what the optimizers of PyTorch are made of
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any

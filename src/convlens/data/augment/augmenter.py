@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convlens.base.errors import InputError
 from convlens.base.seeds import derive, generator
-from convlens.data.augment import colour, geometry
+from convlens.data.augment import color, geometry
 from convlens.data.augment.settings import Augmentation
 
 _CROP_TRIES = 10
@@ -30,7 +30,7 @@ class Augmenter:
     settings: what to change.
     seed: of the run.
     mean, std: of the channels, as in `Preprocess`, empty for 0 and 1. They say what a value of a floating-point batch
-        means, (p - mean) / std of a pixel p in 0..1, and that the fill colour is the mean.
+        means, (p - mean) / std of a pixel p in 0..1, and that the fill color is the mean.
 
     The changes come in this order: turns, flips, shift, crop, rotation, brightness, contrast, saturation, noise,
     cutout, mixup or cutmix. uint8 batches stay uint8 (rounded to the nearest after each step that interpolates) and
@@ -67,7 +67,7 @@ class Augmenter:
             return x, self._one_hot(y, num_classes) if self.settings.mixes else y
         batch = _Batch(self, x.permute(0, 2, 3, 1).contiguous(), epoch, step)
         batch.move(indices)
-        batch.colour()
+        batch.color()
         batch.cut_out()
         if self.settings.mixes:
             y = batch.mix(self._one_hot(y, num_classes))
@@ -87,7 +87,7 @@ class _Batch:
         self.n, self.h, self.w, self.c = x.shape
         self.seed, self.epoch, self.step = augmenter.seed, epoch, step
         self.settings = augmenter.settings
-        self.mean, self.std, self.fill = _colours(augmenter.mean, augmenter.std, self.c, x.dtype, x.device)
+        self.mean, self.std, self.fill = _colors(augmenter.mean, augmenter.std, self.c, x.dtype, x.device)
 
         table = generator(self.seed, "augment", self.epoch, self.step).random((len(_UNIFORM), self.n))
         self.uniform: dict[str, np.ndarray] = dict(zip(_UNIFORM, table, strict=True))
@@ -158,7 +158,7 @@ class _Batch:
         top, left, height, width = self.to_device(boxes)
         return top, left, height, width
 
-    def colour(self) -> None:
+    def color(self) -> None:
         """Brightness, contrast, saturation, noise: in float32 where black is 0 and white 1."""
         s = self.settings
         if not (s.brightness or s.contrast or s.saturation or s.noise):
@@ -166,9 +166,9 @@ class _Batch:
         uint8 = self.x.dtype == torch.uint8
         values = self.x.float() / 255 if uint8 else self.x.float() * self.std + self.mean
         for name, change in (
-            ("brightness", colour.brightened),
-            ("contrast", colour.contrasted),
-            ("saturation", colour.saturated),
+            ("brightness", color.brightened),
+            ("contrast", color.contrasted),
+            ("saturation", color.saturated),
         ):
             reach = getattr(s, name)
             if reach:
@@ -176,7 +176,7 @@ class _Batch:
         if s.noise:
             source = torch.Generator(self.x.device)
             source.manual_seed(derive(self.seed, "augment", "noise", self.epoch, self.step))
-            values = colour.noised(values, s.noise, source)
+            values = color.noised(values, s.noise, source)
         values = values * 255 if uint8 else (values - self.mean) / self.std
         self.x = geometry.as_type(values, self.x.dtype)
 
@@ -211,7 +211,7 @@ class _Batch:
 def random_bits(numbers: np.ndarray, key: int) -> np.ndarray:
     """A random bit for each number (uint64), always the same for the same key: uint64 of 0 and 1.
 
-    The finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
     """
     z = numbers * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -225,7 +225,7 @@ def random_boxes(
     """Rectangles of random area and shape within h x w: int64 [4 n], first row, first column, height, width.
 
     The area is uniform in `scale`, the logarithm of width / height uniform in `ratio`. Of ten candidates the first
-    that fits is taken; failing that, the largest centred rectangle of an allowed shape.
+    that fits is taken; failing that, the largest centered rectangle of an allowed shape.
     """
     area = draw.uniform(*scale, (_CROP_TRIES, n)) * (h * w)
     shape = np.exp(draw.uniform(math.log(ratio[0]), math.log(ratio[1]), (_CROP_TRIES, n)))
@@ -243,7 +243,7 @@ def random_boxes(
 
 
 def patch_boxes(draw: np.random.Generator, weight: np.ndarray, h: int, w: int) -> np.ndarray:
-    """Rectangles of the image's shape and the share 1 - weight of its area, centred anywhere, cut at the border.
+    """Rectangles of the image's shape and the share 1 - weight of its area, centered anywhere, cut at the border.
 
     int64 [4 n]: first row, first column, height, width.
     """
@@ -259,10 +259,10 @@ def patch_boxes(draw: np.random.Generator, weight: np.ndarray, h: int, w: int) -
 
 
 @functools.lru_cache(maxsize=64)
-def _colours(
+def _colors(
     mean: tuple[float, ...], std: tuple[float, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and deviation (float32 [c]), and the mean colour as the images hold it ([c], 0 once normalised)."""
+    """Mean and deviation (float32 [c]), and the mean color as the images hold it ([c], 0 once normalized)."""
     for values in (mean, std):
         if values and len(values) != channels:
             raise InputError(f"augment: mean and std have {len(values)} channels, the images {channels}")

@@ -52,7 +52,7 @@ def shifted(x: Tensor, down: Tensor, right: Tensor, *, limit: int, padding: str,
     """Each image moved by `down` and `right` pixels (int64 [n], -limit .. limit) within its frame.
 
     padding: "zero" shows `fill` ([c], dtype of x) beyond the border, "edge" repeats the last pixel, "reflect"
-        mirrors about the last pixel's centre (4 3 2 | 1 2 3 4).
+        mirrors about the last pixel's center (4 3 2 | 1 2 3 4).
 
     Each output row is a run of w pixels somewhere in a row that is `limit` pixels wider at either end. So all
     runs of that length, overlapping, are seen as the rows of a table, and one copy of whole rows does it.
@@ -93,14 +93,14 @@ def resampled(x: Tensor, boxes: Boxes) -> Tensor:
 
 
 def _places(start: Tensor, length: Tensor, size: int) -> Tensor:
-    """Where the centres of `size` output pixels lie along `length` input pixels from `start`: float32 [n size]."""
+    """Where the centers of `size` output pixels lie along `length` input pixels from `start`: float32 [n size]."""
     start, length = start.float()[:, None], length.float()[:, None]
-    centre = (torch.arange(size, device=start.device) + 0.5) * (length / size) - 0.5
-    return start + centre.clamp_min(0).minimum(length - 1)
+    center = (torch.arange(size, device=start.device) + 0.5) * (length / size) - 0.5
+    return start + center.clamp_min(0).minimum(length - 1)
 
 
 def rotated(x: Tensor, degrees: Tensor, *, padding: str, fill: Tensor) -> Tensor:
-    """Each image turned counter-clockwise about its centre by `degrees` (float32 [n]), bilinear."""
+    """Each image turned counter-clockwise about its center by `degrees` (float32 [n]), bilinear."""
     _, h, w, _ = x.shape
     angle = degrees.deg2rad()[:, None, None]
     cos, sin = angle.cos(), angle.sin()
@@ -110,7 +110,7 @@ def rotated(x: Tensor, degrees: Tensor, *, padding: str, fill: Tensor) -> Tensor
     source_x = cos * x_ - sin * y + (w - 1) / 2
     if padding != "zero":
         return _sampled(x, source_y, source_x, "border" if padding == "edge" else "reflection")
-    # sampling shows 0 beyond the border, so 0 must mean the fill colour meanwhile
+    # sampling shows 0 beyond the border, so 0 must mean the fill color meanwhile
     return _sampled(x, source_y, source_x, "zeros", fill.float())
 
 
@@ -139,7 +139,7 @@ def inside(boxes: Boxes, h: int, w: int, c: int) -> Tensor:
     y, value = steps(h, top.device), steps(w * c, top.device)
     rows = ((y >= top) & (y < top + height)).to(torch.uint8).neg_()
     columns = ((value >= left * c) & (value < (left + width) * c)).to(torch.uint8).neg_()
-    # full bytes and bitwise operations: boolean masks are not vectorised and take seven times as long
+    # full bytes and bitwise operations: boolean masks are not vectorized and take seven times as long
     return rows[:, :, None] & columns[:, None, :]
 
 

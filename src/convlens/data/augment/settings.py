@@ -40,14 +40,14 @@ class AugmentSettings(BaseModel):
         with convolutions", 2015).
     brightness, contrast, saturation: factor uniform in max(0, 1 - v) .. 1 + v, applied in this order.
     noise: standard deviation of Gaussian noise, where black is 0 and white 1.
-    cutout: side in pixels of a square that is painted in the mean colour; its centre is anywhere in the image, so part
+    cutout: side in pixels of a square that is painted in the mean color; its center is anywhere in the image, so part
         of it may lie outside (DeVries and Taylor, "Improved regularization of convolutional neural networks with
         cutout", 2017).
     mixup: alpha of the Beta(alpha, alpha) distribution from which the weights of two blended images come (Zhang et al.,
         "mixup: beyond empirical risk minimization", 2018); 0 for none.
     cutmix: the same for a rectangle of one image pasted into another (Yun et al., "CutMix", 2019). With both on, each
         batch takes one of the two at random.
-    padding: what shift and rotate show beyond the border: zero after normalisation (the mean colour), the mirrored
+    padding: what shift and rotate show beyond the border: zero after normalization (the mean color), the mirrored
         image, or its last pixels.
 
     `auto` fits the images: see `resolve`.
@@ -72,7 +72,7 @@ class AugmentSettings(BaseModel):
     padding: Literal["zero", "reflect", "edge"] = "zero"
 
     def resolve(self, channels: int, height: int, width: int) -> "Augmentation":
-        """`auto` settled: colour images are flipped, grey ones (mostly writing) are not; shift is 1/14 of the side."""
+        """`auto` settled: color images are flipped, gray ones (mostly writing) are not; shift is 1/14 of the side."""
         values = self.model_dump()
         if self.flip == "auto":
             values["flip"] = channels == 3

@@ -11,7 +11,7 @@ from convlens.data.images import Images
 
 
 def load() -> Images:
-    """8x8 grey images of ten digits, values 0..16 scaled to 0..255.
+    """8x8 gray images of ten digits, values 0..16 scaled to 0..255.
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
     Repository, 1998 (its test part). The file is read from scikit-learn's folder: importing the library
@@ -27,6 +27,6 @@ def load() -> Images:
         table = table.reshape(-1, 65)
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"digits: cannot read {path} ({error}); reinstall scikit-learn") from error
-    # 16 levels become 255 grey values: round(v * 255 / 16), exactly, in integers
+    # 16 levels become 255 gray values: round(v * 255 / 16), exactly, in integers
     pixels = ((table[:, :64] * 510 + 16) // 32).astype(np.uint8).reshape(-1, 8, 8, 1)
     return Images(pixels, table[:, 64], tuple("0123456789"), "digits")

@@ -20,7 +20,7 @@ from convlens.data.formats.listing import Pictures
 from convlens.data.images import Images
 from convlens.data.layout.classes import Layout
 from convlens.data.layout.known import lay_out_known
-from convlens.data.layout.labelled import lay_out_folder
+from convlens.data.layout.labeled import lay_out_folder
 from convlens.data.layout.tree import lay_out
 from convlens.data.limits import max_bytes, max_pixels
 from convlens.data.naming import printable
@@ -42,7 +42,7 @@ class FolderSource:
     stream: whether pictures are decoded each time they are needed rather than ahead; set it before `read`.
     judged_by: the classes of a run, if the pictures are only to be judged by it (see `find`).
     given: the names of the classes that count, where the user named them.
-    table: a file of labels, if that says which pictures are of which class (see `labelled.lay_out_folder`).
+    table: a file of labels, if that says which pictures are of which class (see `labeled.lay_out_folder`).
     native is judged from the headers of all pictures that are used.
     Raises `InputError` if the tree's layout cannot be used (see `tree.lay_out`).
     """

@@ -15,11 +15,11 @@ from convlens.data.limits import max_bytes, max_pixels
 from convlens.data.store import cache
 from convlens.data.suffixes import has_heif
 
-_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "F")
 
 
 Look = tuple[int, int, bool]
-"""(H, W) when upright, and whether it is grey."""
+"""(H, W) when upright, and whether it is gray."""
 
 
 class Listing(BaseModel):
@@ -56,14 +56,14 @@ class Pictures:
     def native(self, used: set[str]) -> tuple[int, int, int] | None:
         """The common (C, H, W) of the pictures that are used, None if they differ."""
         sizes: set[tuple[int, int]] = set()
-        colour = False
+        color = False
         for look in self._looks(used):
             if look is not None:
                 sizes.add(look[:2])
-                colour = colour or not look[2]
+                color = color or not look[2]
                 if len(sizes) > 1:
                     return None
-        return (3 if colour else 1, *sizes.pop()) if sizes else None
+        return (3 if color else 1, *sizes.pop()) if sizes else None
 
     def _looks(self, used: set[str]) -> Iterator[Look | None]:
         if self._kept is not None:
@@ -102,15 +102,15 @@ def _readable() -> str:
 
 def _look(content: Opener) -> Look | None:
     try:
-        size, grey = _header(content())
+        size, gray = _header(content())
     except InputError:  # also of the container; named when the images are read
         return None
-    return (*size, grey)
+    return (*size, gray)
 
 
 def _header(blob: Blob) -> tuple[tuple[int, int], bool]:
-    """((H, W) when upright, whether it is grey) from an image file's header."""
+    """((H, W) when upright, whether it is gray) from an image file's header."""
     with open_image(io.BytesIO(blob) if isinstance(blob, bytes) else blob) as image:
         width, height = image.size
-        grey = image.mode in _GREY_MODES or image.mode.startswith("I;")
-        return ((width, height) if orientation(image) > 4 else (height, width)), grey
+        gray = image.mode in _GRAY_MODES or image.mode.startswith("I;")
+        return ((width, height) if orientation(image) > 4 else (height, width)), gray

@@ -1,6 +1,6 @@
 """What each operation of PyTorch's ATen library does to receptive fields: one function a family, listed in `RULES`.
 
-Here: elementwise operations, normalisation, reductions and matrix products; `windows` and `shapes` add theirs. A rule
+Here: elementwise operations, normalization, reductions and matrix products; `windows` and `shapes` add theirs. A rule
 gets the fields known so far and the operation, and gives what its outputs see: one `TensorField` for all of them, or a
 list, or None where they do not depend on the image. An operation without a rule is `anything`.
 """
@@ -78,7 +78,7 @@ def _copy(known: TensorFields, op: Op) -> TensorField | None:
     return TensorField(tuple(known.merged(seen, [dim], n) for dim, n in zip(dims, shape, strict=True)), seen)
 
 
-# Normalisation and reduction
+# Normalization and reduction
 
 
 @rule("native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm")

@@ -105,7 +105,7 @@ def _upsample(known: TensorFields, op: Op) -> TensorField:
     "replication_pad1d replication_pad2d replication_pad3d"
 )
 def _pad(known: TensorFields, op: Op) -> TensorField:
-    # Reflected and repeated cells lie inside the image, where the same window reaches them or their neighbours.
+    # Reflected and repeated cells lie inside the image, where the same window reaches them or their neighbors.
     amounts, shape = op.arguments.get("pad") or op.arguments["padding"], shape_of(op)
     axes = len(amounts) // 2
 

@@ -30,7 +30,7 @@ BALANCE = 64  # multiply-accumulates that take as long as one value of P
 
 
 class Bands:
-    """Output rows in tiles of t outputs; the spans of cells that neighbouring tiles see may overlap."""
+    """Output rows in tiles of t outputs; the spans of cells that neighboring tiles see may overlap."""
 
     def __init__(self, windows: Windows) -> None:
         self.rows, self.columns = windows.rows, windows.columns
@@ -255,7 +255,7 @@ def _repeated(b: Array, tile: int) -> Array:
 
 
 def _reach(axis: Axis, outputs: int) -> int:
-    """How many cells lie under this many neighbouring outputs."""
+    """How many cells lie under this many neighboring outputs."""
     return (outputs - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
 
 

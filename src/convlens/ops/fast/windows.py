@@ -3,7 +3,7 @@
 A convolution is a matrix product W @ P: row (c, i, j) of P holds what kernel cell (i, j) sees of channel c at every
 output position ("im2col", Chellapilla, Puri and Simard, 2006). Building P cell by cell is slow and P is large. Here
 each channel of a padded image is cut into stride_y * stride_x *phases*: phase (p, q) holds the cells (y, x) with
-y mod stride_y = p, x mod stride_x = q. Within a phase neighbouring outputs see neighbouring cells, whatever the
+y mod stride_y = p, x mod stride_x = q. Within a phase neighboring outputs see neighboring cells, whatever the
 stride, so row (c, i, j) of P is a phase shifted by whole cells: one contiguous copy. P is built for a tile of output
 rows at a time, so that it stays in the processor's cache.
 

@@ -27,7 +27,7 @@ def from_torch(
 ) -> Graph:
     """The graph of a module, in the mode that the module is in (training or not), with copies of its arrays.
 
-    A module in training mode gives a graph that can be run both ways: with `training=True` it drops out and normalises
+    A module in training mode gives a graph that can be run both ways: with `training=True` it drops out and normalizes
     as the module would now, without as the module would in inference. (A module that takes another path in inference,
     as GoogLeNet does without its auxiliary heads, has to be converted once in each mode: `training_pair`.)
 

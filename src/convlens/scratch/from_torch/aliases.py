@@ -4,7 +4,7 @@ In PyTorch several names can look into the same memory, and whoever writes throu
 see. Nodes of a graph never change. So each piece of memory has a version here, and each value that looks into it
 remembers how it is cut out of its parent (a slice, another shape, another order of axes). A write makes a new node for
 the value, puts that back into the parents up to the whole memory, and raises the version; a value that is read later
-with an older version is cut out anew. This is what PyTorch's own functionalisation does.
+with an older version is cut out anew. This is what PyTorch's own functionalization does.
 
 Gradients follow: PyTorch differentiates writes through views as exactly these cuts and insertions.
 """

@@ -31,7 +31,7 @@ def average(axes: int) -> Handler:
 
 
 def avg_pool3d(g: Builder, a: Arguments) -> Out:
-    """Only windows (k, 1, 1), which local response normalisation decomposes into: rows and columns become one axis."""
+    """Only windows (k, 1, 1), which local response normalization decomposes into: rows and columns become one axis."""
     x = a["self"]
     kernel, stride, padding = (_three(a[key]) for key in ("kernel_size", "stride", "padding"))
     if kernel[1:] != (1, 1) or (stride or kernel)[1:] != (1, 1) or padding[1:] != (0, 0) or len(x.shape) != 5:

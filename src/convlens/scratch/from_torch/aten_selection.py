@@ -115,22 +115,22 @@ def shrink(soft: bool) -> Handler:
 
 
 def index(g: Builder, a: Arguments) -> Out:
-    """x[:, i, j] with arrays of integers at neighbouring axes, or one truth value for each element of some axes."""
+    """x[:, i, j] with arrays of integers at neighboring axes, or one truth value for each element of some axes."""
     arrays = [(axis, i) for axis, i in enumerate(a["indices"]) if i is not None]
     if any(i.dtype in ("bool", "uint8") for _, i in arrays):
         raise InputError("picking elements by a mask is not supported: the size of the result depends on values")
-    return g.emit("index", [a["self"], *(i for _, i in arrays)], axes=_neighbours(arrays))
+    return g.emit("index", [a["self"], *(i for _, i in arrays)], axes=_neighbors(arrays))
 
 
 def index_put(g: Builder, a: Arguments) -> Out:
-    """x[:, i] = y with arrays of integers at neighbouring axes, or x[mask] = number."""
+    """x[:, i] = y with arrays of integers at neighboring axes, or x[mask] = number."""
     if a["accumulate"]:
         raise InputError("adding at indices is not supported")
     x, value = a["self"], a["values"]
     arrays = [(axis, i) for axis, i in enumerate(a["indices"]) if i is not None]
     masks = [(axis, i) for axis, i in arrays if i.dtype in ("bool", "uint8")]
     if not masks:
-        axes = _neighbours(arrays)
+        axes = _neighbors(arrays)
         return g.emit("index_put", [x, cast(g, value, x.dtype), *(i for _, i in arrays)], axes=axes)
     if len(arrays) > 1 or value.shape:
         raise InputError("writing an array at the places of a mask is not supported: use torch.where")
@@ -141,10 +141,10 @@ def index_put(g: Builder, a: Arguments) -> Out:
     return Out(placed.position, x.shape, x.dtype)
 
 
-def _neighbours(arrays: list[tuple[int, Out]]) -> tuple[int, ...]:
+def _neighbors(arrays: list[tuple[int, Out]]) -> tuple[int, ...]:
     axes = [axis for axis, _ in arrays]
     if axes != list(range(axes[0], axes[0] + len(axes))):
-        raise InputError("indices at axes that are not neighbours are not supported")
+        raise InputError("indices at axes that are not neighbors are not supported")
     return tuple(axes)
 
 

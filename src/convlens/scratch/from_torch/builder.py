@@ -109,7 +109,7 @@ class Builder:
         return kind == "CONSTANT_TENSOR"
 
     def _counts_for(self, name: str) -> bool:
-        """Whether a buffer is the count of batches that a cumulative batch normalisation divides by."""
+        """Whether a buffer is the count of batches that a cumulative batch normalization divides by."""
         owner, _, last = name.rpartition(".")
         return last == "num_batches_tracked" and getattr(self.modules.get(owner), "momentum", 0) is None
 

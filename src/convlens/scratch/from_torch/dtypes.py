@@ -1,4 +1,4 @@
-"""Types of numbers: which casts of a PyTorch program the NumPy engine honours, and PyTorch's promotion of operands.
+"""Types of numbers: which casts of a PyTorch program the NumPy engine honors, and PyTorch's promotion of operands.
 
 The NumPy engine computes in float32 and float64. Where operands differ, NumPy and PyTorch promote by other rules (a
 vector of float32 times one number of float64 is float32 in PyTorch, float64 in NumPy), so operands are cast first to

@@ -65,7 +65,7 @@ def _refuse_unready(module: nn.Module) -> None:
 
 @contextmanager
 def _constant_momentum(module: nn.Module) -> Iterator[None]:
-    """Batch normalisation with `momentum=None` divides by a count, a number that export cannot follow: while this is
+    """Batch normalization with `momentum=None` divides by a count, a number that export cannot follow: while this is
     open such layers have a momentum, which the program's reader does not look at."""
     layers = [m for m in module.modules() if isinstance(m, _NormBase) and m.momentum is None]
     for layer in layers:

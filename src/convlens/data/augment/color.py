@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+"""Weights of red, green and blue in gray (ITU-R BT.601)."""
 
 
-def grey(x: Tensor) -> Tensor:
+def gray(x: Tensor) -> Tensor:
     """Luma of each pixel: [n h*w]."""
     n, h, w, c = x.shape
     if c == 1:
@@ -21,20 +21,20 @@ def brightened(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def contrasted(x: Tensor, factor: Tensor) -> Tensor:
-    """Blended with the image's mean grey. Cut to 0..1."""
-    mean = grey(x).mean(dim=1)[:, None, None, None]
+    """Blended with the image's mean gray. Cut to 0..1."""
+    mean = gray(x).mean(dim=1)[:, None, None, None]
     return torch.lerp(mean, x, factor[:, None, None, None]).clamp_(0, 1)
 
 
 def saturated(x: Tensor, factor: Tensor) -> Tensor:
-    """Each pixel blended with its own grey. Cut to 0..1. Grey images stay as they are."""
+    """Each pixel blended with its own gray. Cut to 0..1. Gray images stay as they are."""
     n, h, w, c = x.shape
     if c == 1:
         return x
-    # one 3x3 matrix per image: factor * identity + (1 - factor) * grey
-    to_grey = x.new_tensor(LUMA)[:, None].expand(3, 3)
+    # one 3x3 matrix per image: factor * identity + (1 - factor) * gray
+    to_gray = x.new_tensor(LUMA)[:, None].expand(3, 3)
     f = factor[:, None, None]
-    matrix = f * torch.eye(3, device=x.device) + (1 - f) * to_grey
+    matrix = f * torch.eye(3, device=x.device) + (1 - f) * to_gray
     return torch.bmm(x.view(n, h * w, c), matrix).clamp_(0, 1).view(n, h, w, c)
 
 

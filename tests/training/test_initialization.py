@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from convlens.nn.whitening import WhiteningConv2d
-from convlens.training.initialisation import begin_as_identity, identity_, whiten_first_layer
+from convlens.training.initialization import begin_as_identity, identity_, whiten_first_layer
 
 
 @pytest.mark.parametrize(("filters", "groups"), [(6, 1), (4, 1), (9, 1), (6, 2), (12, 3), (6, 6)])

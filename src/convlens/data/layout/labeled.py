@@ -112,8 +112,8 @@ def _say_rest(
     found: list[str], paths: list[str], tables: list[Table], notes: list[str], left_out: list[tuple[str, str]], *,
     alone: bool,
 ) -> None:  # fmt: skip
-    if unlabelled := sum(why.startswith("no label in") for _, why in left_out):
-        notes.append(f"{unlabelled:,} pictures without a label left out")
+    if unlabeled := sum(why.startswith("no label in") for _, why in left_out):
+        notes.append(f"{unlabeled:,} pictures without a label left out")
     known = {*found, *(path for path, _ in left_out)}
     rest = [path for path in paths if path not in known]
     if rest:

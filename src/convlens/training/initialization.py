@@ -36,7 +36,7 @@ def begin_as_identity(module: nn.Module) -> int:
 
 
 def whiten_first_layer(module: nn.Module, images: Tensor) -> bool:
-    """Fits the network's whitening layer, if it has one, to training images [n c h w], normalised as in training.
+    """Fits the network's whitening layer, if it has one, to training images [n c h w], normalized as in training.
 
     A few thousand images are plenty. Returns whether there was such a layer.
     """
