@@ -4,11 +4,11 @@ A network names the scheme of its paper in `Network.init`. Batch norm always sta
 """
 
 from collections.abc import Callable
-from math import sqrt
 from typing import Any
 
 from torch import nn
 
+from convlens.base.initial import fans, glorot_deviation, he_deviation, lecun_bound, pytorch_bound, uniform_bound
 from convlens.models.choices import Choices
 
 Scheme = Callable[[Any], None]
@@ -50,11 +50,15 @@ def normal(std: float) -> Scheme:
     return _scheme(lambda layer: nn.init.normal_(layer.weight, 0.0, std))
 
 
+def _uniform(layer: Any, bound: float) -> None:
+    nn.init.uniform_(layer.weight, -bound, bound)
+
+
 def _he_fan_out(layer: Any) -> None:
     if isinstance(layer, nn.Conv2d):
-        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(layer.weight, 0.0, he_deviation(fans(layer.weight.shape)[1]))
     else:  # the linear head of the common library keeps PyTorch's default
-        nn.init.uniform_(layer.weight, -1 / sqrt(fan_in(layer)), 1 / sqrt(fan_in(layer)))
+        _uniform(layer, pytorch_bound(fan_in(layer)))
 
 
 SCHEMES: Choices[Scheme] = Choices(
@@ -62,14 +66,14 @@ SCHEMES: Choices[Scheme] = Choices(
     {
         "pytorch": pytorch,
         # He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015: N(0, 2 / fan_in)
-        "he": _scheme(lambda layer: nn.init.normal_(layer.weight, 0.0, sqrt(2 / fan_in(layer)))),
+        "he": _scheme(lambda layer: nn.init.normal_(layer.weight, 0.0, he_deviation(fan_in(layer)))),
         # the same with fan_out in convolutions, as in the common library's ResNet
         "he_fan_out": _scheme(_he_fan_out),
         # Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010;
         # Keras' default
-        "glorot": _scheme(lambda layer: nn.init.xavier_uniform_(layer.weight)),
+        "glorot": _scheme(lambda layer: _uniform(layer, uniform_bound(glorot_deviation(*fans(layer.weight.shape))))),
         # LeCun, Bottou, Orr, Mueller, "Efficient BackProp", 1998, used in LeNet-5: uniform in +-2.4 / fan_in
-        "lecun_1998": _scheme(lambda layer: nn.init.uniform_(layer.weight, -2.4 / fan_in(layer), 2.4 / fan_in(layer))),
+        "lecun_1998": _scheme(lambda layer: _uniform(layer, lecun_bound(fan_in(layer)))),
         "normal_0.01": normal(0.01),
         "normal_0.02": normal(0.02),
         # N(0, 0.01^2) cut at +-2, as in the common library's GoogLeNet

@@ -5,6 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from convlens.base.initial import lecun_bound
 from convlens.models.network import ACTIVATIONS, POOLS, Network, Stage, flat_features
 from convlens.models.registry import Paper, register
 
@@ -72,7 +73,7 @@ class Subsampling(nn.Module):
         self.pool = nn.AvgPool2d(2)
 
     def reset_parameters(self) -> None:
-        bound = 2.4 / 4  # four inputs
+        bound = lecun_bound(4)
         nn.init.uniform_(self.coefficient, -bound, bound)
         nn.init.zeros_(self.bias)
 

@@ -1,12 +1,12 @@
 """Locally connected layers: a convolution's windows without its shared weights."""
 
-from math import sqrt
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convlens.base.initial import pytorch_bound
 from convlens.geometry import conv_size
 
 
@@ -41,7 +41,7 @@ class LocallyConnected2d(nn.Module):
 
     def reset_parameters(self) -> None:
         """Uniform in +-1/sqrt(fan_in), as PyTorch's convolution."""
-        bound = 1 / sqrt(self.weight.shape[2])
+        bound = pytorch_bound(self.weight.shape[2])
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)

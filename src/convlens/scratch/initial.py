@@ -1,46 +1,36 @@
-"""How weights start: scaled so that signals and gradients neither grow nor fade from layer to layer.
-
-`fan_in` is the number of inputs that one output sums (C_in / groups times the kernel's area), `fan_out` the number of
-outputs that one input goes to.
-"""
+"""How weights start in networks written by hand; the formulas are in `base.initial`."""
 
 from collections.abc import Callable
-from math import prod, sqrt
 
 import numpy as np
 
 from convlens.base.errors import InputError, nearest
+from convlens.base.initial import fans, glorot_deviation, he_deviation, uniform_bound
 from convlens.base.seeds import generator
 
 Array = np.ndarray
 
 
-def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(fan_in, fan_out) of weights [outputs, inputs, *kernel]."""
-    area = prod(shape[2:])
-    return shape[1] * area, shape[0] * area
-
-
 def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Uniform with variance 2 / (fan_in + fan_out): for tanh and sigmoid. Source: Glorot and Bengio, 2010."""
-    limit = sqrt(6 / sum(fans(shape)))
-    return rng.uniform(-limit, limit, shape)
+    """Uniform with variance 2 / (fan_in + fan_out): for tanh and sigmoid."""
+    bound = uniform_bound(glorot_deviation(*fans(shape)))
+    return rng.uniform(-bound, bound, shape)
 
 
 def glorot_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Normal with variance 2 / (fan_in + fan_out). Source: Glorot and Bengio, 2010."""
-    return rng.standard_normal(shape) * sqrt(2 / sum(fans(shape)))
+    """Normal with variance 2 / (fan_in + fan_out): for tanh and sigmoid."""
+    return rng.standard_normal(shape) * glorot_deviation(*fans(shape))
 
 
 def he_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Uniform with variance 2 / fan_in: for ReLU, which loses half of it. Source: He et al., 2015."""
-    limit = sqrt(6 / fans(shape)[0])
-    return rng.uniform(-limit, limit, shape)
+    """Uniform with variance 2 / fan_in: for ReLU."""
+    bound = uniform_bound(he_deviation(fans(shape)[0]))
+    return rng.uniform(-bound, bound, shape)
 
 
 def he_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Normal with variance 2 / fan_in. Source: He et al., 2015."""
-    return rng.standard_normal(shape) * sqrt(2 / fans(shape)[0])
+    """Normal with variance 2 / fan_in: for ReLU."""
+    return rng.standard_normal(shape) * he_deviation(fans(shape)[0])
 
 
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
