@@ -49,6 +49,15 @@ from convlens.ops.arithmetic import (
     total,
     total_backward,
 )
+from convlens.ops.batch_norm import (
+    Statistics,
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_inference,
+    batch_norm_inference_backward,
+    batch_statistics,
+    update_statistics,
+)
 from convlens.ops.classification_loss import (
     binary_cross_entropy,
     binary_cross_entropy_backward,
@@ -124,19 +133,12 @@ from convlens.ops.loss import (
 )
 from convlens.ops.matrix import conv2d_matrix
 from convlens.ops.normalization import (
-    Statistics,
-    batch_norm,
-    batch_norm_backward,
-    batch_norm_inference,
-    batch_norm_inference_backward,
-    batch_statistics,
     group_norm,
     group_norm_backward,
     instance_norm,
     instance_norm_backward,
     layer_norm,
     layer_norm_backward,
-    update_statistics,
 )
 from convlens.ops.penalty import (
     l1_penalty,
