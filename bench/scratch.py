@@ -32,8 +32,9 @@ from torch import nn
 import logs
 from convlens import data, scratch
 from convlens.base.memory import keep_freed_memory
+from convlens.base.schedules import cosine
 from convlens.scratch.from_torch import from_torch
-from convlens.scratch.loop import cosine, train_step
+from convlens.scratch.loop import train_step
 
 BATCH = 128
 GOAL_STEP, GOAL_TEXT_SECONDS = 2.0, 15.0

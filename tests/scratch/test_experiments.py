@@ -3,7 +3,7 @@
 import pytest
 
 from convlens import data, scratch
-from convlens.scratch.loop import cosine
+from convlens.base.schedules import cosine
 
 
 @pytest.fixture(scope="module")

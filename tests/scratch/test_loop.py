@@ -1,5 +1,7 @@
 """Training on NumPy alone."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,9 @@ from torch import nn
 
 from convlens import scratch
 from convlens.base.errors import DivergedError
+from convlens.base.schedules import cosine, triangular
 from convlens.scratch.from_torch import write_back
-from convlens.scratch.loop import cosine, linear, predict
+from convlens.scratch.loop import predict
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +118,13 @@ def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_weights(digits):
     assert np.array_equal(graph.parameters["conv2d_1.weight"], before)
 
 
-def test_schedules_run_from_one_to_zero():
-    assert [cosine(0), linear(0)] == [1, 1]
-    assert cosine(1) == pytest.approx(0)
-    assert [round(cosine(0.5), 12), linear(0.5)] == [0.5, 0.5]
+def test_the_learning_rate_follows_the_schedule(digits):
+    x, y, *_ = digits
+    history = scratch.fit(
+        network(), x[:64], y[:64], epochs=4, batch_size=64, optimizer=scratch.SGD(0.1),
+        schedule=partial(triangular, warmup=0),
+    )  # fmt: skip
+    assert [epoch.lr for epoch in history.epochs] == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
+from convlens.base import schedules
 from convlens.base.errors import InputError
-from convlens.training import schedules
-from convlens.training.schedules import INITIAL, Plateau, make_schedule
+from convlens.base.schedules import INITIAL
+from convlens.training.schedules import Plateau, make_schedule
 
 
 def chosen(name: str, **changes) -> SimpleNamespace:

@@ -11,12 +11,14 @@ import numpy as np
 from convlens import ops
 from convlens.base.errors import DivergedError, InputError
 from convlens.base.memory import keep_freed_memory
+from convlens.base.schedules import constant
 from convlens.base.seeds import generator
 from convlens.scratch.graph import Graph
 from convlens.scratch.optimizers import SGD, Optimizer
 
 Array = np.ndarray
 Prepare = Callable[[Array], Array]
+Schedule = Callable[[int, int], float]
 
 
 @dataclass(frozen=True)
@@ -43,21 +45,6 @@ class History:
         return self.epochs[-1]
 
 
-def constant(fraction: float) -> float:
-    """The learning rate stays as it is."""
-    return 1.0
-
-
-def cosine(fraction: float) -> float:
-    """Half a cosine from 1 to 0. Source: Loshchilov and Hutter, 2017."""
-    return 0.5 * (1 + math.cos(math.pi * fraction))
-
-
-def linear(fraction: float) -> float:
-    """A straight line from 1 to 0."""
-    return 1 - fraction
-
-
 def fit(
     graph: Graph,
     x: Array,
@@ -66,7 +53,7 @@ def fit(
     epochs: int = 1,
     batch_size: int = 64,
     optimizer: Optimizer | None = None,
-    schedule: Callable[[float], float] = constant,
+    schedule: Schedule = constant,
     smoothing: float = 0.0,
     auxiliary: float = 0.3,
     validation: tuple[Array, Array] | None = None,
@@ -110,7 +97,7 @@ def fit(
         for start in starts:
             batch = np.sort(order[start : start + batch_size])  # ascending: kind to memory maps
             images, labels = _prepared(x[batch], prepare, dtype), y[batch]
-            optimizer.lr = base_lr * schedule(step / total)
+            optimizer.lr = base_lr * schedule(step, total)
             loss, logits = train_step(
                 graph, images, labels, optimizer, smoothing=smoothing, auxiliary=auxiliary, seed=seed, step=step
             )
@@ -193,7 +180,7 @@ def train_numpy(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     nesterov: bool = False,
-    schedule: Callable[[float], float] = constant,
+    schedule: Schedule = constant,
     smoothing: float = 0.0,
     prepare: Prepare | None = None,
     seed: int = 0,
