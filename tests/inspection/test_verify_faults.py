@@ -82,7 +82,7 @@ def test_another_sixth_in_the_hard_sigmoid_is_found(slope, monkeypatch):
     right = operations.OPERATIONS["hardsigmoid"]
 
     def backward(call, grad):
-        call.settings = {"slope": slope}
+        call.options = {"slope": slope}
         return right.backward(call, grad)
 
     monkeypatch.setitem(operations.OPERATIONS, "hardsigmoid", right._replace(backward=backward))
@@ -144,7 +144,7 @@ def test_swapped_masks_are_found(kind, monkeypatch):
     op = {"alpha": "alpha_dropout", "drop path": "bernoulli"}.get(kind, "dropout")
 
     def swapped(call):
-        call.settings = {**call.settings, "which": 2 - call.settings["which"]}
+        call.options = {**call.options, "which": 2 - call.options["which"]}
         return CHANCE[op].forward(call)
 
     monkeypatch.setitem(operations.OPERATIONS, op, CHANCE[op]._replace(forward=swapped))

@@ -229,11 +229,11 @@ def _with_constants_of_pytorch(graph: Graph) -> Graph:
     sixth = float(np.float32(1) / np.float32(6))
     for i, node in enumerate(graph.nodes):
         kept: dict[str, float] = {}
-        if node.op == "hardsigmoid" and node.settings["slope"] == 1 / 6:
+        if node.op == "hardsigmoid" and node.options["slope"] == 1 / 6:
             kept = {"slope": sixth}
-        if node.op == "celu" and node.settings["inverse"] == 1 / node.settings["alpha"]:
-            kept = {"inverse": 1 / float(np.float32(node.settings["alpha"]))}
-        graph.nodes[i] = replace(node, settings={**node.settings, **kept})
+        if node.op == "celu" and node.options["inverse"] == 1 / node.options["alpha"]:
+            kept = {"inverse": 1 / float(np.float32(node.options["alpha"]))}
+        graph.nodes[i] = replace(node, options={**node.options, **kept})
     return graph
 
 

@@ -13,27 +13,27 @@ _ALPHA = 1.7580993408473766  # the limit of SELU for very negative numbers, with
 
 
 def _is_idle(call: Call) -> bool:
-    """Dropout in inference; settings always: it drops there too."""
-    return call.settings["rate"] == 0 or not (call.mode.training or call.settings.get("always"))
+    """Dropout in inference; options always: it drops there too."""
+    return call.options["rate"] == 0 or not (call.mode.training or call.options.get("always"))
 
 
 def _draw(call: Call) -> Array:
     """Settings: rate; which (its number in the graph); channels: whole channels are dropped."""
     x = call.arrays[0]
-    shape = (*x.shape[:2], *(1,) * (x.ndim - 2)) if call.settings.get("channels") else x.shape
-    call.saved = call.mode.mask(call.settings["which"], shape, call.settings["rate"])
+    shape = (*x.shape[:2], *(1,) * (x.ndim - 2)) if call.options.get("channels") else x.shape
+    call.saved = call.mode.mask(call.options["which"], shape, call.options["rate"])
     return call.saved
 
 
 def _dropout(call: Call) -> Array:
     x = call.arrays[0]
-    return x if _is_idle(call) else ops.dropout(x, rate=call.settings["rate"], mask=_draw(call))
+    return x if _is_idle(call) else ops.dropout(x, rate=call.options["rate"], mask=_draw(call))
 
 
 def _dropout_backward(call: Call, grad: Array) -> Shares:
     if call.saved is None:
         return [grad]
-    return ops.dropout_backward(grad, grad, rate=call.settings["rate"], mask=call.saved)
+    return ops.dropout_backward(grad, grad, rate=call.options["rate"], mask=call.saved)
 
 
 def _alpha_scale(rate: float) -> float:
@@ -45,7 +45,7 @@ def _alpha_dropout(call: Call) -> Array:
 
     Source: Klambauer et al., "Self-normalizing neural networks", 2017.
     """
-    x, rate = call.arrays[0], call.settings["rate"]
+    x, rate = call.arrays[0], call.options["rate"]
     if _is_idle(call):
         return x
     a = _alpha_scale(rate)
@@ -56,22 +56,22 @@ def _alpha_dropout(call: Call) -> Array:
 def _alpha_dropout_backward(call: Call, grad: Array) -> Shares:
     if call.saved is None:
         return [grad]
-    return [grad * (call.saved.astype(grad.dtype) * grad.dtype.type(_alpha_scale(call.settings["rate"])))]
+    return [grad * (call.saved.astype(grad.dtype) * grad.dtype.type(_alpha_scale(call.options["rate"])))]
 
 
 def _bernoulli(call: Call) -> Array:
     """Zeros and ones of the first input's shape; probabilities: p, or the second input."""
-    x, p = call.arrays[0], call.settings["p"]
+    x, p = call.arrays[0], call.options["p"]
     if p is not None:
-        drawn = call.mode.mask(call.settings["which"], x.shape, 1 - p)
+        drawn = call.mode.mask(call.options["which"], x.shape, 1 - p)
     else:
-        drawn = call.mode.uniform(call.settings["which"], x.shape) < call.arrays[1]
+        drawn = call.mode.uniform(call.options["which"], x.shape) < call.arrays[1]
     return np.asarray(drawn, x.dtype)
 
 
 def _uniform(call: Call) -> Array:
     x = call.arrays[0]
-    return np.asarray(call.mode.uniform(call.settings["which"], x.shape), x.dtype)
+    return np.asarray(call.mode.uniform(call.options["which"], x.shape), x.dtype)
 
 
 def _nothing(call: Call, grad: Array) -> Shares:

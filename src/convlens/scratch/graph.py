@@ -195,7 +195,7 @@ class Graph:
         for position in range(len(self.nodes) - 1, -1, -1):
             if position in behind:
                 node = self.nodes[position]
-                behind |= {i for i in (*node.inputs, *references(node.settings)) if i is not None}
+                behind |= {i for i in (*node.inputs, *references(node.options)) if i is not None}
         return {self.nodes[position].name for position in behind}
 
     def astype(self, dtype: Any) -> "Graph":
@@ -270,7 +270,7 @@ class Graph:
     def _leaf(self, node: Node, inputs: Iterable[Any]) -> Array:
         if node.op == "input":
             x = np.asarray(next(iter(inputs)))
-            shape = node.settings.get("shape")
+            shape = node.options.get("shape")
             if shape is not None and x.shape[1:] != tuple(shape):
                 raise InputError(f"{node.name}: shape {x.shape}, expected (N, {', '.join(map(str, shape))})")
             return x
@@ -279,8 +279,8 @@ class Graph:
 
     def _apply(self, node: Node, calls: list[Call | None], mode: Mode) -> Call:
         arrays = tuple(None if i is None else calls[i].output for i in node.inputs)  # type: ignore[union-attr]
-        settings = resolved(node.settings, calls)
-        call = Call(arrays, settings, mode)
+        options = resolved(node.options, calls)
+        call = Call(arrays, options, mode)
         try:
             call.output = OPERATIONS[node.op].forward(call)
         except InputError as error:
@@ -298,7 +298,7 @@ class Graph:
         """For each position, the nodes whose values are not needed after it."""
         last = list(range(len(self.nodes)))
         for position, node in enumerate(self.nodes):
-            for source in (*node.inputs, *references(node.settings)):
+            for source in (*node.inputs, *references(node.options)):
                 if source is not None:
                     last[source] = position
         done: list[list[int]] = [[] for _ in self.nodes]

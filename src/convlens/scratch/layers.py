@@ -1,6 +1,6 @@
 """The layers without weights, as methods of a value: `x.relu()`, `x.max_pool2d(2)`, `x.flatten()`.
 
-Each is the function of the same name in `convlens.ops`, where its formula and its settings are explained. Axes count
+Each is the function of the same name in `convlens.ops`, where its formula and its options are explained. Axes count
 with the batch: axis 0 is the batch, axis 1 the channels. `name` is the layer's name in the network.
 """
 
@@ -17,7 +17,7 @@ Axes = int | tuple[int, ...] | None
 class PlainLayers:
     """What `Value` can do without weights. Each method returns a new value."""
 
-    def _then(self, op: str, name: str, **settings: Any) -> Self:
+    def _then(self, op: str, name: str, **options: Any) -> Self:
         """A layer with this one as its only input."""
         raise NotImplementedError
 
@@ -110,8 +110,8 @@ class PlainLayers:
         name: str = "",
     ) -> Self:
         """The largest of each window; the stride is the kernel if left out."""
-        settings = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil": ceil}
-        return self._then("max_pool2d", name, **settings)
+        options = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil": ceil}
+        return self._then("max_pool2d", name, **options)
 
     def avg_pool2d(
         self,

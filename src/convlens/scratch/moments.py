@@ -11,19 +11,19 @@ Shares = Sequence[Array | None]
 
 
 def _variance(call: Call) -> Array:
-    x, s = call.arrays[0], call.settings
+    x, s = call.arrays[0], call.options
     return np.asarray(np.var(x, axis=s["axis"], ddof=s["correction"], keepdims=s["keepdims"]))
 
 
 def _variance_backward(call: Call, grad: Array) -> Shares:
     """2 (x - mean) / (n - correction)."""
-    x, axis = call.arrays[0], call.settings["axis"]
+    x, axis = call.arrays[0], call.options["axis"]
     centered = x - x.mean(axis=axis, keepdims=True)
     axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     reduced = {a % max(x.ndim, 1) for a in axes}
     kept = grad.reshape([1 if i in reduced else n for i, n in enumerate(x.shape)])
     n = int(np.prod([x.shape[i] for i in reduced]))
-    return [kept * centered * x.dtype.type(2 / (n - call.settings["correction"]))]
+    return [kept * centered * x.dtype.type(2 / (n - call.options["correction"]))]
 
 
 def _root_backward(call: Call, grad: Array) -> Shares:
@@ -34,17 +34,17 @@ def _root_backward(call: Call, grad: Array) -> Shares:
 
 def _cumulative_backward(call: Call, grad: Array) -> Shares:
     """Each element is in all later sums."""
-    axis = call.settings["axis"]
+    axis = call.options["axis"]
     return [np.flip(np.cumsum(np.flip(grad, axis), axis=axis), axis)]
 
 
 def _einsum(call: Call) -> Array:
-    return np.asarray(np.einsum(call.settings["equation"], *call.arrays, optimize=len(call.arrays) > 2))
+    return np.asarray(np.einsum(call.options["equation"], *call.arrays, optimize=len(call.arrays) > 2))
 
 
 def _einsum_backward(call: Call, grad: Array) -> Shares:
     """For each operand the product of the gradient and the others, summed over the axes that it has not."""
-    inputs, output = call.settings["equation"].split("->")
+    inputs, output = call.options["equation"].split("->")
     names = inputs.split(",")
     shares: list[Array | None] = []
     for k, (x, own) in enumerate(zip(call.arrays, names, strict=True)):
@@ -68,7 +68,7 @@ MOMENTS: dict[str, Operation] = {
     "log1p": Operation(lambda call: np.log1p(call.arrays[0]), lambda call, grad: [grad / (1 + call.arrays[0])]),
     "expm1": Operation(lambda call: np.expm1(call.arrays[0]), lambda call, grad: [grad * (call.output + 1)]),
     "cumulative_sum": Operation(
-        lambda call: np.cumsum(call.arrays[0], axis=call.settings["axis"]), _cumulative_backward
+        lambda call: np.cumsum(call.arrays[0], axis=call.options["axis"]), _cumulative_backward
     ),
     "einsum": Operation(_einsum, _einsum_backward),
 }

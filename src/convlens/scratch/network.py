@@ -31,7 +31,7 @@ class Value(PlainLayers):
     """What a line of a network gives: one array [N, ...] when the network runs.
 
     Attributes:
-        op, inputs, settings: as in `Node`.
+        op, inputs, options: as in `Node`.
         shape: of one sample, without the batch axis; for parameters the whole shape.
         name: given by the user, or made from the operation's name when the network is put together.
         scheme: for parameters and buffers, how they start.
@@ -39,7 +39,7 @@ class Value(PlainLayers):
 
     op: str
     inputs: tuple["Value | None", ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
     name: str = ""
     scheme: str = ""
@@ -68,8 +68,8 @@ class Value(PlainLayers):
         self._expect_image("conv2d")
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         w = _parameter("weight", (channels, self.shape[0] // groups, height, width), weights)
-        settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        return _apply("conv2d", [self, w, _bias(bias, channels)], settings, name)
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        return _apply("conv2d", [self, w, _bias(bias, channels)], options, name)
 
     def conv_transpose2d(
         self,
@@ -87,8 +87,8 @@ class Value(PlainLayers):
         self._expect_image("conv_transpose2d")
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         w = _parameter("weight", (self.shape[0], channels, height, width), weights)
-        settings = {"stride": stride, "padding": padding, "output_padding": output_padding}
-        return _apply("conv_transpose2d", [self, w, _bias(bias, channels)], settings, name)
+        options = {"stride": stride, "padding": padding, "output_padding": output_padding}
+        return _apply("conv_transpose2d", [self, w, _bias(bias, channels)], options, name)
 
     def batch_norm(self, *, momentum: float = 0.1, eps: float = 1e-5, name: str = "") -> "Value":
         """Batch normalization with scale, shift and running statistics."""
@@ -109,8 +109,8 @@ class Value(PlainLayers):
         w, b = _parameter("weight", self.shape, "ones"), _parameter("bias", self.shape, "zeros")
         return _apply("layer_norm", [self, w, b], {"axes": len(self.shape), "eps": eps}, name)
 
-    def _then(self, op: str, name: str, **settings: Any) -> "Value":
-        return _apply(op, [self], settings, name)
+    def _then(self, op: str, name: str, **options: Any) -> "Value":
+        return _apply(op, [self], options, name)
 
     # --- arithmetic
 
@@ -140,7 +140,7 @@ class Value(PlainLayers):
 
 def image(*shape: int, name: str = "input") -> Value:
     """The input of a network: samples of this shape, such as `image(3, 32, 32)`; the batch axis comes in front."""
-    return Value("input", shape=shape, settings={"shape": shape}, name=name)
+    return Value("input", shape=shape, options={"shape": shape}, name=name)
 
 
 def concat(*values: Value, axis: int = 1, name: str = "") -> Value:
@@ -177,12 +177,12 @@ def network(*outputs: Value, seed: int = 0, dtype: Any = np.float32) -> Graph:
                 arrays = parameters if source.op == "parameter" else buffers
                 arrays[key] = initial.draw(source.scheme, source.shape, seed, key).astype(dtype)
             sources.append(None if source is None else position[id(source)])
-        settings = dict(value.settings)
+        options = dict(value.options)
         if value.op == "dropout":
-            settings["which"] = dropouts
+            options["which"] = dropouts
             dropouts += 1
         position[id(value)] = len(nodes)
-        nodes.append(Node(name, value.op, tuple(sources), settings))
+        nodes.append(Node(name, value.op, tuple(sources), options))
     return Graph(nodes, [position[id(v)] for v in outputs], parameters, buffers)
 
 
@@ -215,7 +215,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
-def _apply(op: str, inputs: list[Value | None], settings: dict[str, Any], name: str = "") -> Value:
+def _apply(op: str, inputs: list[Value | None], options: dict[str, Any], name: str = "") -> Value:
     """A new value. The operation is tried on one sample of zeros: that gives the shape, or an error on this line."""
     samples = []
     for value in inputs:
@@ -229,7 +229,7 @@ def _apply(op: str, inputs: list[Value | None], settings: dict[str, Any], name: 
         inputs, samples = inputs[:-1], samples[:-1]
     try:
         with np.errstate(all="ignore"):  # a sample of zeros has no logarithm, but a shape
-            output = OPERATIONS[op].forward(Call(tuple(samples), settings, Mode()))
+            output = OPERATIONS[op].forward(Call(tuple(samples), options, Mode()))
     except TypeError as error:  # a setting of another type
         raise InputError(f"{op}: {error}") from None
-    return Value(op, tuple(inputs), settings, output.shape[1:], name)
+    return Value(op, tuple(inputs), options, output.shape[1:], name)

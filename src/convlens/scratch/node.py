@@ -1,4 +1,4 @@
-"""The nodes of a graph, and the settings among theirs that are known at run time only."""
+"""The nodes of a graph, and the options among theirs that are known at run time only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ LEAVES = ("input", "parameter", "buffer", "constant")
 
 @dataclass(frozen=True)
 class Ref:
-    """In a node's settings: the value that another node (a size) has at run time."""
+    """In a node's options: the value that another node (a size) has at run time."""
 
     node: int
 
@@ -24,17 +24,17 @@ class Node:
         name: unique in its graph; for parameters and buffers the name of the array.
         op: a key of `OPERATIONS`, or one of `LEAVES`.
         inputs: positions of the nodes whose outputs it takes, all smaller than its own; None for an argument left out.
-        settings: everything else that the operation takes.
+        options: everything else that the operation takes.
     """
 
     name: str
     op: str
     inputs: tuple[int | None, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def references(value: Any) -> list[int]:
-    """The nodes that settings refer to."""
+    """The nodes that options refer to."""
     if isinstance(value, Ref):
         return [value.node]
     if isinstance(value, Mapping):

@@ -35,7 +35,7 @@ class Call:
 
     Attributes:
         arrays: its inputs; None for an argument left out.
-        settings: its other arguments.
+        options: its other arguments.
         output: what it gave.
         saved: what its backward needs besides.
         updates: new values of buffers, by position among the inputs.
@@ -43,7 +43,7 @@ class Call:
     """
 
     arrays: tuple[Any, ...]
-    settings: dict[str, Any]
+    options: dict[str, Any]
     mode: Mode
     output: Any = None
     saved: Any = None

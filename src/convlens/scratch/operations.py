@@ -23,14 +23,14 @@ Array = np.ndarray
 
 
 def _pair(name: str, *, output: bool = False) -> Operation:
-    """A function of `convlens.ops` and its backward, called with the same arrays and settings."""
+    """A function of `convlens.ops` and its backward, called with the same arrays and options."""
     run, back = getattr(ops, name), getattr(ops, f"{name}_backward")
 
     def backward(call: Call, grad: Array) -> Sequence[Array | None]:
         extra = {"y": call.output} if output else {}
-        return back(grad, *call.arrays, **call.settings, **extra)
+        return back(grad, *call.arrays, **call.options, **extra)
 
-    return Operation(lambda call: run(*call.arrays, **call.settings), backward)
+    return Operation(lambda call: run(*call.arrays, **call.options), backward)
 
 
 def _weighted(name: str) -> Operation:
@@ -41,28 +41,28 @@ def _weighted(name: str) -> Operation:
     def backward(call: Call, grad: Array) -> Sequence[Array | None]:
         x, w = call.arrays[:2]
         skip = {"need_x": call.needs[0]} if can_skip else {}
-        return back(grad, x, w, **call.settings, **skip)[: len(call.arrays)]
+        return back(grad, x, w, **call.options, **skip)[: len(call.arrays)]
 
-    return Operation(lambda call: run(*call.arrays, **call.settings), backward)
+    return Operation(lambda call: run(*call.arrays, **call.options), backward)
 
 
 def _list(name: str) -> Operation:
     """Operations on any number of arrays."""
     run, back = getattr(ops, name), getattr(ops, f"{name}_backward")
     return Operation(
-        lambda call: run(call.arrays, **call.settings),
-        lambda call, grad: back(grad, call.arrays, **call.settings)[0],
+        lambda call: run(call.arrays, **call.options),
+        lambda call, grad: back(grad, call.arrays, **call.options)[0],
     )
 
 
 def _value(function: Callable[..., Any]) -> Operation:
     """A plain number computed from numbers or shapes: it has no gradient."""
-    return Operation(lambda call: function(*call.arrays, **call.settings), lambda call, grad: [None] * len(call.arrays))
+    return Operation(lambda call: function(*call.arrays, **call.options), lambda call, grad: [None] * len(call.arrays))
 
 
 def _indices(pool: Callable[..., tuple[Array, Array]]) -> Operation:
     """Which cell of its image each maximum is: integers, without gradient."""
-    return _value(lambda x, **settings: pool(x, **settings)[1])
+    return _value(lambda x, **options: pool(x, **options)[1])
 
 
 # --- batch normalization --------------------------------------------------------------------------------------------
@@ -71,12 +71,12 @@ def _indices(pool: Callable[..., tuple[Array, Array]]) -> Operation:
 def _batch_norm(call: Call) -> Array:
     """Inputs x, w, b, running mean, running variance (None for those left out); training: the batch's statistics."""
     x, w, b, mean, var = _five(call)
-    eps = call.settings["eps"]
+    eps = call.options["eps"]
     if not _uses_batch(call):
         return ops.batch_norm_inference(x, mean, var, w, b, eps=eps)
     call.saved = statistics = ops.batch_statistics(x)
     if mean is not None and call.mode.training:
-        n, momentum = x.size // x.shape[1], call.settings["momentum"]
+        n, momentum = x.size // x.shape[1], call.options["momentum"]
         if momentum is None:  # the mean over all batches: the sixth input counts them
             count = call.arrays[5] + 1
             momentum = 1 / float(count)
@@ -88,7 +88,7 @@ def _batch_norm(call: Call) -> Array:
 
 def _batch_norm_backward(call: Call, grad: Array) -> Sequence[Array | None]:
     x, w, b, mean, var = _five(call)
-    eps = call.settings["eps"]
+    eps = call.options["eps"]
     if _uses_batch(call):
         gradients = ops.batch_norm_backward(grad, x, w, b, eps=eps, statistics=call.saved)
     else:
@@ -100,8 +100,8 @@ def _running_instance_norm(call: Call) -> Array:
     """Inputs as for batch normalization; normalizes each image by its own statistics and keeps their mean."""
     x, w, b, mean, var = _five(call)
     if not call.mode.training:
-        return ops.batch_norm_inference(x, mean, var, w, b, eps=call.settings["eps"])
-    axes, momentum = tuple(range(2, x.ndim)), call.settings["momentum"]
+        return ops.batch_norm_inference(x, mean, var, w, b, eps=call.options["eps"])
+    axes, momentum = tuple(range(2, x.ndim)), call.options["momentum"]
     n = x[0, 0].size
     own_mean, own_var = x.mean(axis=axes).mean(axis=0), x.var(axis=axes, ddof=min(1, n - 1)).mean(axis=0)
     call.saved = ops.Statistics(own_mean, own_var)
@@ -109,12 +109,12 @@ def _running_instance_norm(call: Call) -> Array:
         3: ((1 - momentum) * mean + momentum * own_mean).astype(mean.dtype),
         4: ((1 - momentum) * var + momentum * own_var).astype(var.dtype),
     }
-    return ops.instance_norm(x, w, b, eps=call.settings["eps"])
+    return ops.instance_norm(x, w, b, eps=call.options["eps"])
 
 
 def _running_instance_norm_backward(call: Call, grad: Array) -> Sequence[Array | None]:
     x, w, b, mean, var = _five(call)
-    eps = call.settings["eps"]
+    eps = call.options["eps"]
     if call.mode.training:
         return [*ops.instance_norm_backward(grad, x, w, b, eps=eps), None, None]
     return [*ops.batch_norm_inference_backward(grad, x, mean, var, w, b, eps=eps), None, None]
@@ -127,18 +127,18 @@ def _five(call: Call) -> tuple[Any, ...]:
 
 def _uses_batch(call: Call) -> bool:
     """The batch's own statistics: in training unless frozen, and always where there are no running ones."""
-    return _five(call)[3] is None or (call.mode.training and not call.settings.get("frozen", False))
+    return _five(call)[3] is None or (call.mode.training and not call.options.get("frozen", False))
 
 
 # --- limits ---------------------------------------------------------------------------------------------------------
 
 
 def _hardtanh(call: Call) -> Array:
-    return ops.clamp(call.arrays[0], **call.settings)
+    return ops.clamp(call.arrays[0], **call.options)
 
 
 def _hardtanh_backward(call: Call, grad: Array) -> Sequence[Array | None]:
-    return ops.clamp_backward(grad, call.arrays[0], **call.settings, closed=False)
+    return ops.clamp_backward(grad, call.arrays[0], **call.options, closed=False)
 
 
 def _hardsigmoid(call: Call) -> Array:
@@ -150,13 +150,13 @@ def _hardsigmoid(call: Call) -> Array:
 def _hardsigmoid_backward(call: Call, grad: Array) -> Sequence[Array | None]:
     """Settings: slope, 1/6 (or what PyTorch takes for it)."""
     x = call.arrays[0]
-    slope = grad.dtype.type(call.settings["slope"])
+    slope = grad.dtype.type(call.options["slope"])
     return [np.where((x > -3) & (x < 3), grad * slope, grad.dtype.type(0))]
 
 
 def _celu_backward(call: Call, grad: Array) -> Sequence[Array | None]:
     """Settings: alpha; inverse, 1 / alpha (or what PyTorch takes for it)."""
-    x, alpha, inverse = call.arrays[0], call.settings["alpha"], call.settings["inverse"]
+    x, alpha, inverse = call.arrays[0], call.options["alpha"], call.options["inverse"]
     if inverse == 1 / alpha:
         return ops.celu_backward(grad, x, alpha=alpha)
     return [np.where(x > 0, grad, grad * alpha * inverse * np.exp(np.minimum(x, 0) * inverse))]
@@ -237,7 +237,7 @@ OPERATIONS: dict[str, Operation] = {
     "hardtanh": Operation(_hardtanh, _hardtanh_backward),
     "concat": _list("concat"),
     "batch_norm": Operation(_batch_norm, _batch_norm_backward),
-    "celu": Operation(lambda call: ops.celu(call.arrays[0], alpha=call.settings["alpha"]), _celu_backward),
+    "celu": Operation(lambda call: ops.celu(call.arrays[0], alpha=call.options["alpha"]), _celu_backward),
     "hardsigmoid": Operation(_hardsigmoid, _hardsigmoid_backward),
     "running_instance_norm": Operation(_running_instance_norm, _running_instance_norm_backward),
     **SELECTION,

@@ -21,7 +21,7 @@ def _nothing(call: Call, grad: Array) -> Shares:
 
 def _without_gradient(function: Callable[..., Any]) -> Operation:
     """Steps and truth values: their derivative is 0 wherever there is one."""
-    return Operation(lambda call: np.asarray(function(*call.arrays, **call.settings)), _nothing)
+    return Operation(lambda call: np.asarray(function(*call.arrays, **call.options)), _nothing)
 
 
 # --- comparisons ----------------------------------------------------------------------------------------------------
@@ -41,8 +41,8 @@ _TESTS: dict[str, Callable[..., Any]] = {
 def _compare(call: Call) -> Array:
     """Settings: name of the comparison; other, a number, where there is one array only."""
     x, *others = call.arrays
-    other = others[0] if others else call.settings["other"]
-    return np.asarray(_TESTS[call.settings["name"]](x, other))
+    other = others[0] if others else call.options["other"]
+    return np.asarray(_TESTS[call.options["name"]](x, other))
 
 
 # --- of two, the one ------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def _extreme(function: Callable[..., Any]) -> Operation:
 
 def _reduced(function: Callable[..., Any]) -> Callable[[Call], Array]:
     def forward(call: Call) -> Array:
-        x, axis, keepdims = call.arrays[0], call.settings["axis"], call.settings["keepdims"]
+        x, axis, keepdims = call.arrays[0], call.options["axis"], call.options["keepdims"]
         axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         if any(x.shape[a] == 0 for a in axes):
             raise InputError(f"x: shape {x.shape}, there is no extreme of nothing")
@@ -89,7 +89,7 @@ def _reduced(function: Callable[..., Any]) -> Callable[[Call], Array]:
 
 def _spread(call: Call, grad: Array) -> Shares:
     """All elements that are equal to the extreme share its gradient evenly."""
-    x, axis = call.arrays[0], call.settings["axis"]
+    x, axis = call.arrays[0], call.options["axis"]
     axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
     kept = [1 if i in {a % max(x.ndim, 1) for a in axes} else n for i, n in enumerate(x.shape)]
     chosen = x == call.output.reshape(kept)
@@ -101,13 +101,13 @@ def _first(function: Callable[..., Any]) -> Operation:
     """The extreme along one axis; the first of equal elements receives the gradient."""
 
     def forward(call: Call) -> Array:
-        x, axis = call.arrays[0], call.settings["axis"]
+        x, axis = call.arrays[0], call.options["axis"]
         call.saved = np.expand_dims(function(x, axis=axis), axis)
         found = np.take_along_axis(x, call.saved, axis)
-        return found if call.settings["keepdims"] else found.squeeze(axis)
+        return found if call.options["keepdims"] else found.squeeze(axis)
 
     def backward(call: Call, grad: Array) -> Shares:
-        x, axis = call.arrays[0], call.settings["axis"]
+        x, axis = call.arrays[0], call.options["axis"]
         gx = np.zeros_like(x)
         np.put_along_axis(gx, call.saved, grad.reshape(call.saved.shape), axis)
         return [gx]
@@ -121,7 +121,7 @@ def _first(function: Callable[..., Any]) -> Operation:
 def _places(call: Call) -> tuple[Any, ...]:
     """Settings: axes, one for each array of indices (the inputs after the first)."""
     places: list[Any] = [slice(None)] * call.arrays[0].ndim
-    for axis, index in zip(call.settings["axes"], call.arrays[1:], strict=True):
+    for axis, index in zip(call.options["axes"], call.arrays[1:], strict=True):
         places[axis] = index if index.dtype == bool else index.astype(np.int64)
     return tuple(places)
 
@@ -140,7 +140,7 @@ def _index_put(call: Call) -> Array:
 
 
 def _written(call: Call) -> tuple[Any, ...]:
-    return _places(Call((call.arrays[0], *call.arrays[2:]), call.settings, call.mode))
+    return _places(Call((call.arrays[0], *call.arrays[2:]), call.options, call.mode))
 
 
 def _index_put_backward(call: Call, grad: Array) -> Shares:
@@ -151,7 +151,7 @@ def _index_put_backward(call: Call, grad: Array) -> Shares:
 
 
 def _gather(call: Call) -> Array:
-    return np.take_along_axis(call.arrays[0], _grid_index(call), call.settings["axis"])
+    return np.take_along_axis(call.arrays[0], _grid_index(call), call.options["axis"])
 
 
 def _grid_index(call: Call) -> Array:
@@ -159,7 +159,7 @@ def _grid_index(call: Call) -> Array:
 
 
 def _gather_backward(call: Call, grad: Array) -> Shares:
-    x, axis, index = call.arrays[0], call.settings["axis"], _grid_index(call)
+    x, axis, index = call.arrays[0], call.options["axis"], _grid_index(call)
     places = list(np.indices(index.shape, sparse=True))
     places[axis] = index
     gx = np.zeros_like(x)
@@ -171,14 +171,14 @@ def _gather_backward(call: Call, grad: Array) -> Shares:
 
 
 def _full(call: Call) -> Array:
-    return np.full(call.settings["shape"], call.settings["value"], call.settings["dtype"])
+    return np.full(call.options["shape"], call.options["value"], call.options["dtype"])
 
 
 # --- types ----------------------------------------------------------------------------------------------------------
 
 
 def _cast(call: Call) -> Array:
-    return np.asarray(call.arrays[0]).astype(call.settings["dtype"], copy=False)
+    return np.asarray(call.arrays[0]).astype(call.options["dtype"], copy=False)
 
 
 def _cast_backward(call: Call, grad: Array) -> Shares:

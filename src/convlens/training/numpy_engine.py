@@ -195,7 +195,7 @@ def _not_in_graph(module: nn.Module, known: set[str]) -> dict[str, str | np.ndar
 
 def _counters(graph: Graph) -> Counter[str]:
     """Batch norm counts its batches, which no output depends on: the names of the counters, and uses in a step."""
-    layers = [node for node in graph.nodes if node.op == "batch_norm" and not node.settings["frozen"]]
+    layers = [node for node in graph.nodes if node.op == "batch_norm" and not node.options["frozen"]]
     means = [graph.nodes[source].name for node in layers for source in node.inputs[3:4] if source is not None]
     return Counter(name.removesuffix("running_mean") + "num_batches_tracked" for name in means)
 

@@ -36,7 +36,7 @@ class Cut:
     """How a view is cut out of its parent: one operation, or none ("identity")."""
 
     op: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -122,7 +122,7 @@ class Aliases:
     def _cut(self, cut: Cut, whole: Out, like: Out) -> Out:
         if cut.op == "identity":
             return whole
-        out = self._emit(cut.op, [whole], **cut.settings)
+        out = self._emit(cut.op, [whole], **cut.options)
         return Out(out.position, like.shape, like.dtype)
 
     def _insert(self, cut: Cut | None, whole: Out, part: Out) -> Out:
@@ -130,12 +130,12 @@ class Aliases:
         if cut is not None and (cut.op == "identity" or (cut.op == "broadcast" and part.shape == whole.shape)):
             return part
         if cut is not None and cut.op == "take":
-            new = self._emit("put", [whole, part], index=cut.settings["index"])
+            new = self._emit("put", [whole, part], index=cut.options["index"])
         elif cut is not None and cut.op in ("reshape", "flatten") and None not in whole.shape[1:]:
             new = self._emit("reshape", [part], shape=(-1, *whole.shape[1:]) if whole.shape else ())
         elif cut is not None and cut.op == "permute":
             rank = len(whole.shape)
-            axes = tuple(int(i) for i in np.argsort([a % rank for a in cut.settings["axes"]]))
+            axes = tuple(int(i) for i in np.argsort([a % rank for a in cut.options["axes"]]))
             new = self._emit("permute", [part], axes=axes)
         else:
             raise InputError(_UNTRACED)

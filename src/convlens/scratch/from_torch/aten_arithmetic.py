@@ -111,7 +111,7 @@ def copy(g: Builder, a: Arguments) -> Out:
 
 
 def unary(op: str) -> Handler:
-    """One tensor in, one out, no settings."""
+    """One tensor in, one out, no options."""
     return lambda g, a: g.emit(op, [a["self"]])
 
 
@@ -184,17 +184,17 @@ def vector_norm(g: Builder, a: Arguments) -> Out:
     """(sum |x|^p)^(1/p) along axes; p = inf is the largest magnitude."""
     x, order = a["self"], a["ord"] if "ord" in a else a["p"]
     order = 2 if order is None else order
-    settings = {"axis": numbers(a["dim"]) or None, "keepdims": bool(a["keepdim"])}
+    options = {"axis": numbers(a["dim"]) or None, "keepdims": bool(a["keepdim"])}
     if order == 2:
-        return g.emit("root", [g.emit("total", [g.emit("power", [x], exponent=2.0)], **settings)])
+        return g.emit("root", [g.emit("total", [g.emit("power", [x], exponent=2.0)], **options)])
     magnitude = g.emit("absolute", [x])
     if order == 1:
-        return g.emit("total", [magnitude], **settings)
+        return g.emit("total", [magnitude], **options)
     if order in (inf, -inf):
-        return g.emit("largest" if order > 0 else "smallest", [magnitude], **settings)
+        return g.emit("largest" if order > 0 else "smallest", [magnitude], **options)
     if order < 1:
         raise InputError(f"a norm of order {order} is not supported")
-    summed = g.emit("total", [g.emit("power", [magnitude], exponent=float(order))], **settings)
+    summed = g.emit("total", [g.emit("power", [magnitude], exponent=float(order))], **options)
     return g.emit("power", [summed], exponent=1 / order)
 
 
@@ -216,12 +216,12 @@ def lerp(g: Builder, a: Arguments) -> Out:
 
 def cosine_similarity(g: Builder, a: Arguments) -> Out:
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along an axis."""
-    axis, settings = a["dim"], {"axis": a["dim"], "keepdims": True}
+    axis, options = a["dim"], {"axis": a["dim"], "keepdims": True}
     if a["x1"].shape[axis] != a["x2"].shape[axis]:
         raise InputError("cosine similarity of vectors that are broadcast is not supported")
 
     def unit(x: Out) -> Out:
-        square = g.emit("total", [g.emit("power", [x], exponent=2.0)], **settings)
+        square = g.emit("total", [g.emit("power", [x], exponent=2.0)], **options)
         return g.emit("divide", [x, g.emit("clamp", [g.emit("root", [square])], low=a["eps"], high=None)])
 
     product = g.emit("multiply", [unit(a["x1"]), unit(a["x2"])])

@@ -11,8 +11,8 @@ from convlens.scratch.from_torch.translation import Arguments, Builder, Handler,
 
 def conv(op: str) -> Handler:
     def handler(g: Builder, a: Arguments) -> Out:
-        settings = {key: numbers(a[key]) for key in ("stride", "padding", "dilation")}
-        return g.emit(op, [a["input"], a["weight"], a["bias"]], groups=a["groups"], **settings)
+        options = {key: numbers(a[key]) for key in ("stride", "padding", "dilation")}
+        return g.emit(op, [a["input"], a["weight"], a["bias"]], groups=a["groups"], **options)
 
     return handler
 
@@ -21,14 +21,14 @@ def conv_transpose(axes: int) -> Handler:
     """Along two axes, or along one as images of one row."""
 
     def handler(g: Builder, a: Arguments) -> Out:
-        settings = {}
+        options = {}
         for key, other in (("stride", 1), ("padding", 0), ("output_padding", 0), ("dilation", 1)):
             given = list(a[key]) if isinstance(a[key], (list, tuple)) else [a[key]]
-            settings[key] = tuple([other] * (2 - axes) + (given * axes if len(given) == 1 else given))
+            options[key] = tuple([other] * (2 - axes) + (given * axes if len(given) == 1 else given))
         x, w = a["input"], a["weight"]
         if axes == 1:
             x, w = unsqueezed(g, x, 2, 4), unsqueezed(g, w, 2, 4)
-        out = g.emit("conv_transpose2d", [x, w, a["bias"]], groups=a["groups"], **settings)
+        out = g.emit("conv_transpose2d", [x, w, a["bias"]], groups=a["groups"], **options)
         return out if axes == 2 else squeezed(g, out, 2)
 
     return handler
@@ -127,7 +127,7 @@ def attention(g: Builder, a: Arguments) -> Out:
 
 
 def plain(op: str) -> Handler:
-    """One tensor in, one out, no settings."""
+    """One tensor in, one out, no options."""
     return lambda g, a: g.emit(op, [a["self"]])
 
 

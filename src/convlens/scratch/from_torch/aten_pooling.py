@@ -13,19 +13,19 @@ def maximum(axes: int, *, indices: bool = False) -> Handler:
     """Along one axis (images of one row) or two."""
 
     def handler(g: Builder, a: Arguments) -> Any:
-        settings = _window(a, axes)
-        settings["dilation"] = _pair(a["dilation"], axes, 1)
-        out = _as_images(g, a["self"], axes, lambda x: g.emit("max_pool2d", [x], **settings))
-        return (out, _indices(g, "max_pool2d", a["self"], axes, settings)) if indices else out
+        options = _window(a, axes)
+        options["dilation"] = _pair(a["dilation"], axes, 1)
+        out = _as_images(g, a["self"], axes, lambda x: g.emit("max_pool2d", [x], **options))
+        return (out, _indices(g, "max_pool2d", a["self"], axes, options)) if indices else out
 
     return handler
 
 
 def average(axes: int) -> Handler:
     def handler(g: Builder, a: Arguments) -> Out:
-        settings = _window(a, axes)
-        settings |= {"count_padding": a["count_include_pad"], "divisor": a.get("divisor_override")}
-        return _as_images(g, a["self"], axes, lambda x: g.emit("avg_pool2d", [x], **settings))
+        options = _window(a, axes)
+        options |= {"count_padding": a["count_include_pad"], "divisor": a.get("divisor_override")}
+        return _as_images(g, a["self"], axes, lambda x: g.emit("avg_pool2d", [x], **options))
 
     return handler
 
@@ -66,11 +66,11 @@ def adaptive(op: str, axes: int) -> Handler:
     return handler
 
 
-def _indices(g: Builder, op: str, x: Out, axes: int, settings: dict[str, Any]) -> Out | None:
+def _indices(g: Builder, op: str, x: Out, axes: int, options: dict[str, Any]) -> Out | None:
     """The places of the maxima, if somebody wants them."""
     if not g.wants(1):
         return None
-    return _as_images(g, x, axes, lambda image: g.emit(f"{op}_indices", [image], **settings))
+    return _as_images(g, x, axes, lambda image: g.emit(f"{op}_indices", [image], **options))
 
 
 def _as_images(g: Builder, x: Out, axes: int, pool: Any) -> Out:

@@ -129,12 +129,12 @@ def pad(g: Builder, a: Arguments) -> Out:
     return g.emit("pad", [a["self"]], padding=pairs, value=float(a.get("value") or 0), mode=a.get("mode", "constant"))
 
 
-def upsample(op: str, **settings: Any) -> Handler:
+def upsample(op: str, **options: Any) -> Handler:
     """To an output size or by factors."""
 
     def handler(g: Builder, a: Arguments) -> Out:
         corners = {"align_corners": a["align_corners"]} if "align_corners" in a else {}
-        return g.emit(op, [_image(a)], **_scaling(a), **corners, **settings)
+        return g.emit(op, [_image(a)], **_scaling(a), **corners, **options)
 
     return handler
 

@@ -69,11 +69,11 @@ class Builder:
 
     # --- what the functions of `aten` call
 
-    def emit(self, op: str, inputs: list[Out | None], **settings: Any) -> Out:
+    def emit(self, op: str, inputs: list[Out | None], **options: Any) -> Out:
         while inputs and inputs[-1] is None:
             inputs = inputs[:-1]
         positions = tuple(None if x is None else x.position for x in inputs)
-        self.nodes.append(Node(self._unique(op), op, positions, settings))
+        self.nodes.append(Node(self._unique(op), op, positions, options))
         return Out(len(self.nodes) - 1, ())
 
     def constant(self, array: Array) -> Out:
@@ -261,7 +261,7 @@ class Builder:
                 if parent.out.position == out.position:
                     return self.aliases.view(out, parent, Cut("identity"))
                 if made.op in _CUTS and made.inputs == (parent.out.position,):
-                    return self.aliases.view(out, parent, Cut(made.op, made.settings))
+                    return self.aliases.view(out, parent, Cut(made.op, made.options))
         return self.aliases.opaque_view(out, key)
 
     def _value_without_gradient(self, out: Out, parents: list[Value]) -> Value:

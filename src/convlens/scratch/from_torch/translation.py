@@ -44,7 +44,7 @@ class Builder(Protocol):
     training: bool
     result_dtype: str
 
-    def emit(self, op: str, inputs: list[Out | None], **settings: Any) -> Out:
+    def emit(self, op: str, inputs: list[Out | None], **options: Any) -> Out:
         """Adds a node. The output's shape is taken from the program if this is the last node of its operation."""
         ...
 
@@ -74,7 +74,7 @@ Handler = Callable[[Builder, Arguments], Any]
 
 
 def numbers(value: Any) -> Any:
-    """Lists of settings as tuples."""
+    """Lists of options as tuples."""
     return tuple(value) if isinstance(value, (list, tuple)) else value
 
 
