@@ -7,10 +7,7 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.geometry import effective_kernel, resolve_padding
-
-Array = np.ndarray
-Size = int | Sequence[int]
-Padding = int | Sequence[int] | str
+from convlens.ops._types import Array
 
 
 def arrays(**named: Any) -> tuple[Array, ...]:

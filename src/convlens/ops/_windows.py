@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convlens.geometry import conv_size, effective_kernel
 
-Array = np.ndarray
+Array = NDArray[Any]  # numbers of any type
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,24 @@ be passed too. (`np.asarray`, because of a single number NumPy makes a scalar.)
 """
 
 from math import pi, sqrt
-from typing import Any
 
 import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import real, resolve_axis
 from convlens.ops._switch import replaceable
+from convlens.ops._types import Array, ArrayLike
 from convlens.ops.arrays import as_float, as_floats, check_same_shape, checked
 from convlens.ops.rectifier import ActivationGradients
 
-ArrayLike = Any
-
 
 @replaceable
-def sigmoid(x: ArrayLike) -> np.ndarray:
+def sigmoid(x: ArrayLike) -> Array:
     """1 / (1 + exp(-x)), written as (1 + tanh(x / 2)) / 2, which never overflows."""
     return _sigmoid(as_float("x", x))
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
+def _sigmoid(x: Array) -> Array:
     y = np.asarray(0.5 * (1 + np.tanh(0.5 * x)))
     # For very negative x the sum above has cancelled: there exp(x) is the answer to full relative precision.
     tail = x < -8
@@ -36,7 +34,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 @replaceable
-def sigmoid_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None) -> ActivationGradients:
+def sigmoid_backward(grad: ArrayLike, x: ArrayLike, *, y: Array | None = None) -> ActivationGradients:
     """grad * y * (1 - y)."""
     grad, x = checked(grad, x)
     y = _sigmoid(x) if y is None else y
@@ -44,13 +42,13 @@ def sigmoid_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = No
 
 
 @replaceable
-def tanh(x: ArrayLike) -> np.ndarray:
+def tanh(x: ArrayLike) -> Array:
     """(exp(x) - exp(-x)) / (exp(x) + exp(-x))."""
     return np.asarray(np.tanh(as_float("x", x)))
 
 
 @replaceable
-def tanh_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None) -> ActivationGradients:
+def tanh_backward(grad: ArrayLike, x: ArrayLike, *, y: Array | None = None) -> ActivationGradients:
     """grad * (1 - y^2)."""
     grad, x = checked(grad, x)
     y = np.asarray(np.tanh(x)) if y is None else y
@@ -58,7 +56,7 @@ def tanh_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None)
 
 
 @replaceable
-def silu(x: ArrayLike) -> np.ndarray:
+def silu(x: ArrayLike) -> Array:
     """x * sigmoid(x), also called swish. Source: Elfwing, Uchibe and Doya, 2018."""
     x = as_float("x", x)
     return np.asarray(x * _sigmoid(x))
@@ -73,7 +71,7 @@ def silu_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
 
 
 @replaceable
-def softplus(x: ArrayLike, *, beta: float = 1.0, threshold: float = 20.0) -> np.ndarray:
+def softplus(x: ArrayLike, *, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """log(1 + exp(beta x)) / beta, a smooth ReLU; x itself where beta x > threshold, as PyTorch does.
 
     Written as (max(z, 0) + log(1 + exp(-|z|))) / beta with z = beta x, which never overflows.
@@ -92,7 +90,7 @@ def softplus_backward(
     return ActivationGradients(np.where(x * beta > threshold, grad, grad * _sigmoid(x * beta)))
 
 
-def _softplus(z: np.ndarray) -> np.ndarray:
+def _softplus(z: Array) -> Array:
     return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
 
 
@@ -103,7 +101,7 @@ def _softplus_settings(beta: float, threshold: float) -> tuple[float, float]:
 
 
 @replaceable
-def log_sigmoid(x: ArrayLike) -> np.ndarray:
+def log_sigmoid(x: ArrayLike) -> Array:
     """log(1 / (1 + exp(-x))), written as min(x, 0) - log(1 + exp(-|x|)), which never overflows."""
     x = as_float("x", x)
     return np.asarray(np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))))
@@ -117,7 +115,7 @@ def log_sigmoid_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
 
 
 @replaceable
-def mish(x: ArrayLike) -> np.ndarray:
+def mish(x: ArrayLike) -> Array:
     """x * tanh(log(1 + exp(x))). Source: Misra, "Mish", 2019."""
     x = as_float("x", x)
     return np.asarray(x * np.tanh(_softplus(x)))
@@ -131,7 +129,7 @@ def mish_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
     return ActivationGradients(np.asarray(grad * (t + x * (1 - t * t) * _sigmoid(x))))
 
 
-def glu(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
+def glu(x: ArrayLike, *, axis: int = -1) -> Array:
     """Gated linear unit: a * sigmoid(b), where a and b are the two halves of x along `axis` (so the output is half).
 
     Source: Dauphin et al., "Language modeling with gated convolutional networks", 2017.
@@ -149,7 +147,7 @@ def glu_backward(grad: ArrayLike, x: ArrayLike, *, axis: int = -1) -> Activation
     return ActivationGradients(np.concatenate([grad * s, grad * a * s * (1 - s)], axis=axis))
 
 
-def _halves(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+def _halves(x: Array, axis: int) -> tuple[Array, Array]:
     if x.ndim == 0:
         raise InputError("x: a single number, expected at least one axis to halve")
     n = x.shape[resolve_axis("axis", axis, x.ndim)]
@@ -163,7 +161,7 @@ _TANH_SCALE, _TANH_CUBIC = sqrt(2 / pi), 0.044715
 
 
 @replaceable
-def gelu(x: ArrayLike, *, approximate: str = "none") -> np.ndarray:
+def gelu(x: ArrayLike, *, approximate: str = "none") -> Array:
     """x * Phi(x) with the normal distribution's Phi(x) = (1 + erf(x / sqrt(2))) / 2.
 
     `approximate="tanh"`: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))). Source: Hendrycks and Gimpel, 2016.
@@ -186,7 +184,7 @@ def gelu_backward(grad: ArrayLike, x: ArrayLike, *, approximate: str = "none") -
     return ActivationGradients(np.asarray(grad * (_normal_cdf(x) + x * phi)))
 
 
-def _normal_cdf(x: np.ndarray) -> np.ndarray:
+def _normal_cdf(x: Array) -> Array:
     from scipy.special import erf  # takes longer to import than all of ours, and is needed only here
 
     return 0.5 * (1 + erf(x * sqrt(0.5)))
@@ -198,7 +196,7 @@ def _is_tanh(approximate: str) -> bool:
     return approximate == "tanh"
 
 
-def softmax(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
+def softmax(x: ArrayLike, *, axis: int = -1) -> Array:
     """exp(x_i) / sum_j exp(x_j) along `axis`; the maximum is subtracted first, so nothing overflows."""
     x, axes = _along(x, axis)
     y = np.asarray(np.exp(x - _maximum(x, axes)))
@@ -206,9 +204,7 @@ def softmax(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
     return y
 
 
-def softmax_backward(
-    grad: ArrayLike, x: ArrayLike, *, axis: int = -1, y: np.ndarray | None = None
-) -> ActivationGradients:
+def softmax_backward(grad: ArrayLike, x: ArrayLike, *, axis: int = -1, y: Array | None = None) -> ActivationGradients:
     """y * (grad - sum_j grad_j y_j)."""
     grad, x = checked(grad, x)
     x, axes = _along(x, axis)
@@ -216,7 +212,7 @@ def softmax_backward(
     return ActivationGradients(np.asarray(y * (grad - (grad * y).sum(axis=axes, keepdims=True))))
 
 
-def log_softmax(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
+def log_softmax(x: ArrayLike, *, axis: int = -1) -> Array:
     """x_i - log sum_j exp(x_j) along `axis`, with the maximum taken out of the sum."""
     x, axes = _along(x, axis)
     shifted = x - _maximum(x, axes)
@@ -224,7 +220,7 @@ def log_softmax(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
 
 
 def log_softmax_backward(
-    grad: ArrayLike, x: ArrayLike, *, axis: int = -1, y: np.ndarray | None = None
+    grad: ArrayLike, x: ArrayLike, *, axis: int = -1, y: Array | None = None
 ) -> ActivationGradients:
     """grad - softmax(x) * sum_j grad_j."""
     grad, x = checked(grad, x)
@@ -233,13 +229,13 @@ def log_softmax_backward(
     return ActivationGradients(np.asarray(grad - np.exp(y) * grad.sum(axis=axes, keepdims=True)))
 
 
-def _along(x: ArrayLike, axis: int) -> tuple[np.ndarray, tuple[int, ...]]:
+def _along(x: ArrayLike, axis: int) -> tuple[Array, tuple[int, ...]]:
     """x, and its axis as a tuple: empty for a single number, which is the only one of its kind."""
     x = as_float("x", x)
     axis = resolve_axis("axis", axis, x.ndim)
     return x, (axis,) if x.ndim else ()
 
 
-def _maximum(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def _maximum(x: Array, axes: tuple[int, ...]) -> Array:
     """The maximum along the axes, kept with size 1; 0 where there is nothing to take it of."""
     return x.max(axis=axes, keepdims=True) if x.size else x.sum(axis=axes, keepdims=True)

@@ -5,32 +5,32 @@ argument.
 """
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import real, resolve_axes
+from convlens.ops._types import Array, ArrayLike
 from convlens.ops.arrays import as_float, as_floats, check_same_shape, checked, unbroadcast
 
-ArrayLike = Any
 Axes = int | tuple[int, ...] | None
 
 
 class PairGradients(NamedTuple):
     """Gradients with respect to the two operands."""
 
-    a: np.ndarray
-    b: np.ndarray
+    a: Array
+    b: Array
 
 
 class UnaryGradients(NamedTuple):
     """Gradient with respect to the one argument."""
 
-    x: np.ndarray
+    x: Array
 
 
-def _pair(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     a, b = as_floats(a=a, b=b)
     try:
         np.broadcast_shapes(a.shape, b.shape)
@@ -39,14 +39,14 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def _pair_and_gradient(grad: ArrayLike, a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pair_and_gradient(grad: ArrayLike, a: ArrayLike, b: ArrayLike) -> tuple[Array, Array, Array]:
     a, b = _pair(a, b)
     grad, a, b = as_floats(grad=grad, a=a, b=b)
     check_same_shape(grad, np.broadcast_shapes(a.shape, b.shape))
     return grad, a, b
 
 
-def add(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+def add(a: ArrayLike, b: ArrayLike) -> Array:
     """a + b: the shortcut of a residual block."""
     a, b = _pair(a, b)
     return np.asarray(a + b)
@@ -58,7 +58,7 @@ def add_backward(grad: ArrayLike, a: ArrayLike, b: ArrayLike) -> PairGradients:
     return PairGradients(unbroadcast(grad, a.shape), unbroadcast(grad, b.shape))
 
 
-def subtract(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+def subtract(a: ArrayLike, b: ArrayLike) -> Array:
     """a - b."""
     a, b = _pair(a, b)
     return np.asarray(a - b)
@@ -70,7 +70,7 @@ def subtract_backward(grad: ArrayLike, a: ArrayLike, b: ArrayLike) -> PairGradie
     return PairGradients(unbroadcast(grad, a.shape), unbroadcast(-grad, b.shape))
 
 
-def multiply(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+def multiply(a: ArrayLike, b: ArrayLike) -> Array:
     """a * b, elementwise."""
     a, b = _pair(a, b)
     return np.asarray(a * b)
@@ -82,7 +82,7 @@ def multiply_backward(grad: ArrayLike, a: ArrayLike, b: ArrayLike) -> PairGradie
     return PairGradients(unbroadcast(grad * b, a.shape), unbroadcast(grad * a, b.shape))
 
 
-def divide(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+def divide(a: ArrayLike, b: ArrayLike) -> Array:
     """a / b, elementwise."""
     a, b = _pair(a, b)
     return np.asarray(a / b)
@@ -94,7 +94,7 @@ def divide_backward(grad: ArrayLike, a: ArrayLike, b: ArrayLike) -> PairGradient
     return PairGradients(unbroadcast(grad / b, a.shape), unbroadcast(-grad * a / (b * b), b.shape))
 
 
-def power(x: ArrayLike, *, exponent: float) -> np.ndarray:
+def power(x: ArrayLike, *, exponent: float) -> Array:
     """x to a constant power. 0.5 and -0.5 are square roots, which no negative number has, nor -inf."""
     x, exponent = as_float("x", x), real("exponent", exponent)
     if abs(exponent) == 0.5:
@@ -112,18 +112,18 @@ def power_backward(grad: ArrayLike, x: ArrayLike, *, exponent: float) -> UnaryGr
     return UnaryGradients(np.asarray(grad * exponent * below))
 
 
-def exp(x: ArrayLike) -> np.ndarray:
+def exp(x: ArrayLike) -> Array:
     """e to the power of x."""
     return np.asarray(np.exp(as_float("x", x)))
 
 
-def exp_backward(grad: ArrayLike, x: ArrayLike, *, y: np.ndarray | None = None) -> UnaryGradients:
+def exp_backward(grad: ArrayLike, x: ArrayLike, *, y: Array | None = None) -> UnaryGradients:
     """grad * exp(x)."""
     grad, x = checked(grad, x)
     return UnaryGradients(np.asarray(grad * (np.exp(x) if y is None else y)))
 
 
-def log(x: ArrayLike) -> np.ndarray:
+def log(x: ArrayLike) -> Array:
     """Natural logarithm of x > 0."""
     return np.asarray(np.log(as_float("x", x)))
 
@@ -134,7 +134,7 @@ def log_backward(grad: ArrayLike, x: ArrayLike) -> UnaryGradients:
     return UnaryGradients(np.asarray(grad / x))
 
 
-def absolute(x: ArrayLike) -> np.ndarray:
+def absolute(x: ArrayLike) -> Array:
     """|x|."""
     return np.asarray(np.abs(as_float("x", x)))
 
@@ -146,7 +146,7 @@ def absolute_backward(grad: ArrayLike, x: ArrayLike) -> UnaryGradients:
     return UnaryGradients(np.asarray(grad * sign))
 
 
-def total(x: ArrayLike, *, axis: Axes = None, keepdims: bool = False) -> np.ndarray:
+def total(x: ArrayLike, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """The sum of x along `axis` (all axes if None, none if it is empty)."""
     x = as_float("x", x)
     return np.asarray(x.sum(axis=resolve_axes("axis", axis, x.ndim), keepdims=keepdims))
@@ -158,7 +158,7 @@ def total_backward(grad: ArrayLike, x: ArrayLike, *, axis: Axes = None, keepdims
     return UnaryGradients(_copied(grad, x.shape, axis))
 
 
-def mean(x: ArrayLike, *, axis: Axes = None, keepdims: bool = False) -> np.ndarray:
+def mean(x: ArrayLike, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """The mean of x along `axis` (all axes if None); NaN where there is nothing to take it of, as in PyTorch."""
     x = as_float("x", x)
     with np.errstate(invalid="ignore"):
@@ -178,7 +178,7 @@ def _count(shape: tuple[int, ...], axis: Axes) -> int:
     return prod(shape[a] for a in resolve_axes("axis", axis, len(shape)))
 
 
-def _copied(grad: np.ndarray, shape: tuple[int, ...], axis: Axes) -> np.ndarray:
+def _copied(grad: Array, shape: tuple[int, ...], axis: Axes) -> Array:
     """The gradient of a sum, repeated along the axes that were summed."""
     summed = resolve_axes("axis", axis, len(shape))
     with_axes = tuple(1 if i in summed else n for i, n in enumerate(shape))
@@ -188,7 +188,7 @@ def _copied(grad: np.ndarray, shape: tuple[int, ...], axis: Axes) -> np.ndarray:
     return np.broadcast_to(grad.reshape(with_axes), shape).copy()
 
 
-def scale_shift(x: ArrayLike, *, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
+def scale_shift(x: ArrayLike, *, scale: float = 1.0, shift: float = 0.0) -> Array:
     """scale * x + shift with constants."""
     x, scale, shift = as_float("x", x), real("scale", scale), real("shift", shift)
     y = np.asarray(x * scale)

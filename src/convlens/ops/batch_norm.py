@@ -3,11 +3,12 @@
 The formula and its gradient are derived in `normalization`.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.ops._types import Array, ArrayLike
 from convlens.ops.arrays import as_floats, channel_shape, check_same_shape
 from convlens.ops.normalization import (
     NormGradients,
@@ -18,19 +19,16 @@ from convlens.ops.normalization import (
     shifted_and_scaled,
 )
 
-ArrayLike = Any
-Array = np.ndarray
-
 
 class Statistics(NamedTuple):
-    """Mean and population variance of each channel, both [C]."""
+    """Mean and population variance of each channel, both (C)."""
 
     mean: Array
     var: Array
 
 
 def batch_statistics(x: ArrayLike) -> Statistics:
-    """Mean and population variance of each channel of x [N, C, ...] over all other axes."""
+    """Mean and population variance of each channel of x (N, C, ...) over all other axes."""
     x = channels_first("x", x)
     if not x.size:
         raise InputError(f"x: shape {x.shape}, expected at least one number per channel to take the mean of")
@@ -49,9 +47,9 @@ def batch_norm(
     """Training: each channel is normalized with the mean and the population variance of this batch.
 
     Args:
-        x: [N, C, ...].
-        w: scale [C], ones if left out (gamma).
-        b: shift [C], zeros if left out (beta).
+        x: (N, C, ...).
+        w: scale (C), ones if left out (gamma).
+        b: shift (C), zeros if left out (beta).
         statistics: `batch_statistics(x)` if they are at hand.
 
     Source: Ioffe and Szegedy, "Batch normalization", 2015.
@@ -102,7 +100,7 @@ def batch_norm_inference(
     *,
     eps: float = 1e-5,
 ) -> Array:
-    """Inference: each channel is normalized with the given (running) mean and variance, both [C]."""
+    """Inference: each channel is normalized with the given (running) mean and variance, both (C)."""
     x, mean, var, w, b = as_floats(x=x, mean=mean, var=var, w=w, b=b)
     check_vectors(x, mean=mean, var=var, w=w, b=b)
     shape = channel_shape(x.ndim, x.shape[1])

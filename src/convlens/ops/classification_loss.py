@@ -10,12 +10,10 @@ import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import real
+from convlens.ops._types import Array, ArrayLike
 from convlens.ops.activation import log_softmax, sigmoid
 from convlens.ops.arrays import as_float, as_floats
 from convlens.ops.reduction import gradient_of_each, reduced
-
-ArrayLike = Any
-Array = np.ndarray
 
 
 class LogitsGradients(NamedTuple):
@@ -42,13 +40,13 @@ def cross_entropy(
     """-sum_c t_c log softmax(logits)_c, natural logarithm, averaged over the batch; classes with t_c = 0 do not count.
 
     Args:
-        logits: [N, K], or [N, K, ...] for one decision per position.
-        target: integer labels [N, ...], or probabilities of the shape of `logits` (mixup, distillation).
+        logits: (N, K), or (N, K, ...) for one decision per position.
+        target: integer labels (N, ...), or probabilities of the shape of `logits` (mixup, distillation).
         smoothing: the part of each target that is spread evenly over all K classes.
-        weight: [K], one factor per class. With labels the mean is then weighted by the labels' factors.
+        weight: (K), one factor per class. With labels the mean is then weighted by the labels' factors.
         ignore_index: a label that marks decisions that do not count, such as 255 or -100 (PyTorch's default; here there
             is none, so that a wrong label is an error).
-        reduction: "mean", "sum" or "none", which gives [N, ...].
+        reduction: "mean", "sum" or "none", which gives (N, ...).
 
     Source: Szegedy et al., 2016 (smoothing); PyTorch's conventions for weights and labels to ignore.
 
@@ -89,7 +87,7 @@ def nll(
     """Negative log-likelihood: -log_probabilities at the label. After `log_softmax` it is `cross_entropy`.
 
     Args:
-        log_probabilities: [N, K] or [N, K, ...].
+        log_probabilities: (N, K) or (N, K, ...).
         target, weight, ignore_index, reduction: as for `cross_entropy`.
     """
     z, t, n = _weighted_targets("log_probabilities", log_probabilities, target, 0, weight, ignore_index)
@@ -111,7 +109,7 @@ def nll_backward(
 
 
 def one_hot(labels: ArrayLike, classes: int, dtype: Any = np.float32) -> Array:
-    """Integer labels [N, ...] as [N, classes, ...] of zeros and a one.
+    """Integer labels (N, ...) as (N, classes, ...) of zeros and a one.
 
     Raises:
         InputError: labels that are no integers, or one outside 0 to classes - 1.
@@ -132,7 +130,7 @@ def _against(t: Array, log_probabilities: Array) -> Array:
 
 
 def _of_each_class(grad: Array) -> Array:
-    """[N, ...] as [N, 1, ...]; one number stays one."""
+    """(N, ...) as (N, 1, ...); one number stays one."""
     return grad[:, None] if grad.ndim else grad
 
 

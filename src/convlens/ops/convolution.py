@@ -10,10 +10,11 @@ Source of the conventions: Dumoulin and Visin, "A guide to convolution arithmeti
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convlens.ops import _checks
-from convlens.ops._checks import Array, Padding, Size
 from convlens.ops._switch import replaceable
+from convlens.ops._types import Array, ArrayLike, Padding, Size
 from convlens.ops._windows import Windows
 
 
@@ -27,9 +28,9 @@ class ConvolutionGradients(NamedTuple):
 
 @replaceable
 def conv2d(
-    x: Any,
-    w: Any,
-    b: Any = None,
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
     *,
     stride: Size = 1,
     padding: Padding = 0,
@@ -67,9 +68,9 @@ def conv2d(
 
 @replaceable
 def conv2d_backward(
-    grad: Any,
-    x: Any,
-    w: Any,
+    grad: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
     *,
     stride: Size = 1,
     padding: Padding = 0,
@@ -109,7 +110,14 @@ def bias_gradient(grad: Array) -> Array:
 
 
 def checked(
-    x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
 ) -> tuple[Array, Array, Array | None, Windows, int]:
     """The operands in one float type, where the kernel looks, and the number of groups; raises what `conv2d` raises."""
     x, w, b = _checks.arrays(x=x, w=w, b=b)
@@ -117,7 +125,7 @@ def checked(
     if known not in _KNOWN:
         if len(_KNOWN) >= 256:
             _KNOWN.clear()
-        _KNOWN[known] = _windows(x, w, stride, padding, dilation, groups)
+        _KNOWN[known] = windows_of(x, w, stride, padding, dilation, groups)
     if b is not None and b.shape != w.shape[:1]:
         _checks.expect_shape("b", b, (len(w),))
     return x, w, b, *_KNOWN[known]
@@ -126,7 +134,9 @@ def checked(
 _KNOWN: dict[tuple, tuple[Windows, int]] = {}  # a network asks for the same few windows again and again
 
 
-def checked_backward(grad: Any, x: Any, w: Any, **options: Any) -> tuple[Array, Array, Array, Windows, int]:
+def checked_backward(
+    grad: ArrayLike, x: ArrayLike, w: ArrayLike, **options: Any
+) -> tuple[Array, Array, Array, Windows, int]:
     """As `checked`, with the gradient of the output."""
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
     x, w, _, windows, groups = checked(x, w, **options)
@@ -134,7 +144,7 @@ def checked_backward(grad: Any, x: Any, w: Any, **options: Any) -> tuple[Array, 
     return grad, x, w, windows, groups
 
 
-def _windows(x: Array, w: Array, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple[Windows, int]:
+def windows_of(x: NDArray[Any], w: Array, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple[Windows, int]:
     """Where the kernel looks, and the number of groups, after all checks."""
     _, c_in, *size = _checks.dimensions("x", x, "N C_in H W")
     c_out, c_group, *kernel = _checks.dimensions("w", w, "C_out C_in/groups K_h K_w")
@@ -152,9 +162,9 @@ def _windows(x: Array, w: Array, stride: Any, padding: Any, dilation: Any, group
 
 
 def conv1d(
-    x: Any,
-    w: Any,
-    b: Any = None,
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
     *,
     stride: Size = 1,
     padding: Padding = 0,
@@ -172,9 +182,9 @@ def conv1d(
 
 
 def conv1d_backward(
-    grad: Any,
-    x: Any,
-    w: Any,
+    grad: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
     *,
     stride: Size = 1,
     padding: Padding = 0,
@@ -202,7 +212,7 @@ def _one_axis(x: Array, w: Array, stride: Any, padding: Any, dilation: Any) -> d
     return {"stride": (1, *stride), "padding": (0, 0, *around[0]), "dilation": (1, *dilation)}
 
 
-def true_conv2d(x: Any, w: Any, b: Any = None, **options: Any) -> Array:
+def true_conv2d(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None, **options: Any) -> Array:
     """Convolution as mathematics means it: the kernel is flipped, w[o, c, K_h - 1 - i, K_w - 1 - j] stands at (i, j).
 
     Arguments as `conv2d`.
@@ -210,18 +220,18 @@ def true_conv2d(x: Any, w: Any, b: Any = None, **options: Any) -> Array:
     return conv2d(x, _flipped(w), b, **options)
 
 
-def true_conv2d_backward(grad: Any, x: Any, w: Any, **options: Any) -> ConvolutionGradients:
+def true_conv2d_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike, **options: Any) -> ConvolutionGradients:
     """Gradients of `true_conv2d`: those of `conv2d`, the weight's flipped back."""
     gradients = conv2d_backward(grad, x, _flipped(w), **options)
     return gradients._replace(w=_flipped(gradients.w))
 
 
-def _flipped(w: Any) -> Array:
+def _flipped(w: ArrayLike) -> Array:
     (w,) = _checks.arrays(w=w)
     return np.ascontiguousarray(w[..., ::-1, ::-1]) if w.ndim == 4 else w
 
 
-def conv1x1(x: Any, w: Any, b: Any = None) -> Array:
+def conv1x1(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> Array:
     """y[n, o, p, q] = b[o] + sum over c of w[o, c] * x[n, c, p, q]: a dense layer at every pixel.
 
     x (N, C_in, H, W), w (C_out, C_in), b (C_out) or None -> (N, C_out, H, W). Source: Lin, Chen and Yan, "Network in
@@ -232,7 +242,7 @@ def conv1x1(x: Any, w: Any, b: Any = None) -> Array:
     return conv2d(x, w[:, :, None, None], b)
 
 
-def conv1x1_backward(grad: Any, x: Any, w: Any) -> ConvolutionGradients:
+def conv1x1_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike) -> ConvolutionGradients:
     """Gradients of `conv1x1` for grad (N, C_out, H, W)."""
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
     _checks.dimensions("w", w, "C_out C_in")

@@ -11,18 +11,17 @@ import numpy as np
 from convlens.base.errors import InputError
 from convlens.base.seeds import derive
 from convlens.ops._switch import replaceable
+from convlens.ops._types import Array, ArrayLike, Booleans
 from convlens.ops.arrays import as_float, as_floats
-
-ArrayLike = Any
 
 
 class DropoutGradients(NamedTuple):
     """Gradient with respect to the input, of its shape."""
 
-    x: np.ndarray
+    x: Array
 
 
-def dropout_mask(shape: tuple[int, ...], rate: float, seed: int, *address: str | int) -> np.ndarray:
+def dropout_mask(shape: tuple[int, ...], rate: float, seed: int, *address: str | int) -> Booleans:
     """Which cells are kept: booleans of `shape`, each True with probability 1 - rate (to 2^-32).
 
     The mask depends on nothing but the arguments, so that another engine can draw the same one.
@@ -40,17 +39,17 @@ def dropout(
     x: ArrayLike,
     *,
     rate: float = 0.5,
-    mask: np.ndarray | None = None,
+    mask: Booleans | None = None,
     seed: int | None = None,
     address: tuple[str | int, ...] = (),
     training: bool = True,
-) -> np.ndarray:
+) -> Array:
     """x * mask / (1 - rate) in training, x itself otherwise.
 
     Args:
         x: any shape.
         rate: probability of dropping, 0 <= rate < 1 (rate 1 drops everything).
-        mask: booleans that can be broadcast to x, True where a value is kept ([N, C, 1, 1] drops whole channels); or
+        mask: booleans that can be broadcast to x, True where a value is kept ((N, C, 1, 1) drops whole channels); or
         seed, address: where the mask is to be drawn from (see `dropout_mask`).
         training: False gives x back.
     """
@@ -67,7 +66,7 @@ def dropout_backward(
     x: ArrayLike,
     *,
     rate: float = 0.5,
-    mask: np.ndarray | None = None,
+    mask: Booleans | None = None,
     seed: int | None = None,
     address: tuple[str | int, ...] = (),
     training: bool = True,
@@ -89,7 +88,7 @@ def _scale(rate: float) -> float:
     return 1 / (1 - rate) if rate < 1 else 0.0
 
 
-def _mask(shape: tuple[int, ...], rate: float, mask: Any, seed: int | None, address: tuple[Any, ...]) -> np.ndarray:
+def _mask(shape: tuple[int, ...], rate: float, mask: Any, seed: int | None, address: tuple[Any, ...]) -> Booleans:
     _check(rate)
     if (mask is None) == (seed is None):
         raise InputError("mask: expected either a mask, or a seed to draw it from, in training")

@@ -11,18 +11,18 @@ import numpy as np
 
 from convlens.geometry import adaptive_cells
 from convlens.ops import _checks
-from convlens.ops._checks import Array, Size
+from convlens.ops._types import Array, ArrayLike, Integers, Size
 from convlens.ops.pooling import PoolingGradients, along, to_cells
 
 
-def global_avg_pool2d(x: Any) -> Array:
+def global_avg_pool2d(x: ArrayLike) -> Array:
     """y[n, c] = mean of x[n, c]. x (N, C, H, W) -> (N, C)."""
     (x,) = _checks.arrays(x=x)
     _checks.dimensions("x", x, "N C H W")
     return x.mean(axis=(2, 3))
 
 
-def global_avg_pool2d_backward(grad: Any, x: Any) -> PoolingGradients:
+def global_avg_pool2d_backward(grad: ArrayLike, x: ArrayLike) -> PoolingGradients:
     """grad[n, c] / (H W) at every cell, for grad (N, C)."""
     grad, x = _checks.arrays(grad=grad, x=x)
     n, c, height, width = _checks.dimensions("x", x, "N C H W")
@@ -31,19 +31,19 @@ def global_avg_pool2d_backward(grad: Any, x: Any) -> PoolingGradients:
     return PoolingGradients(np.broadcast_to(share[:, :, None, None], x.shape).copy())
 
 
-def global_max_pool2d(x: Any) -> Array:
+def global_max_pool2d(x: ArrayLike) -> Array:
     """y[n, c] = the largest of x[n, c]. x (N, C, H, W) -> (N, C)."""
     return adaptive_max_pool2d(x, 1)[:, :, 0, 0]
 
 
-def global_max_pool2d_backward(grad: Any, x: Any) -> PoolingGradients:
+def global_max_pool2d_backward(grad: ArrayLike, x: ArrayLike) -> PoolingGradients:
     """grad[n, c] at the first cell (in reading order) with the largest value, for grad (N, C)."""
     (grad,) = _checks.arrays(grad=grad)
     _checks.dimensions("grad", grad, "N C")
     return adaptive_max_pool2d_backward(grad[:, :, None, None], x, 1)
 
 
-def adaptive_avg_pool2d(x: Any, size: Size) -> Array:
+def adaptive_avg_pool2d(x: ArrayLike, size: Size) -> Array:
     """Means over windows that cover the image in an even grid, first over rows, then over columns.
 
     x (N, C, H, W), size one integer or (H_out, W_out) -> (N, C, H_out, W_out).
@@ -55,7 +55,7 @@ def adaptive_avg_pool2d(x: Any, size: Size) -> Array:
     return x
 
 
-def adaptive_avg_pool2d_backward(grad: Any, x: Any, size: Size) -> PoolingGradients:
+def adaptive_avg_pool2d_backward(grad: ArrayLike, x: ArrayLike, size: Size) -> PoolingGradients:
     """Each gradient is shared out equally among the cells of its window."""
     grad, x = _checks.arrays(grad=grad, x=x)
     sizes = _sizes(x, size)
@@ -69,12 +69,12 @@ def adaptive_avg_pool2d_backward(grad: Any, x: Any, size: Size) -> PoolingGradie
     return PoolingGradients(grad)
 
 
-def adaptive_max_pool2d(x: Any, size: Size) -> Array:
+def adaptive_max_pool2d(x: ArrayLike, size: Size) -> Array:
     """The largest of each window of `adaptive_avg_pool2d`. x (N, C, H, W) -> (N, C, H_out, W_out)."""
     return adaptive_max_pool2d_with_indices(x, size)[0]
 
 
-def adaptive_max_pool2d_with_indices(x: Any, size: Size) -> tuple[Array, Array]:
+def adaptive_max_pool2d_with_indices(x: ArrayLike, size: Size) -> tuple[Array, Integers]:
     """Also which cell of the image each maximum is: row * W + column, int64, of the shape of the maxima.
 
     Of equal values the first in reading order is taken, of NaN the last, as PyTorch does.
@@ -94,7 +94,7 @@ def adaptive_max_pool2d_with_indices(x: Any, size: Size) -> tuple[Array, Array]:
     return y, indices
 
 
-def adaptive_max_pool2d_backward(grad: Any, x: Any, size: Size) -> PoolingGradients:
+def adaptive_max_pool2d_backward(grad: ArrayLike, x: ArrayLike, size: Size) -> PoolingGradients:
     """Each gradient goes to the cell that won its window."""
     grad, x = _checks.arrays(grad=grad, x=x)
     _, indices = adaptive_max_pool2d_with_indices(x, size)

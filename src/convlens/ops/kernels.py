@@ -1,4 +1,4 @@
-"""The classic image kernels, as read-only float64 constants [k, k] for `conv2d` (which does not flip them).
+"""The classic image kernels, as read-only float64 constants (k, k) for `conv2d` (which does not flip them).
 
 Use as `conv2d(x, SHARPEN[None, None])`. `ALL` maps each name to its kernel.
 """

@@ -1,35 +1,34 @@
 """The dense layer."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._switch import replaceable
+from convlens.ops._types import Array, ArrayLike
 from convlens.ops.arrays import as_floats, check_same_shape, unbroadcast
-
-ArrayLike = Any
 
 
 class LinearGradients(NamedTuple):
     """Gradients with respect to the arguments, each of its argument's shape; `x` is None where it was not wanted."""
 
-    x: np.ndarray | None
-    w: np.ndarray
-    b: np.ndarray
+    x: Array | None
+    w: Array
+    b: Array
 
 
 @replaceable
-def linear(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> np.ndarray:
+def linear(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> Array:
     """y = x W^T + b.
 
     Args:
-        x: [..., features]; all leading axes are positions that share the weights.
-        w: [outputs, features], PyTorch's order (Keras stores the transpose).
-        b: [outputs].
+        x: (..., features); all leading axes are positions that share the weights.
+        w: (outputs, features), PyTorch's order (Keras stores the transpose).
+        b: (outputs).
 
     Returns:
-        [..., outputs].
+        (..., outputs).
     """
     x, w, b = as_floats(x=x, w=w, b=b)
     _check(x, w, b)
@@ -42,7 +41,7 @@ def linear_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, need_x: bool
     """Gradients grad W, grad^T x and the sum of grad over all positions.
 
     Args:
-        grad: [..., outputs].
+        grad: (..., outputs).
         need_x: False saves the first of the two matrix products.
     """
     grad, x, w = as_floats(grad=grad, x=x, w=w)
@@ -53,7 +52,7 @@ def linear_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, need_x: bool
     return LinearGradients(gx, rows.T @ x.reshape(-1, w.shape[1]), rows.sum(axis=0))
 
 
-def _check(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> None:
+def _check(x: Array, w: Array, b: Array | None) -> None:
     if w.ndim != 2:
         raise InputError(f"w: shape {w.shape}, expected two axes (outputs, features)")
     if x.ndim == 0 or x.shape[-1] != w.shape[1]:
@@ -65,14 +64,14 @@ def _check(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> None:
 class MatmulGradients(NamedTuple):
     """Gradients with respect to the two factors."""
 
-    a: np.ndarray
-    b: np.ndarray
+    a: Array
+    b: Array
 
 
-def matmul(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """Matrix product of the last two axes, [..., n, k] @ [..., k, m] -> [..., n, m]; leading axes are broadcast.
+def matmul(a: ArrayLike, b: ArrayLike) -> Array:
+    """Matrix product of the last two axes, (..., n, k) @ (..., k, m) -> (..., n, m); leading axes are broadcast.
 
-    A vector [k] is a row on the left and a column on the right; its axis is left out of the result.
+    A vector (k) is a row on the left and a column on the right; its axis is left out of the result.
     """
     a, b = as_floats(a=a, b=b)
     _matrices(a, b)  # checks
@@ -91,7 +90,7 @@ def matmul_backward(grad: ArrayLike, a: ArrayLike, b: ArrayLike) -> MatmulGradie
     )
 
 
-def _matrices(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+def _matrices(a: Array, b: Array) -> tuple[Array, Array, tuple[int, ...]]:
     """Both as matrices, and which of the product's axes (-2: rows, -1: columns) are left out for vectors."""
     rows, columns = a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b
     if a.ndim < 1 or b.ndim < 1 or rows.shape[-1] != columns.shape[-2]:

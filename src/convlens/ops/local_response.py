@@ -1,24 +1,21 @@
 """Local response normalization: each value is divided by the activity of its neighbors across channels."""
 
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from convlens.base.errors import InputError
+from convlens.ops._types import Array, ArrayLike
 from convlens.ops.arrays import as_float, as_floats, check_same_shape
-
-ArrayLike = Any
 
 
 class LocalResponseGradients(NamedTuple):
     """Gradient with respect to the input, of its shape."""
 
-    x: np.ndarray
+    x: Array
 
 
 def local_response_norm(
     x: ArrayLike, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> np.ndarray:
+) -> Array:
     """x_c / d_c^beta with d_c = k + alpha / size * (sum of x^2 over the `size` channels around c).
 
     PyTorch's definition: the window reaches size // 2 channels down and (size - 1) // 2 up, is cut at the ends, and
@@ -26,7 +23,7 @@ def local_response_norm(
     alpha is ours times 5, as it is in TensorFlow.
 
     Args:
-        x: [N, C, ...].
+        x: (N, C, ...).
 
     Source: Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional networks", 2012.
     """
@@ -45,11 +42,11 @@ def local_response_norm_backward(
     return LocalResponseGradients(grad * d**-beta - (2 * alpha * beta / size) * x * from_neighbors)
 
 
-def _denominator(x: np.ndarray, size: int, alpha: float, k: float) -> np.ndarray:
+def _denominator(x: Array, size: int, alpha: float, k: float) -> Array:
     return k + (alpha / size) * _window_sum(x * x, size // 2, (size - 1) // 2)
 
 
-def _window_sum(x: np.ndarray, below: int, above: int) -> np.ndarray:
+def _window_sum(x: Array, below: int, above: int) -> Array:
     """The sum over channels c - below ... c + above, cut at the ends."""
     channels = x.shape[1]
     y = x.copy()
@@ -60,7 +57,7 @@ def _window_sum(x: np.ndarray, below: int, above: int) -> np.ndarray:
     return y
 
 
-def _checked(x: ArrayLike, size: int) -> np.ndarray:
+def _checked(x: ArrayLike, size: int) -> Array:
     x = as_float("x", x)
     if x.ndim < 2:
         raise InputError(f"x: shape {x.shape}, expected at least two axes (N, C, ...)")

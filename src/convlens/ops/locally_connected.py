@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convlens.ops import _checks
-from convlens.ops._checks import Array, Padding, Size
+from convlens.ops._types import Array, ArrayLike, Padding, Size
 from convlens.ops._windows import Windows
 
 BLOCK = 1 << 22  # bytes of patches built at a time
@@ -23,7 +23,13 @@ class LocallyConnectedGradients(NamedTuple):
 
 
 def locally_connected2d(
-    x: Any, w: Any, b: Any = None, *, stride: Size = 1, padding: Padding = 0, dilation: Size = 1
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
 ) -> Array:
     """A convolution with weights of its own at every output position (p, q):
 
@@ -51,7 +57,7 @@ def locally_connected2d(
 
 
 def locally_connected2d_backward(
-    grad: Any, x: Any, w: Any, *, stride: Size = 1, padding: Padding = 0, dilation: Size = 1
+    grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, stride: Size = 1, padding: Padding = 0, dilation: Size = 1
 ) -> LocallyConnectedGradients:
     """Gradients of `locally_connected2d` for grad (N, C_out, H_out, W_out): those of a dense layer at each position."""
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)

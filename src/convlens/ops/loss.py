@@ -6,17 +6,15 @@ Every loss is one number (a 0-d array). Elementwise losses are averaged over all
 Source of the definitions: PyTorch where it has the loss, else Keras 3.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import real
+from convlens.ops._types import Array, ArrayLike
 from convlens.ops.arrays import as_floats
 from convlens.ops.reduction import gradient_of_each, reduced
-
-ArrayLike = Any
-Array = np.ndarray
 
 
 class LossGradients(NamedTuple):
@@ -215,7 +213,7 @@ def squared_hinge_backward(
 
 
 def categorical_hinge(prediction: ArrayLike, target: ArrayLike, *, reduction: str = "mean") -> Array:
-    """max(max_c((1 - t_c) p_c) - sum_c t_c p_c + 1, 0) along the last axis; targets are one-hot [..., K]."""
+    """max(max_c((1 - t_c) p_c) - sum_c t_c p_c + 1, 0) along the last axis; targets are one-hot (..., K)."""
     p, t = _vectors(prediction, target)
     return reduced(np.maximum(_categorical_margin(p, t), 0), reduction)
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from convlens.ops import _checks
-from convlens.ops._checks import Padding, Size
-from convlens.ops.convolution import _windows as checked_windows
+from convlens.ops._types import ArrayLike, Padding, Size
+from convlens.ops.convolution import windows_of
 
 
 def conv2d_matrix(
-    w: Any,
+    w: ArrayLike,
     size: tuple[int, int],
     *,
     stride: Size = 1,
@@ -42,7 +42,7 @@ def conv2d_matrix(
     c_in = c_group * _checks.whole("groups", groups, 1)
     height, width = _checks.per_axis("size", size, 2)
     image = np.arange(1, c_in * height * width + 1).reshape(1, c_in, height, width)
-    windows, groups = checked_windows(image, w, stride, padding, dilation, groups)
+    windows, groups = windows_of(image, w, stride, padding, dilation, groups)
 
     # Numbered pixels show which one every kernel cell meets: (C_in, K_h, K_w, H_out, W_out), 0 where it is padding.
     pixel = windows.patches(image[0]).reshape(groups, c_group, k_h, k_w, *windows.output)

@@ -19,15 +19,13 @@ The functions calculate this step by step in one array (`*=`, `+=`): of large ar
 """
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.ops._types import Array, ArrayLike
 from convlens.ops.arrays import as_float, as_floats, channel_shape, check_same_shape
-
-ArrayLike = Any
-Array = np.ndarray
 
 
 class NormGradients(NamedTuple):
@@ -74,8 +72,8 @@ def group_norm(
     """Normalizes each image over each of `groups` equal groups of channels and all positions.
 
     Args:
-        x: [N, C, ...], C divisible by `groups`.
-        w, b: [C].
+        x: (N, C, ...), C divisible by `groups`.
+        w, b: (C).
 
     Source: Wu and He, "Group normalization", 2018. One group is layer normalization over (C, ...), C groups are
     instance normalization.
@@ -112,7 +110,7 @@ def group_norm_backward(
 
 
 def _grouped(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
-    """x_hat in the shape of x, and 1 / sqrt(var + eps) [N, groups, 1]."""
+    """x_hat in the shape of x, and 1 / sqrt(var + eps) (N, groups, 1)."""
     channels_first("x", x)
     if groups < 1 or x.shape[1] % groups:
         raise InputError(f"groups: {groups}, expected a divisor of the {x.shape[1]} channels of x")
@@ -122,7 +120,7 @@ def _grouped(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
 
 
 def instance_norm(x: ArrayLike, w: ArrayLike | None = None, b: ArrayLike | None = None, *, eps: float = 1e-5) -> Array:
-    """Normalizes each channel of each image over its positions; x [N, C, ...], w and b [C].
+    """Normalizes each channel of each image over its positions; x (N, C, ...), w and b (C).
 
     Source: Ulyanov, Vedaldi and Lempitsky, "Instance normalization", 2016.
     """
@@ -143,7 +141,7 @@ def layer_norm(
 ) -> Array:
     """Normalizes over the last `axes` axes; w and b have the shape of those axes.
 
-    Source: Ba, Kiros and Hinton, "Layer normalization", 2016. For images [N, C, H, W], axes = 3.
+    Source: Ba, Kiros and Hinton, "Layer normalization", 2016. For images (N, C, H, W), axes = 3.
     """
     x, w, b = as_floats(x=x, w=w, b=b)
     y, _ = _normalized(x, _last_axes(x, axes, w, b), eps)

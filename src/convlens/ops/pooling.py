@@ -14,8 +14,8 @@ import numpy as np
 
 from convlens.geometry import conv_size, effective_kernel
 from convlens.ops import _checks
-from convlens.ops._checks import Array, Padding, Size
 from convlens.ops._switch import replaceable
+from convlens.ops._types import Array, ArrayLike, Integers, Padding, Size
 from convlens.ops._windows import Windows
 
 
@@ -27,7 +27,7 @@ class PoolingGradients(NamedTuple):
 
 @replaceable
 def max_pool2d(
-    x: Any,
+    x: ArrayLike,
     kernel: Size,
     *,
     stride: Size | None = None,
@@ -53,8 +53,8 @@ def max_pool2d(
 
 @replaceable
 def max_pool2d_backward(
-    grad: Any,
-    x: Any,
+    grad: ArrayLike,
+    x: ArrayLike,
     kernel: Size,
     *,
     stride: Size | None = None,
@@ -69,14 +69,14 @@ def max_pool2d_backward(
 
 
 def max_pool2d_with_indices(
-    x: Any,
+    x: ArrayLike,
     kernel: Size,
     *,
     stride: Size | None = None,
     padding: Padding = 0,
     dilation: Size = 1,
     ceil: bool = False,
-) -> tuple[Array, Array]:
+) -> tuple[Array, Integers]:
     """The maxima of `max_pool2d`, and which cell each is: row * W + column, int64; both (N, C, H_out, W_out).
 
     Of equal values the first in reading order is taken, of NaN the last, as PyTorch does; -1 where a dilated window
@@ -96,7 +96,7 @@ def max_pool2d_with_indices(
 
 @replaceable
 def avg_pool2d(
-    x: Any,
+    x: ArrayLike,
     kernel: Size,
     *,
     stride: Size | None = None,
@@ -119,8 +119,8 @@ def avg_pool2d(
 
 @replaceable
 def avg_pool2d_backward(
-    grad: Any,
-    x: Any,
+    grad: ArrayLike,
+    x: ArrayLike,
     kernel: Size,
     *,
     stride: Size | None = None,
@@ -139,7 +139,7 @@ def avg_pool2d_backward(
 
 
 def checked(
-    x: Any, kernel: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil: bool = False
+    x: ArrayLike, kernel: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil: bool = False
 ) -> tuple[Array, Windows]:
     """The images in a float type, and their windows; raises what `max_pool2d` raises."""
     (x,) = _checks.arrays(x=x)
@@ -156,7 +156,7 @@ def checked(
     return x, Windows.of(size, kernel, stride, around, dilation, output=[conv_size(*axis, ceil=ceil) for axis in axes])
 
 
-def checked_backward(grad: Any, x: Any, kernel: Any, **options: Any) -> tuple[Array, Array, Windows]:
+def checked_backward(grad: ArrayLike, x: ArrayLike, kernel: Any, **options: Any) -> tuple[Array, Array, Windows]:
     """As `checked`, with the gradient of the output."""
     grad, x = _checks.arrays(grad=grad, x=x)
     x, windows = checked(x, kernel, **options)
@@ -169,7 +169,7 @@ def along(a: Array, axis: int, cells: slice) -> Array:
     return a[(slice(None),) * axis + (cells,)]
 
 
-def to_cells(grad: Array, indices: Array, shape: tuple[int, ...]) -> Array:
+def to_cells(grad: Array, indices: Integers, shape: tuple[int, ...]) -> Array:
     """Every gradient (N, C, H_out, W_out) added to the cell of (N, C, H, W) that its index names; -1 to none."""
     dx = np.zeros((*shape[:2], shape[2] * shape[3]), grad.dtype)
     n, c = np.ogrid[: shape[0], : shape[1]]

@@ -4,26 +4,25 @@ float32 in gives float32 out. Every backward function takes the gradient of the 
 itself, and where x is no number, they do what PyTorch does.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import real
 from convlens.ops._switch import replaceable
+from convlens.ops._types import Array, ArrayLike, Booleans
 from convlens.ops.arrays import as_float, as_floats, check_same_shape, checked, unbroadcast
-
-ArrayLike = Any
 
 
 class ActivationGradients(NamedTuple):
     """Gradient with respect to the input, of its shape and type."""
 
-    x: np.ndarray
+    x: Array
 
 
 @replaceable
-def relu(x: ArrayLike) -> np.ndarray:
+def relu(x: ArrayLike) -> Array:
     """max(x, 0). Source: Nair and Hinton, 2010."""
     return np.asarray(np.maximum(as_float("x", x), 0))
 
@@ -36,7 +35,7 @@ def relu_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
 
 
 @replaceable
-def threshold(x: ArrayLike, *, threshold: float, value: float) -> np.ndarray:
+def threshold(x: ArrayLike, *, threshold: float, value: float) -> Array:
     """x where x > threshold, else `value`. threshold=0, value=0 is ReLU."""
     x, threshold, value = as_float("x", x), real("threshold", threshold), real("value", value)
     return np.where(x <= threshold, value, x)
@@ -50,7 +49,7 @@ def threshold_backward(grad: ArrayLike, x: ArrayLike, *, threshold: float, value
 
 
 @replaceable
-def leaky_relu(x: ArrayLike, *, slope: float = 0.01) -> np.ndarray:
+def leaky_relu(x: ArrayLike, *, slope: float = 0.01) -> Array:
     """x where x > 0, else slope * x. Source: Maas, Hannun and Ng, 2013."""
     x, slope = as_float("x", x), real("slope", slope)
     return np.where(x > 0, x, slope * x)
@@ -66,16 +65,16 @@ def leaky_relu_backward(grad: ArrayLike, x: ArrayLike, *, slope: float = 0.01) -
 class PreluGradients(NamedTuple):
     """Gradients with respect to the input and the learnt slopes."""
 
-    x: np.ndarray
-    w: np.ndarray
+    x: Array
+    w: Array
 
 
-def prelu(x: ArrayLike, w: ArrayLike) -> np.ndarray:
+def prelu(x: ArrayLike, w: ArrayLike) -> Array:
     """x where x > 0, else w * x: a leaky ReLU that learns its slope.
 
     Args:
-        x: [N, C, ...].
-        w: [C], one slope for each channel; or [1], one for all (then x may have any shape).
+        x: (N, C, ...).
+        w: (C), one slope for each channel; or (1), one for all (then x may have any shape).
 
     Source: He et al., "Delving deep into rectifiers", 2015.
     """
@@ -92,7 +91,7 @@ def prelu_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike) -> PreluGradient
     return PreluGradients(np.where(positive, grad, slopes * grad), dw.reshape(w.shape))
 
 
-def _slopes(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def _slopes(x: Array, w: Array) -> Array:
     """The slopes in a shape that lines up with x."""
     if w.size == 1 and w.ndim < 2:
         return w.reshape((1,) * x.ndim)
@@ -103,7 +102,7 @@ def _slopes(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 @replaceable
-def elu(x: ArrayLike, *, alpha: float = 1.0) -> np.ndarray:
+def elu(x: ArrayLike, *, alpha: float = 1.0) -> Array:
     """x where x > 0, else alpha * (exp(x) - 1). Source: Clevert, Unterthiner and Hochreiter, 2016."""
     return _elu(x, real("alpha", alpha))
 
@@ -118,7 +117,7 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 
 
 @replaceable
-def selu(x: ArrayLike) -> np.ndarray:
+def selu(x: ArrayLike) -> Array:
     """scale * elu(x, alpha), with alpha = 1.67326... and scale = 1.05070...: activations keep mean 0 and variance 1.
 
     Source: Klambauer et al., "Self-normalizing neural networks", 2017.
@@ -133,7 +132,7 @@ def selu_backward(grad: ArrayLike, x: ArrayLike) -> ActivationGradients:
 
 
 @replaceable
-def celu(x: ArrayLike, *, alpha: float = 1.0) -> np.ndarray:
+def celu(x: ArrayLike, *, alpha: float = 1.0) -> Array:
     """x where x > 0, else alpha * (exp(x / alpha) - 1): an ELU whose slope has no jump. Source: Barron, 2017."""
     return _elu(x, _not_zero(alpha), width=_not_zero(alpha))
 
@@ -150,7 +149,7 @@ def _not_zero(alpha: float) -> float:
     return real("alpha", alpha)
 
 
-def _elu(x: ArrayLike, alpha: float, *, scale: float = 1.0, width: float = 1.0) -> np.ndarray:
+def _elu(x: ArrayLike, alpha: float, *, scale: float = 1.0, width: float = 1.0) -> Array:
     """scale * (x where x > 0, else alpha * (exp(x / width) - 1)): what elu, selu and celu have in common."""
     x = as_float("x", x)
     # The exponential only sees x <= 0: of a large x it would overflow, for nothing.
@@ -166,7 +165,7 @@ def _elu_backward(
 
 
 @replaceable
-def clamp(x: ArrayLike, *, low: float | None = None, high: float | None = None) -> np.ndarray:
+def clamp(x: ArrayLike, *, low: float | None = None, high: float | None = None) -> Array:
     """min(max(x, low), high); None leaves that side open. ReLU6 is clamp(x, low=0, high=6)."""
     low, high = _limits(low, high)
     return np.asarray(np.clip(as_float("x", x), low, high))
@@ -184,7 +183,7 @@ def clamp_backward(
     return ActivationGradients(np.where(outside(x, low, high, closed), 0, grad))
 
 
-def outside(x: np.ndarray, low: float | None, high: float | None, closed: bool) -> np.ndarray:
+def outside(x: Array, low: float | None, high: float | None, closed: bool) -> Booleans:
     """Where no gradient of `clamp` passes."""
     low, high = _limits(low, high)
     outside = np.isnan(x) if closed else np.zeros(x.shape, bool)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.ops._types import Array, ArrayLike
 from convlens.ops.arrays import as_float
 
-Array = np.ndarray
 REDUCTIONS = ("mean", "sum", "none")
 
 
@@ -26,7 +26,7 @@ def reduced(losses: Array, reduction: str, n: Any = None) -> Array:
     return np.asarray(total, losses.dtype)
 
 
-def gradient_of_each(grad: Any, losses: Array, reduction: str, n: Any = None) -> Array:
+def gradient_of_each(grad: ArrayLike, losses: Array, reduction: str, n: Any = None) -> Array:
     """The gradient of each loss: [], the same for all, or for "none" of the shape of the losses.
 
     Raises:

@@ -4,10 +4,10 @@ Sources: Sifre and Mallat, "Rigid-motion scattering for texture classification",
 Howard et al., "MobileNets", 2017.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from convlens.ops import _checks
-from convlens.ops._checks import Array, Padding, Size
+from convlens.ops._types import Array, ArrayLike, Padding, Size
 from convlens.ops.convolution import ConvolutionGradients, conv1x1, conv1x1_backward, conv2d, conv2d_backward
 
 
@@ -21,7 +21,13 @@ class SeparableGradients(NamedTuple):
 
 
 def depthwise_conv2d(
-    x: Any, w: Any, b: Any = None, *, stride: Size = 1, padding: Padding = 0, dilation: Size = 1
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
 ) -> Array:
     """y[n, c m + k] = b[c m + k] + the cross-correlation of channel x[n, c] with kernel w[c m + k, 0].
 
@@ -33,7 +39,7 @@ def depthwise_conv2d(
 
 
 def depthwise_conv2d_backward(
-    grad: Any, x: Any, w: Any, *, stride: Size = 1, padding: Padding = 0, dilation: Size = 1
+    grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, stride: Size = 1, padding: Padding = 0, dilation: Size = 1
 ) -> ConvolutionGradients:
     """Gradients of `depthwise_conv2d` for grad (N, C * m, H_out, W_out)."""
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
@@ -53,10 +59,10 @@ def _channels(x: Array, w: Array) -> int:
 
 
 def separable_conv2d(
-    x: Any,
-    depthwise: Any,
-    pointwise: Any,
-    b: Any = None,
+    x: ArrayLike,
+    depthwise: ArrayLike,
+    pointwise: ArrayLike,
+    b: ArrayLike | None = None,
     *,
     stride: Size = 1,
     padding: Padding = 0,
@@ -72,10 +78,10 @@ def separable_conv2d(
 
 
 def separable_conv2d_backward(
-    grad: Any,
-    x: Any,
-    depthwise: Any,
-    pointwise: Any,
+    grad: ArrayLike,
+    x: ArrayLike,
+    depthwise: ArrayLike,
+    pointwise: ArrayLike,
     *,
     stride: Size = 1,
     padding: Padding = 0,

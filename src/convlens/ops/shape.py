@@ -5,32 +5,32 @@ Forward results may be views of their inputs; nothing is ever written into them.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import real, resolve_axes, resolve_axis, whole
+from convlens.ops._types import Array, ArrayLike
 from convlens.ops.arrays import as_float, as_floats, check_same_shape, unbroadcast
 
-ArrayLike = Any
 Index = tuple[int | slice, ...]
 
 
 class ShapeGradients(NamedTuple):
     """Gradient with respect to the input, of its shape."""
 
-    x: np.ndarray
+    x: Array
 
 
 class ConcatGradients(NamedTuple):
     """Gradients with respect to the parts, in their order."""
 
-    xs: list[np.ndarray]
+    xs: list[Array]
 
 
-def flatten(x: ArrayLike, *, start: int = 1, end: int = -1) -> np.ndarray:
-    """Joins the axes `start` to `end` into one, the last running fastest: [N, C, H, W] -> [N, C * H * W]."""
+def flatten(x: ArrayLike, *, start: int = 1, end: int = -1) -> Array:
+    """Joins the axes `start` to `end` into one, the last running fastest: (N, C, H, W) -> (N, C * H * W)."""
     x = as_float("x", x)
     first, last = resolve_axis("start", start, x.ndim), resolve_axis("end", end, x.ndim)
     if first > last:
@@ -44,7 +44,7 @@ def flatten_backward(grad: ArrayLike, x: ArrayLike, *, start: int = 1, end: int 
     return reshape_backward(grad, x)
 
 
-def reshape(x: ArrayLike, *, shape: Sequence[int]) -> np.ndarray:
+def reshape(x: ArrayLike, *, shape: Sequence[int]) -> Array:
     """The same numbers in row-major order in another shape; one size may be -1."""
     x = as_float("x", x)
     try:
@@ -61,7 +61,7 @@ def reshape_backward(grad: ArrayLike, x: ArrayLike, *, shape: Sequence[int] = ()
     return ShapeGradients(grad.reshape(x.shape))
 
 
-def permute(x: ArrayLike, *, axes: Sequence[int]) -> np.ndarray:
+def permute(x: ArrayLike, *, axes: Sequence[int]) -> Array:
     """Axis i of the result is axis axes[i] of x."""
     x = as_float("x", x)
     return x.transpose(_order(axes, x))
@@ -75,14 +75,14 @@ def permute_backward(grad: ArrayLike, x: ArrayLike, *, axes: Sequence[int]) -> S
     return ShapeGradients(grad.transpose([order.index(a) for a in range(x.ndim)]))
 
 
-def _order(axes: Sequence[int], x: np.ndarray) -> tuple[int, ...]:
+def _order(axes: Sequence[int], x: Array) -> tuple[int, ...]:
     """The axes counted from the front, each of x's once."""
     if not isinstance(axes, list | tuple) or len(axes) != x.ndim:
         raise InputError(f"axes: {axes}, expected each of the {x.ndim} axes of x once")
     return resolve_axes("axes", tuple(axes), x.ndim)
 
 
-def broadcast(x: ArrayLike, *, shape: Sequence[int]) -> np.ndarray:
+def broadcast(x: ArrayLike, *, shape: Sequence[int]) -> Array:
     """x repeated to `shape` by NumPy's rules; -1 keeps the size of that axis."""
     x = as_float("x", x)
     new = len(shape) - x.ndim  # axes that come in front of those of x
@@ -103,7 +103,7 @@ def broadcast_backward(grad: ArrayLike, x: ArrayLike, *, shape: Sequence[int] = 
     return ShapeGradients(unbroadcast(grad, x.shape))
 
 
-def concat(xs: Sequence[ArrayLike], *, axis: int = 1) -> np.ndarray:
+def concat(xs: Sequence[ArrayLike], *, axis: int = 1) -> Array:
     """Joins arrays along an existing axis: the end of an Inception module, the memory of a dense block."""
     parts, axis = _parts(xs, axis)
     return np.concatenate(parts, axis=axis)
@@ -118,7 +118,7 @@ def concat_backward(grad: ArrayLike, xs: Sequence[ArrayLike], *, axis: int = 1) 
     return ConcatGradients(np.split(grad, ends[:-1], axis=axis))
 
 
-def _parts(xs: Sequence[ArrayLike], axis: int) -> tuple[list[np.ndarray], int]:
+def _parts(xs: Sequence[ArrayLike], axis: int) -> tuple[list[Array], int]:
     """The arrays in one type, and the axis counted from the front."""
     if not len(xs):
         raise InputError("xs: no arrays, expected at least one")
@@ -134,7 +134,7 @@ def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def take(x: ArrayLike, *, index: Index) -> np.ndarray:
+def take(x: ArrayLike, *, index: Index) -> Array:
     """x[index] with integers and slices (basic indexing), such as one channel or every second row."""
     x = as_float("x", x)
     return np.asarray(x[_inside(x, index)])
@@ -150,7 +150,7 @@ def take_backward(grad: ArrayLike, x: ArrayLike, *, index: Index) -> ShapeGradie
     return ShapeGradients(gx)
 
 
-def _inside(x: np.ndarray, index: Index) -> Index:
+def _inside(x: Array, index: Index) -> Index:
     """The index as a tuple, if it lies inside x."""
     try:
         x[tuple(index)]
@@ -162,7 +162,7 @@ def _inside(x: np.ndarray, index: Index) -> Index:
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-def pad(x: ArrayLike, *, padding: Sequence[tuple[int, int]], value: float = 0.0, mode: str = "constant") -> np.ndarray:
+def pad(x: ArrayLike, *, padding: Sequence[tuple[int, int]], value: float = 0.0, mode: str = "constant") -> Array:
     """Adds cells around the last axes.
 
     Args:
@@ -204,7 +204,7 @@ def pad_backward(
     return ShapeGradients(grad)
 
 
-def _widths(x: np.ndarray, padding: Sequence[tuple[int, int]], mode: str) -> list[tuple[int, int]]:
+def _widths(x: Array, padding: Sequence[tuple[int, int]], mode: str) -> list[tuple[int, int]]:
     """(before, after) for every axis of x."""
     if mode not in _PAD_MODES:
         raise InputError(f"mode: {mode!r}, expected one of {', '.join(_PAD_MODES)}")
@@ -222,8 +222,8 @@ def _widths(x: np.ndarray, padding: Sequence[tuple[int, int]], mode: str) -> lis
     return widths
 
 
-def pixel_shuffle(x: ArrayLike, *, factor: int) -> np.ndarray:
-    """Channels become pixels: [N, C * r * r, H, W] -> [N, C, H * r, W * r] with r = `factor`.
+def pixel_shuffle(x: ArrayLike, *, factor: int) -> Array:
+    """Channels become pixels: (N, C * r * r, H, W) -> (N, C, H * r, W * r) with r = `factor`.
 
     y[n, c, h r + i, w r + j] = x[n, c r r + i r + j, h, w]. Source: Shi et al., "Real-time single image and video
     super-resolution using an efficient sub-pixel convolutional neural network", 2016.
@@ -242,8 +242,8 @@ def pixel_shuffle_backward(grad: ArrayLike, x: ArrayLike, *, factor: int) -> Sha
     return ShapeGradients(pixel_unshuffle(grad, factor=factor))
 
 
-def pixel_unshuffle(x: ArrayLike, *, factor: int) -> np.ndarray:
-    """Pixels become channels: [N, C, H * r, W * r] -> [N, C * r * r, H, W], the inverse of `pixel_shuffle`."""
+def pixel_unshuffle(x: ArrayLike, *, factor: int) -> Array:
+    """Pixels become channels: (N, C, H * r, W * r) -> (N, C * r * r, H, W), the inverse of `pixel_shuffle`."""
     x, r = _image(x), whole("factor", factor, 1)
     n, c, h, w = x.shape
     if h % r or w % r:
@@ -259,7 +259,7 @@ def pixel_unshuffle_backward(grad: ArrayLike, x: ArrayLike, *, factor: int) -> S
     return ShapeGradients(pixel_shuffle(grad, factor=factor))
 
 
-def _image(x: ArrayLike) -> np.ndarray:
+def _image(x: ArrayLike) -> Array:
     x = as_float("x", x)
     if x.ndim != 4:
         raise InputError(f"x: shape {x.shape}, expected four axes (N, C, H, W)")
@@ -269,11 +269,11 @@ def _image(x: ArrayLike) -> np.ndarray:
 class PutGradients(NamedTuple):
     """Gradients with respect to both arrays."""
 
-    x: np.ndarray
-    value: np.ndarray
+    x: Array
+    value: Array
 
 
-def put(x: ArrayLike, value: ArrayLike, *, index: Index) -> np.ndarray:
+def put(x: ArrayLike, value: ArrayLike, *, index: Index) -> Array:
     """A copy of x in which the cells x[index] hold `value` (broadcast): what `x[index] = value` does in place."""
     x, value = as_floats(x=x, value=value)
     y = x.copy()

@@ -10,17 +10,17 @@ import numpy as np
 
 from convlens import geometry
 from convlens.ops import _checks
-from convlens.ops._checks import Array, Padding, Size
 from convlens.ops._switch import replaceable
+from convlens.ops._types import Array, ArrayLike, Padding, Size
 from convlens.ops._windows import Windows
 from convlens.ops.convolution import ConvolutionGradients, bias_gradient
 
 
 @replaceable
 def conv_transpose2d(
-    x: Any,
-    w: Any,
-    b: Any = None,
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
     *,
     stride: Size = 1,
     padding: Padding = 0,
@@ -62,9 +62,9 @@ def conv_transpose2d(
 
 @replaceable
 def conv_transpose2d_backward(
-    grad: Any,
-    x: Any,
-    w: Any,
+    grad: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
     *,
     stride: Size = 1,
     padding: Padding = 0,
@@ -91,9 +91,9 @@ def conv_transpose2d_backward(
 
 
 def checked(
-    x: Any,
-    w: Any,
-    b: Any = None,
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
     *,
     stride: Any = 1,
     padding: Any = 0,
@@ -110,7 +110,9 @@ def checked(
     return x, w, b, windows, groups
 
 
-def checked_backward(grad: Any, x: Any, w: Any, **options: Any) -> tuple[Array, Array, Array, Windows, int]:
+def checked_backward(
+    grad: ArrayLike, x: ArrayLike, w: ArrayLike, **options: Any
+) -> tuple[Array, Array, Array, Windows, int]:
     """As `checked`, with the gradient of the output."""
     grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
     x, w, _, windows, groups = checked(x, w, **options)

@@ -1,8 +1,8 @@
 """Resizing by nearest neighbor, by linear and by cubic interpolation.
 
 All treat the spatial axes alike and one after the other. Along an axis each of m output cells is a weighted sum of a
-few of the n input cells: of one (nearest), two (linear) or four (cubic). So each variant is a table `cells` [m, taps]
-of input cells and a table `weights` [m, taps]; backward, each cell gives its gradient to the cells that it read, with
+few of the n input cells: of one (nearest), two (linear) or four (cubic). So each variant is a table `cells` (m, taps)
+of input cells and a table `weights` (m, taps); backward, each cell gives its gradient to the cells that it read, with
 the same weights.
 
 Where on the input axis the center of output cell i lies:
@@ -20,17 +20,16 @@ PyTorch rounds to one or the other depending on the memory layout; this matters 
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.ops._checks import per_axis, real
+from convlens.ops._types import Array, ArrayLike, Integers
 from convlens.ops.arrays import as_float, as_floats, check_same_shape
 
-ArrayLike = Any
-Array = np.ndarray
 Size = int | tuple[int, ...]
 Scale = float | tuple[float, ...]
 
@@ -42,9 +41,9 @@ class UpsampleGradients(NamedTuple):
 
 
 class Taps(NamedTuple):
-    """What the m output cells of an axis read: input cells and their weights, both [m, taps]."""
+    """What the m output cells of an axis read: input cells and their weights, both (m, taps)."""
 
-    cells: Array
+    cells: Integers
     weights: Array
 
 
@@ -54,7 +53,7 @@ def upsample_nearest(
     """Each output cell copies one input cell.
 
     Args:
-        x: [N, C, L], [N, C, H, W] or [N, C, D, H, W].
+        x: (N, C, L), (N, C, H, W) or (N, C, D, H, W).
         size: output sizes, one number or one for each spatial axis; or
         scale: factor, or one for each; the output has floor(n * scale) cells.
         exact: take the cell in which the output cell's center lies (PyTorch's "nearest-exact", Pillow, scikit-image),
@@ -143,7 +142,7 @@ def _cubic(n: int, m: int, scale: float | None, *, align_corners: bool) -> Taps:
     return Taps(np.clip(below[:, None] + offsets, 0, n - 1), np.where(distance <= 1, near, far))
 
 
-def _position(n: int, m: int, scale: float | None, align_corners: bool) -> tuple[Array, Array]:
+def _position(n: int, m: int, scale: float | None, align_corners: bool) -> tuple[Integers, Array]:
     """The input cell whose center lies at or before that of each output cell, and how far beyond it that one lies."""
     i = np.arange(m)
     if align_corners:
@@ -161,17 +160,18 @@ def _position(n: int, m: int, scale: float | None, align_corners: bool) -> tuple
 
 
 def _resized(x: ArrayLike, size: Any, scale: Any, taps_of: Callable[..., Taps]) -> Array:
-    x = as_float("x", x)
-    for axis, m, s in _targets(x, size, scale):
-        cells, weights = taps_of(x.shape[axis], m, s)
-        y: Any = None
-        for tap, column in zip(cells.T, weights.T, strict=True):
-            part = np.take(x, tap, axis=axis)
-            if cells.shape[1] > 1:
-                part *= column.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1 - axis))
-            y = part if y is None else y + part
-        x = y
-    return x
+    y = as_float("x", x)
+    for axis, m, s in _targets(y, size, scale):
+        y = _read(y, axis, taps_of(y.shape[axis], m, s))
+    return y
+
+
+def _read(x: Array, axis: int, taps: Taps) -> Array:
+    """What the output cells read along one axis, weighted and added up."""
+    if taps.cells.shape[1] == 1:
+        return np.take(x, taps.cells[:, 0], axis=axis)
+    weights = taps.weights.astype(x.dtype).T.reshape(-1, len(taps.cells), *(1,) * (x.ndim - 1 - axis))
+    return reduce(np.add, (np.take(x, cells, axis=axis) * w for cells, w in zip(taps.cells.T, weights, strict=True)))
 
 
 def _backward(grad: ArrayLike, x: ArrayLike, size: Any, scale: Any, taps_of: Callable[..., Taps]) -> UpsampleGradients:

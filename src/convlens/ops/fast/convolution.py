@@ -5,7 +5,7 @@ from typing import Any
 
 from convlens.ops import convolution as plain
 from convlens.ops import transposed as plain_transposed
-from convlens.ops._checks import Array
+from convlens.ops._types import Array
 from convlens.ops.convolution import ConvolutionGradients
 from convlens.ops.fast.correlate import all_finite, bias_gradient, correlate, correlate_backward
 from convlens.ops.fast.windows import Windows

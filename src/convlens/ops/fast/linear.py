@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from convlens.ops._checks import Array
+from convlens.ops._types import Array
 from convlens.ops.fast.parallel import products_of
 from convlens.ops.linear import LinearGradients
 from convlens.ops.linear import linear as plain_linear

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convlens.ops import pooling as plain
-from convlens.ops._checks import Array
+from convlens.ops._types import Array
 from convlens.ops.fast import parallel
 from convlens.ops.fast.elementwise import kept
 from convlens.ops.fast.windows import Axis, axes_of

@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
 
-import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from convlens.ops._types import Array
 from convlens.ops._windows import Windows as PlainWindows
 from convlens.ops.fast.parallel import Workspace
-
-Array = np.ndarray
 
 CACHE = 3 << 19  # bytes of one tile of P: it may spill out of the second-level cache a little, for fewer tiles
 LONG_ROW = 32  # outputs per row from which one image at a time is faster than several side by side
