@@ -16,6 +16,7 @@ from convlens.classify.evaluation import Evaluation
 from convlens.data import Images, Preprocess
 from convlens.deploy import exporters, predictions
 from convlens.deploy.exporters import Exported
+from convlens.deploy.inputs import pictures
 from convlens.deploy.judging import judge
 from convlens.deploy.predictions import Failure
 from convlens.runs import RunFolder, RunRecord
@@ -80,7 +81,12 @@ class Run:
             InputError: what is no picture; a single file that cannot be read. Among several, such a file becomes a
                 `Failure` in the list.
         """
-        return predictions.predict(self.classifier(), images, top=top, on_note=self._note)
+        classifier = self.classifier()
+        several, items = pictures(images, classifier.preprocess.channels, self._note)
+        found = list(predictions.answers(classifier, items, top))
+        if len(found) == 1 and isinstance(found[0], Failure) and (not several or found[0].path == str(images)):
+            raise InputError(found[0].error)
+        return found if several else found[0]
 
     def stream(self, images: Any, *, top: int = 5) -> Iterator[Prediction | Failure]:
         """`predict`, one by one while pictures are read: of a folder or generator of any length."""

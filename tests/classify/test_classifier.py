@@ -16,6 +16,7 @@ from torch import nn
 from convlens.base.errors import InputError
 from convlens.classify.classifier import Classifier
 from convlens.data import Images, Preprocess
+from convlens.models import create
 
 CLASSES = ("ant", "bee", "cat")
 PREPROCESS = Preprocess((8, 8), 3, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
@@ -90,6 +91,28 @@ def test_views_are_averaged(net):
     mirrored = (plainly(net, PIXELS) + plainly(net, np.ascontiguousarray(PIXELS[:, :, ::-1]))) / 2
     found = Classifier(net, PREPROCESS, CLASSES, views="mirror").logits(PIXELS)
     np.testing.assert_allclose(found, mirrored, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet18", "sprint", "densenet121"])
+def test_stages_of_the_zoo_say_where_to_look_and_what_is_there(name):
+    module = create(name, num_classes=3, in_channels=3, image_size=64)
+    classifier = Classifier(module, Preprocess((64, 64), 3), CLASSES)
+    sizes = {}
+    for stage in classifier.stages.values():
+        hook = lambda _, __, output, path=stage.path: sizes.__setitem__(path, output.shape)  # noqa: E731
+        module.get_submodule(stage.path).register_forward_hook(hook)
+    classifier.predict([np.zeros((64, 64, 3), np.uint8)])
+    assert len(classifier.stages) >= 3
+    for stage in classifier.stages.values():
+        assert sizes[stage.path][1] == stage.channels
+        if stage.stride is not None:
+            assert 0 <= 64 / stage.stride - sizes[stage.path][3] < 8
+
+
+def test_other_networks_have_no_stages_whatever_they_call_so(net):
+    net.stages = nn.ModuleList()
+    assert Classifier(net, PREPROCESS, CLASSES).stages == {}
+    assert Classifier(lambda x: x.mean((2, 3)), PREPROCESS, CLASSES).stages == {}
 
 
 def test_any_function_of_arrays_can_be_the_network():

@@ -79,15 +79,16 @@ def _shapes(entries: Any, size: int) -> dict[str, tuple[int, ...]]:
     if not isinstance(entries, dict):
         raise ValueError("its header is no JSON object")
     metadata = entries.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+    if not isinstance(metadata, dict) or set(map(type, metadata.values())) - {str}:
         raise ValueError("its metadata are no texts")
     shapes, places = {}, []
     for name, entry in entries.items():
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise ValueError("an array has no dtype, shape and place")
         shape, place = entry["shape"], entry["data_offsets"]
-        if not all(isinstance(part, list) and all(type(n) is int and n >= 0 for n in part) for part in (shape, place)):
-            raise ValueError("a shape or place is no list of numbers")
+        for part in (shape, place):
+            if not isinstance(part, list) or set(map(type, part)) - {int} or min(part, default=0) < 0:
+                raise ValueError("a shape or place is no list of numbers")
         if entry["dtype"] not in _SIZES or len(place) != 2 or len(shape) > 32:
             raise ValueError("an array of a kind that is not known")
         if place[1] - place[0] != math.prod(shape) * _SIZES[entry["dtype"]]:

@@ -75,11 +75,13 @@ def allowed() -> int:
     return os.cpu_count() or 1
 
 
+@functools.cache
 def usable_cores(root: Path = _ROOT) -> int:
     """How many threads can really run at once: physical cores, within affinity and the control group's quota.
 
     PyTorch looks at the cores and the affinity only: in a container that is granted 2 of 64 processors it would
-    start 64 threads, which then wait for each other.
+    start 64 threads, which then wait for each other. Looked at once per process, as PyTorch does: reading the limits
+    takes longer than a small network.
     """
     cores = [_physical(_read(root / "proc/cpuinfo") or ""), _sysctl("hw.physicalcpu", int), allowed()]
     quota = cpu_quota(root)
@@ -149,7 +151,6 @@ def _processor(info: str) -> str | None:
     return name or _sysctl("machdep.cpu.brand_string", str) or platform.processor() or None
 
 
-@functools.lru_cache(4)
 def _physical(info: str) -> int | None:
     """Distinct (socket, core) pairs of /proc/cpuinfo; None where it does not name them."""
     cores = {

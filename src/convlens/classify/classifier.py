@@ -1,16 +1,16 @@
 """A classifier: a network, how a picture becomes its input, and what its outputs are called."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Union, cast
 
 import numpy as np
 
 from convlens.base.errors import InputError
 from convlens.base.progress import say
-from convlens.classify.evaluation import Evaluation, from_logits, softmax
+from convlens.classify.evaluation import Evaluation, exponentials, from_logits
 from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
 from convlens.data.store.rows import Pixels
@@ -18,6 +18,7 @@ from convlens.data.store.rows import Pixels
 if TYPE_CHECKING:
     from torch import nn
 
+    from convlens.models.network import Stage
     from convlens.runs import RunFolder, RunRecord
 
 BATCH = 256
@@ -101,20 +102,34 @@ class Classifier:
         """The network as an `nn.Module`. Raises `InputError` where it is another function."""
         if not hasattr(self.network, "named_modules"):
             raise InputError(f"the network is no PyTorch module, but a {type(self.network).__name__}")
-        return self.network  # pyright: ignore[reportReturnType]
+        return cast("nn.Module", self.network)
+
+    @property
+    def stages(self) -> "dict[str, Stage]":
+        """Where to look inside a network of the zoo, by name (see `models.network.Stage`); empty for others."""
+        from convlens.models.network import Network
+
+        return dict(self.network.stages) if isinstance(self.network, Network) else {}
 
     def logits(self, pixels: Pixels) -> np.ndarray:
         """float32 [N, K] for prepared pixels uint8 [N, H, W, C] (see `Preprocess.prepare`)."""
-        if not hasattr(self.network, "named_modules"):
-            found = [np.asarray(self.network(x), np.float32) for x in self._batches(pixels)]
-            return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *found])
-        from convlens.classify.forward import run_module  # imports PyTorch, which other functions do without
+        if hasattr(self.network, "named_modules"):
+            from convlens.classify.forward import run_module  # imports PyTorch, which other functions do without
 
-        return run_module(self.module, self._batches(pixels), len(self.classes), device=self.device, views=self.views)
+            return run_module(
+                cast("nn.Module", self.network), self.preprocess, pixels, len(self.classes),
+                batch=BATCH, device=self.device, views=self.views,
+            )  # fmt: skip
+        found = [np.zeros((0, len(self.classes)), np.float32)]
+        for start in range(0, len(pixels), BATCH):
+            x = self.preprocess.normalize(pixels[start : start + BATCH])
+            found.append(np.asarray(self.network(x), np.float32))
+        return np.concatenate(found)
 
     def probabilities(self, pixels: Pixels) -> np.ndarray:
         """float32 [N, K] for prepared pixels uint8 [N, H, W, C]. Raises `InputError` where they are not finite."""
-        found = softmax(self.logits(pixels))
+        _, parts, total = exponentials(self.logits(pixels))
+        found = (parts / total).astype(np.float32)
         if not np.isfinite(found).all():
             raise InputError(_NOT_FINITE)
         return found
@@ -159,10 +174,6 @@ class Classifier:
         if not np.isfinite(judged.loss):
             raise InputError(_NOT_FINITE)
         return judged
-
-    def _batches(self, pixels: Pixels) -> Iterator[np.ndarray]:
-        for start in range(0, len(pixels), BATCH):
-            yield self.preprocess.normalize(pixels[start : start + BATCH])
 
 
 _NOT_FINITE = (

@@ -178,20 +178,15 @@ def from_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
     step = max(1, _ROWS // max(1, logits.shape[1]))
     for start in range(0, len(labels), step):  # float64 of all would be twice the memory of the logits
         rows = slice(start, start + step)
-        z, p, total = _exponentials(logits[rows])
+        z, p, total = exponentials(logits[rows])
         probabilities[rows] = p / total
         losses[rows] = np.log(total[:, 0]) - z[np.arange(len(z)), labels[rows]]
     return replace(found, loss=float(losses.mean()) if len(labels) else math.nan)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """The probabilities float32 [N, K] of logits [N, K] (any float type), computed in float64."""
-    _, p, total = _exponentials(logits)
-    return (p / total).astype(np.float32)
-
-
-def _exponentials(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits z [N, K] with the largest of each row at 0, exp(z), and the sum of its rows [N, 1], all float64."""
+def exponentials(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The parts of the softmax of logits [N, K], all float64: z [N, K], which are the logits with the largest of each
+    row moved to 0; exp(z); the sum of its rows [N, 1]. The probabilities are the second over the third."""
     with np.errstate(invalid="ignore"):  # infinite logits give NaN, which the loss then shows
         z = logits.astype(np.float64)
         z -= z.max(axis=1, keepdims=True)

@@ -1,7 +1,6 @@
 """How a PyTorch module answers: on its device, in evaluation mode, in a process that is left as it was."""
 
 import threading
-from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -10,6 +9,8 @@ from torch import nn
 from convlens.classify.caller import undisturbed
 from convlens.classify.outputs import logits_of
 from convlens.classify.views import Views
+from convlens.data.preprocess import Preprocess
+from convlens.data.store.rows import Pixels
 from convlens.models.modes import evaluation_mode
 
 # Training flags, threads and PyTorch's switches belong to the whole process: of two threads that answer at once, one
@@ -18,14 +19,24 @@ _one_at_a_time = threading.RLock()
 
 
 def run_module(
-    module: nn.Module, batches: Iterable[np.ndarray], classes: int, *, device: str | None = None, views: str = "none"
+    module: nn.Module,
+    preprocess: Preprocess,
+    pixels: Pixels,
+    classes: int,
+    *,
+    batch: int,
+    device: str | None = None,
+    views: str = "none",
 ) -> np.ndarray:
-    """The logits float32 [N, K] of batches float32 [n, C, H, W]. The device is waited for once, at the end.
+    """The logits float32 [N, K] of prepared pixels uint8 [N, H, W, C]. The device is waited for once, at the end.
 
     device: where the module is; that of its first parameter by default. views: see `Views`.
     """
     network = module if views == "none" else Views(module, views, classes)
+    found = [torch.zeros(0, classes)]
     with _one_at_a_time, undisturbed(), torch.inference_mode(), evaluation_mode(module):
-        device = device or str(next(iter(module.parameters()), torch.empty(0)).device)
-        found = [logits_of(network, torch.from_numpy(x).to(device), classes).float() for x in batches]
-        return torch.cat(found).cpu().numpy() if found else np.zeros((0, classes), np.float32)
+        device = device or str(next(iter(module.parameters()), found[0]).device)
+        for start in range(0, len(pixels), batch):
+            x = torch.from_numpy(preprocess.normalize(pixels[start : start + batch])).to(device)
+            found.append(logits_of(network, x, classes).float())
+        return torch.cat(found[1:] or found).cpu().numpy()

@@ -47,7 +47,8 @@ def read_outputs(outputs: Any, images: int, classes: int) -> Outputs:
         InputError: no tensor, several that could be meant, or one of another shape.
     """
     if isinstance(outputs, Tensor):
-        return Outputs(_logits(outputs, images, classes))
+        as_expected = outputs.shape == (images, classes) and outputs.is_floating_point()
+        return Outputs(outputs if as_expected else _logits(outputs, images, classes))
     fields = _fields(outputs)
     if fields is not None:
         return _of_fields(fields, type(outputs).__name__, images, classes)

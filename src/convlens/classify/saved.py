@@ -123,11 +123,13 @@ def _refuse_other_shapes(
 
 def _only_saved_tensors(module: nn.Module) -> bool:
     """Whether the weights file holds every tensor of the network, each under one name."""
-    saved = [id(tensor) for tensor in module.state_dict(keep_vars=True).values()]
-    held = [value for part in module.modules() for value in vars(part).values()]
-    held += [item for value in held if isinstance(value, (list, tuple)) for item in value]
-    others = any(isinstance(value, torch.Tensor) for value in held)
-    return not others and sorted(saved) == sorted({id(t) for t in (*module.parameters(), *module.buffers())})
+    saved = list(map(id, module.state_dict(keep_vars=True).values()))
+    for part in module.modules():
+        for value in vars(part).values():
+            for item in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(item, torch.Tensor):
+                    return False
+    return sorted(saved) == sorted(set(map(id, (*module.parameters(), *module.buffers()))))
 
 
 def _finite_weights(folder: RunFolder, record: RunRecord) -> dict[str, np.ndarray]:

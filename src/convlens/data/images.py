@@ -137,6 +137,8 @@ def as_uint8(pixels: Any, name: str = "image") -> np.ndarray:
     numbers must lie in 0..1 and become round(255 x). Anything else is an `InputError`: a guess about the
     scale would train on the wrong pictures without a word.
     """
+    if type(pixels) is np.ndarray and pixels.dtype == np.uint8:
+        return pixels
     try:
         pixels = np.asarray(on_cpu(pixels))
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists

@@ -103,6 +103,8 @@ class Preprocess:
         array = as_uint8(image, name or "the image")
         if array.shape == (*self.size, self.channels):
             return array
+        if array.shape == self.size and self.channels == 1:
+            return array[..., None]
         return self._fit(upright(_from_array(array, name or "the image"), self.channels))
 
     def _fit(self, image: Image.Image) -> np.ndarray:

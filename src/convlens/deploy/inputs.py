@@ -156,7 +156,7 @@ def _from_file(file: Any) -> Item:
 
 def _from_array(given: Any, channels: int, say: Say) -> tuple[bool, Iterator[Item]]:
     try:
-        array = np.asarray(on_cpu(given))
+        array = np.asarray(on_cpu(given) if hasattr(given, "detach") else given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"it cannot be read as an array of pixels ({' '.join(str(error).split())})") from None
     if array.dtype.kind in "OU" and array.ndim == 1:  # paths, or pictures of several sizes

@@ -10,7 +10,6 @@ import numpy as np
 from convlens.base.errors import InputError
 from convlens.base.progress import say
 from convlens.classify.classifier import BATCH, Classifier, Prediction
-from convlens.data import Preprocess
 from convlens.deploy.inputs import Item, Say, pictures, reason
 
 
@@ -20,15 +19,6 @@ class Failure:
 
     path: str
     error: str
-
-
-def predict(classifier: Classifier, images: Any, *, top: int = 5, on_note: Say = say) -> Any:
-    """The answer for one picture, or a list of answers for several. See `api.Run.predict`."""
-    several, items = pictures(images, classifier.preprocess.channels, on_note)
-    found = list(_answers(classifier, items, top))
-    if len(found) == 1 and isinstance(found[0], Failure) and (not several or found[0].path == str(images)):
-        raise InputError(found[0].error)
-    return found if several else found[0]
 
 
 def stream(classifier: Classifier, images: Any, *, top: int = 5, on_note: Say = say) -> Iterator[Prediction | Failure]:
@@ -45,26 +35,25 @@ def stream(classifier: Classifier, images: Any, *, top: int = 5, on_note: Say = 
     Raises:
         InputError: what is no picture at all. A file that cannot be read becomes a `Failure`.
     """
-    return _answers(classifier, pictures(images, classifier.preprocess.channels, on_note)[1], top)
+    return answers(classifier, pictures(images, classifier.preprocess.channels, on_note)[1], top)
 
 
-def _answers(classifier: Classifier, items: Iterator[Item], top: int) -> Iterator[Prediction | Failure]:
+def answers(classifier: Classifier, items: Iterator[Item], top: int = 5) -> Iterator[Prediction | Failure]:
+    """`stream` of what `inputs.pictures` gave."""
     if not isinstance(top, int) or top < 1:
         raise InputError(f"top: how many classes to rank must be at least 1, not {top!r}")
     while batch := list(islice(items, BATCH)):
-        prepared = [_prepared(item, classifier.preprocess) for item in batch]
-        good = [pixels for pixels in prepared if isinstance(pixels, np.ndarray)]
-        answers = iter(classifier.ranked(np.stack(good), top) if good else ())
-        for item, pixels in zip(batch, prepared, strict=True):
-            yield pixels if isinstance(pixels, Failure) else replace(next(answers), path=item.path)
-
-
-def _prepared(item: Item, preprocess: Preprocess) -> np.ndarray | Failure:
-    try:
-        if isinstance(item.picture, InputError):
-            raise item.picture
-        return preprocess.prepare(item.picture, item.name)
-    except InputError as error:
-        if not item.is_file:
-            raise
-        return Failure(item.path or item.name, reason(item, error))
+        failures: dict[int, Failure] = {}
+        good = []
+        for place, item in enumerate(batch):
+            try:
+                if isinstance(item.picture, InputError):
+                    raise item.picture
+                good.append(classifier.preprocess.prepare(item.picture, item.name))
+            except InputError as error:
+                if not item.is_file:
+                    raise
+                failures[place] = Failure(item.path or item.name, reason(item, error))
+        ranked = iter(classifier.ranked(np.stack(good), top) if good else ())
+        for place, item in enumerate(batch):
+            yield failures[place] if place in failures else replace(next(ranked), path=item.path)
