@@ -24,7 +24,7 @@ from torch import Tensor
 
 import logs
 from convlens import models
-from convlens.data.augment import Augmentation, geometry
+from convlens.data.augment import Augmentation, spatial
 from convlens.data.augment.augmenter import Augmenter
 from convlens.data.images import Images
 from convlens.data.loader import Loader
@@ -152,7 +152,7 @@ def ways_to_shift(n: int, h: int, w: int, c: int, limit: int) -> dict[str, Calla
         return padded()[each[:, None, None], rows, columns]
 
     return {
-        "runs of rows (ours)": lambda: geometry.shifted(x, down, right, limit=limit, padding="zero", fill=black),
+        "runs of rows (ours)": lambda: spatial.shifted(x, down, right, limit=limit, padding="zero", fill=black),
         "one masked copy an offset": by_masks,
         "an index for every pixel": by_index,
         "windows, PyTorch index": lambda: windows()[each, top, left],

@@ -11,7 +11,7 @@ from scipy import ndimage
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
 from convlens.data.augment import Augmentation
-from convlens.data.augment import geometry as g
+from convlens.data.augment import spatial as g
 from convlens.data.augment.augmenter import Augmenter, patch_boxes, random_boxes
 
 DTYPES = [torch.uint8, torch.float32]
@@ -44,7 +44,7 @@ def drawn(name: str, n: int, epoch=0, step=0, seed=5) -> np.ndarray:
     return generator(seed, "augment", epoch, step).random((len(UNIFORM), n))[UNIFORM.index(name)]
 
 
-# ---- geometry, one image at a time
+# ---- places of pixels, one image at a time
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -11,8 +11,8 @@ from torch import nn
 from convlens.base.errors import InputError
 from convlens.geometry import FieldMap, ReceptiveField
 from convlens.inspection.fields.follow import follow
-from convlens.inspection.graph import trace
 from convlens.inspection.summary import summarize
+from convlens.inspection.trace import trace
 from convlens.nn import Conv2dSame, LocallyConnected2d, MaxPool2dSame, SeparableConv2d
 
 

@@ -1,4 +1,4 @@
-"""What the operations of an executed graph cost: multiply-accumulates and memory.
+"""What the operations of a trace cost: multiply-accumulates and memory.
 
 Multiply-accumulates are those of convolutions and matrix products; biases, activations, pooling, normalization and
 everything else count 0.
@@ -11,7 +11,7 @@ from math import prod
 from torch import Tensor
 
 from convlens.geometry import conv_macs, linear_macs
-from convlens.inspection.graph import Graph, Op, storage, tensors_in
+from convlens.inspection.trace import Op, Trace, storage, tensors_in
 
 MAC_CONVENTION = (
     "multiply-accumulates of convolutions and matrix products for one example; "
@@ -95,11 +95,11 @@ class Memory:
     state: int = 0
 
 
-def allocations(graph: Graph) -> list[dict[int, int]]:
+def allocations(traced: Trace) -> list[dict[int, int]]:
     """For each operation, the storages that it allocated and their bytes."""
-    known = {*graph.constants, storage(graph.input)}
+    known = {*traced.constants, storage(traced.input)}
     result = []
-    for op in graph.ops:
+    for op in traced.ops:
         fresh: dict[int, int] = {}
         for output in op.outputs:
             if output is not None and storage(output) not in known:
@@ -110,22 +110,22 @@ def allocations(graph: Graph) -> list[dict[int, int]]:
     return result
 
 
-def forward_peak(graph: Graph) -> int:
+def forward_peak(traced: Trace) -> int:
     """Bytes alive at once, at worst, if each tensor is freed after its last use."""
-    sizes = {storage(graph.input): graph.input.untyped_storage().nbytes()}
-    born = {storage(graph.input): 0}
-    for index, fresh in enumerate(allocations(graph)):
+    sizes = {storage(traced.input): traced.input.untyped_storage().nbytes()}
+    born = {storage(traced.input): 0}
+    for index, fresh in enumerate(allocations(traced)):
         sizes |= fresh
         born |= dict.fromkeys(fresh, index)
     last = dict(born)
-    for index, op in enumerate(graph.ops):
+    for index, op in enumerate(traced.ops):
         for tensor in op.inputs:
             if storage(tensor) in last:
                 last[storage(tensor)] = index
-    for tensor in tensors_in(graph.output):
+    for tensor in tensors_in(traced.output):
         if storage(tensor) in last:
-            last[storage(tensor)] = len(graph.ops)
-    change = [0] * (len(graph.ops) + 2)
+            last[storage(tensor)] = len(traced.ops)
+    change = [0] * (len(traced.ops) + 2)
     for place, size in sizes.items():
         change[born[place]] += size
         change[last[place] + 1] -= size
@@ -136,17 +136,17 @@ def forward_peak(graph: Graph) -> int:
     return peak
 
 
-def kept(graph: Graph) -> dict[int, int]:
+def kept(traced: Trace) -> dict[int, int]:
     """By storage, the bytes per example that are kept for the backward pass. What does not grow with the batch
     (statistics, transformed weights) is left out."""
     result: dict[int, int] = {}
-    for tensor in graph.saved:
+    for tensor in traced.saved:
         place = storage(tensor)
-        if place not in graph.constants and _grows(tensor, graph):
-            result[place] = tensor.untyped_storage().nbytes() // graph.batch
+        if place not in traced.constants and _grows(tensor, traced):
+            result[place] = tensor.untyped_storage().nbytes() // traced.batch
     return result
 
 
-def _grows(tensor: Tensor, graph: Graph) -> bool:
+def _grows(tensor: Tensor, traced: Trace) -> bool:
     shape: Sequence[int] = tensor.shape
-    return any(n and n % graph.batch == 0 for n in shape)
+    return any(n and n % traced.batch == 0 for n in shape)

@@ -1,6 +1,6 @@
 """The summary of a network: layer by layer its shapes, parameters, multiply-accumulates, memory and receptive fields.
 
-Everything is counted from the operations that one forward pass executes (`inspection.graph`), never from the
+Everything is counted from the operations that one forward pass executes (`inspection.trace`), never from the
 modules that exist: a shared layer costs its work at each use and its parameters once, a functional call counts
 like a module, and a layer that does not run (an auxiliary head in evaluation mode) does not count.
 """
@@ -17,8 +17,8 @@ from convlens.geometry import FieldMap
 from convlens.inspection import costs
 from convlens.inspection.fields.effective import EffectiveField, effective_fields
 from convlens.inspection.fields.follow import follow
-from convlens.inspection.graph import Graph, trace, uncompiled
 from convlens.inspection.summary_rows import first_uses, rows_of
+from convlens.inspection.trace import Trace, trace, uncompiled
 from convlens.models.lazy import settled
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Layer:
         allocated: bytes that the call allocates for one example.
         kept: those of them that stay for the backward pass in training; None if not known.
         fields: receptive field along each axis of the image; None where there is no image.
-        call: index in the executed graph.
+        call: index in the trace.
         is_function: a function rather than a module.
         buffers: numbers in the buffers that this call is the first to use, such as the running mean and variance of a
             batch normalization.
@@ -194,23 +194,23 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
         InputError: the network cannot run on such an input, or `effective` without an image or on the meta device.
     """
     module = settled(uncompiled(module), tuple(input_shape))
-    graph = _trace_of_one(module, input_shape)
-    rows = rows_of(graph)
+    traced = _trace_of_one(module, input_shape)
+    rows = rows_of(traced)
     parameters = dict(module.named_parameters())
-    used = first_uses(graph, rows, graph.parameters)
+    used = first_uses(traced, rows, traced.parameters)
     buffers = {name: b for name, b in module.named_buffers() if b.is_floating_point()}
-    statistics = first_uses(graph, rows, {i: name for i, name in graph.buffers.items() if name in buffers})
-    known = follow(graph)
+    statistics = first_uses(traced, rows, {i: name for i, name in traced.buffers.items() if name in buffers})
+    known = follow(traced)
     allocated = Counter[int]()
-    for row, fresh in zip(rows.of_op, costs.allocations(graph), strict=True):
+    for row, fresh in zip(rows.of_op, costs.allocations(traced), strict=True):
         allocated[row] += sum(fresh.values())
     work = Counter[int]()
-    for row, op in zip(rows.of_op, graph.ops, strict=True):
+    for row, op in zip(rows.of_op, traced.ops, strict=True):
         work[row] += costs.macs(op)
     keeps, training = _kept(module, input_shape)
     layers = []
     for index, name in rows.names.items():
-        call = graph.calls[index]
+        call = traced.calls[index]
         mine = [parameters[p] for p in used.get(index, ())]
         layers.append(
             Layer(
@@ -219,8 +219,8 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
                 output=None if call.output is None else tuple(call.output.shape[1:]),
                 parameters=sum(p.numel() for p in mine),
                 trainable=sum(p.numel() for p in mine if p.requires_grad),
-                macs=work[index] // graph.batch,
-                allocated=allocated[index] // graph.batch,
+                macs=work[index] // traced.batch,
+                allocated=allocated[index] // traced.batch,
                 kept=None if keeps is None else keeps.get(name, 0),
                 fields=None if call.output is None else known.fields(call.output),
                 call=index,
@@ -228,38 +228,38 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
                 buffers=sum(buffers[name].numel() for name in statistics.get(index, ())),
             )
         )
-    total = graph.input.untyped_storage().nbytes() + sum(allocated.values())
+    total = traced.input.untyped_storage().nbytes() + sum(allocated.values())
     done = {name for names in used.values() for name in names}
     summary = Summary(
         network=type(module).__name__,
         input=tuple(input_shape),
-        dtype=str(graph.input.dtype).removeprefix("torch."),
+        dtype=str(traced.input.dtype).removeprefix("torch."),
         layers=tuple(layers),
-        groups={call.path: call.kind for call in graph.calls if call.has_parts and call.path},
+        groups={call.path: call.kind for call in traced.calls if call.has_parts and call.path},
         unused=_by_module(module, {name: p.numel() for name, p in parameters.items() if name not in done}),
         memory=costs.Memory(
-            costs.forward_peak(graph) // graph.batch, total // graph.batch, training, _state_bytes(module)
+            costs.forward_peak(traced) // traced.batch, total // traced.batch, training, _state_bytes(module)
         ),
-        depends_on_values=graph.is_real,
+        depends_on_values=traced.is_real,
     )
     return _with_effective(summary, module, seed) if effective else summary
 
 
-def _trace_of_one(module: nn.Module, input_shape: tuple[int, ...]) -> Graph:
+def _trace_of_one(module: nn.Module, input_shape: tuple[int, ...]) -> Trace:
     """What one example runs; of a network that loses the batch axis of a single one (`squeeze()`), what two run."""
-    failure = graph = None
+    failure = traced = None
     try:
-        graph = trace(module, input_shape)
-        if all(output.shape[:1] == (1,) for output in tensors_in(graph.output)):
-            return graph
+        traced = trace(module, input_shape)
+        if all(output.shape[:1] == (1,) for output in tensors_in(traced.output)):
+            return traced
     except InputError as error:
         failure = error
     try:
         return trace(module, input_shape, batch=2)
     except InputError as error:
-        if graph is None:
+        if traced is None:
             raise failure or error from error.__cause__
-        return graph
+        return traced
 
 
 def _state_bytes(module: nn.Module) -> int:
@@ -271,13 +271,13 @@ def _state_bytes(module: nn.Module) -> int:
 def _kept(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, int] | None, int | None]:
     """Bytes per example kept for the backward pass: by the name of the row that made them, and in all."""
     try:
-        graph = trace(module, input_shape, training=True, batch=_PRIME)
+        traced = trace(module, input_shape, training=True, batch=_PRIME)
     except InputError:
         return None, None
-    rows = rows_of(graph)
-    sizes = costs.kept(graph)
+    rows = rows_of(traced)
+    sizes = costs.kept(traced)
     by_row = Counter[str]()
-    for row, fresh in zip(rows.of_op, costs.allocations(graph), strict=True):
+    for row, fresh in zip(rows.of_op, costs.allocations(traced), strict=True):
         by_row[rows.names.get(row, "")] += sum(sizes.get(place, 0) for place in fresh)
     return dict(by_row), sum(sizes.values())
 

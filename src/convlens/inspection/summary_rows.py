@@ -1,10 +1,10 @@
-"""Which calls of an executed graph become rows of a summary."""
+"""Which calls of a trace become rows of a summary."""
 
 from collections import Counter
 from dataclasses import dataclass
 
 from convlens.inspection import costs
-from convlens.inspection.graph import Call, Graph, Op, storage
+from convlens.inspection.trace import Call, Op, Trace, storage
 
 
 @dataclass(frozen=True)
@@ -15,20 +15,20 @@ class Rows:
     of_op: list[int]  # by operation, its row; calls that only give views are no rows, but may stand here
 
 
-def rows_of(graph: Graph) -> Rows:
+def rows_of(traced: Trace) -> Rows:
     """Decides which calls are rows: modules without parts as a whole, all else function by function."""
-    products = Counter(op.module for op in graph.ops if costs.multiplies(op))
+    products = Counter(op.module for op in traced.ops if costs.multiplies(op))
 
     def whole(index: int) -> bool:
-        call = graph.calls[index]
+        call = traced.calls[index]
         plain = not call.has_parts and not call.is_function
         return plain and (call.is_standard or (call.parent is not None and products[index] <= 1))
 
-    of_op = [op.module if whole(op.module) or op.function is None else op.function for op in graph.ops]
-    working = {row for row, op in zip(of_op, graph.ops, strict=True) if not op.is_view or _flattens(op, graph)}
+    of_op = [op.module if whole(op.module) or op.function is None else op.function for op in traced.ops]
+    working = {row for row, op in zip(of_op, traced.ops, strict=True) if not op.is_view or _flattens(op, traced)}
     names: dict[int, str] = {}
     seen = Counter[str]()
-    for index, call in enumerate(graph.calls):
+    for index, call in enumerate(traced.calls):
         shown = index in working or (whole(index) and call.kind != "Identity")
         if shown:
             name = _name(call)
@@ -41,24 +41,24 @@ def _name(call: Call) -> str:
     return ".".join(filter(None, (call.path, call.kind))) if call.is_function or not call.path else call.path
 
 
-def _flattens(op: Op, graph: Graph) -> bool:
+def _flattens(op: Op, traced: Trace) -> bool:
     """Whether a view makes vectors of feature maps, which is worth a row though it costs nothing."""
     y = op.outputs[0]
-    if not op.inputs or y is None or storage(op.inputs[0]) in graph.constants:
+    if not op.inputs or y is None or storage(op.inputs[0]) in traced.constants:
         return False
     x = op.inputs[0]
     return y.dim() == 2 < x.dim() and y.numel() == x.numel()
 
 
-def first_uses(graph: Graph, rows: Rows, tensors: dict[int, str]) -> dict[int, list[str]]:
+def first_uses(traced: Trace, rows: Rows, tensors: dict[int, str]) -> dict[int, list[str]]:
     """By row, which of some tensors it is the first to use. A view of a tensor stands for the tensor.
 
-    tensors: names by `id`, such as `graph.parameters`.
+    tensors: names by `id`, such as `traced.parameters`.
     """
     stands_for = {key: [name] for key, name in tensors.items()}
     done: set[str] = set()
     result: dict[int, list[str]] = {}
-    for row, op in zip(rows.of_op, graph.ops, strict=True):
+    for row, op in zip(rows.of_op, traced.ops, strict=True):
         names = [name for tensor in op.inputs for name in stands_for.get(id(tensor), ())]
         if op.is_view and row not in rows.names:
             stands_for |= {id(output): names for output in op.outputs if output is not None and names}

@@ -20,8 +20,8 @@ from convlens.base.seeds import generator
 from convlens.classify.caller import undisturbed
 from convlens.classify.device import available, choose
 from convlens.inspection.draws import SharedDraws
-from convlens.inspection.graph import refuse_scripted
 from convlens.inspection.sums import RESIDUE, Magnitudes, deviations, summed
+from convlens.inspection.trace import refuse_scripted
 from convlens.models.lazy import settled_copy
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.graph import LEAVES, Gradients, Graph, Tape

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convlens.base.errors import InputError
 from convlens.base.seeds import derive, generator
-from convlens.data.augment import color, geometry
+from convlens.data.augment import color, spatial
 from convlens.data.augment.settings import Augmentation
 
 _CROP_TRIES = 10
@@ -116,20 +116,20 @@ class _Batch:
         s.require_size(self.h, self.w)
         turns = self.whole("turns", 0, 4) if s.quarter_turns else np.zeros(self.n, np.int64)
         # a turn by 90 degrees is a transposition and a flip upside down; the flips of turn and setting make one
-        self.replace(turns % 2 == 1, geometry.transposed)
+        self.replace(turns % 2 == 1, spatial.transposed)
         upside_down = ((turns == 1) | (turns == 2)) ^ self.coins("vertical flip", s.vertical_flip)
         if s.vertical_flip or s.quarter_turns:
-            self.x = geometry.upside_down(self.x, self.to_device(upside_down))
+            self.x = spatial.upside_down(self.x, self.to_device(upside_down))
         flips = self.sides(indices) if s.flip == "alternating" else self.coins("flip", s.flip is True)
-        self.replace((turns >= 2) ^ flips, geometry.mirrored)
+        self.replace((turns >= 2) ^ flips, spatial.mirrored)
         if s.shift:
             self.shift()
         if s.crop_scale:
             boxes = random_boxes(self.draw("crop"), self.n, self.h, self.w, s.crop_scale, s.crop_ratio)
-            self.x = geometry.resampled(self.x, self.boxes_to_device(boxes))
+            self.x = spatial.resampled(self.x, self.boxes_to_device(boxes))
         if s.rotate:
             degrees = self.to_device(self.between("rotate", -s.rotate, s.rotate))
-            self.x = geometry.rotated(self.x, degrees, padding=s.padding, fill=self.fill)
+            self.x = spatial.rotated(self.x, degrees, padding=s.padding, fill=self.fill)
 
     def coins(self, name: str, wanted: bool) -> np.ndarray:
         return self.uniform[name] < 0.5 if wanted else np.zeros(self.n, bool)
@@ -147,14 +147,14 @@ class _Batch:
             return
         source = np.arange(self.n)
         source[where] = self.n + np.arange(len(where))
-        self.x = geometry.replaced(self.x, self.to_device(where), self.to_device(source), change)
+        self.x = spatial.replaced(self.x, self.to_device(where), self.to_device(source), change)
 
     def shift(self) -> None:
         limit, padding = self.settings.shift, self.settings.padding
         down, right = (self.to_device(self.whole(name, -limit, limit + 1)) for name in ("shift down", "shift right"))
-        self.x = geometry.shifted(self.x, down, right, limit=limit, padding=padding, fill=self.fill)
+        self.x = spatial.shifted(self.x, down, right, limit=limit, padding=padding, fill=self.fill)
 
-    def boxes_to_device(self, boxes: np.ndarray) -> geometry.Boxes:
+    def boxes_to_device(self, boxes: np.ndarray) -> spatial.Boxes:
         top, left, height, width = self.to_device(boxes)
         return top, left, height, width
 
@@ -178,7 +178,7 @@ class _Batch:
             source.manual_seed(derive(self.seed, "augment", "noise", self.epoch, self.step))
             values = color.noised(values, s.noise, source)
         values = values * 255 if uint8 else (values - self.mean) / self.std
-        self.x = geometry.as_type(values, self.x.dtype)
+        self.x = spatial.as_type(values, self.x.dtype)
 
     def cut_out(self) -> None:
         side = self.settings.cutout
@@ -186,7 +186,7 @@ class _Batch:
             boxes = np.full((4, self.n), side)
             boxes[0] = self.whole("cutout row", 0, self.h) - side // 2
             boxes[1] = self.whole("cutout column", 0, self.w) - side // 2
-            self.x = geometry.pasted(self.x, self.fill.expand(self.w, self.c), self.boxes_to_device(boxes))
+            self.x = spatial.pasted(self.x, self.fill.expand(self.w, self.c), self.boxes_to_device(boxes))
 
     def mix(self, y: Tensor) -> Tensor:
         """mixup or cutmix of each image with another of the batch: their labels in the same proportions."""
@@ -200,11 +200,11 @@ class _Batch:
         if blend:
             own = self.to_device(weight)
             mixed = torch.lerp(other.float(), self.x.float(), own[:, None, None, None])
-            self.x = geometry.as_type(mixed, self.x.dtype)
+            self.x = spatial.as_type(mixed, self.x.dtype)
         else:
             boxes = patch_boxes(draw, weight, self.h, self.w)
             own = self.to_device(1 - boxes[2] * boxes[3] / (self.h * self.w))
-            self.x = geometry.pasted(self.x, other, self.boxes_to_device(boxes))
+            self.x = spatial.pasted(self.x, other, self.boxes_to_device(boxes))
         return torch.lerp(y.index_select(0, partner), y, own[:, None])
 
 
@@ -269,4 +269,4 @@ def _colors(
     average = torch.tensor(mean or (0.0,) * channels, device=device)
     deviation = torch.tensor(std or (1.0,) * channels, device=device)
     uint8 = dtype == torch.uint8
-    return average, deviation, geometry.as_type(average * 255 if uint8 else average * 0, dtype)
+    return average, deviation, spatial.as_type(average * 255 if uint8 else average * 0, dtype)

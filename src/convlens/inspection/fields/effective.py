@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.geometry import FieldMap
-from convlens.inspection.graph import captured
+from convlens.inspection.trace import captured
 
 LUO_THRESHOLD = 1 - 0.9545  # of the largest gradient: what lies within two standard deviations of a bell
 
@@ -54,7 +54,7 @@ def effective_fields(
     Args:
         module: the network, run in evaluation mode with its weights as they are; nothing of it is changed.
         input_shape: (C, *spatial).
-        layers: indices into the calls of the executed graph whose outputs are [N, C, *spatial].
+        layers: indices into the calls of the trace whose outputs are [N, C, *spatial].
         fields: the theoretical fields of these layers, along each axis.
         sizes: their numbers of cells, along each axis.
         images: [N, C, *spatial] real inputs; `count` images of normal noise from `seed` if left out.

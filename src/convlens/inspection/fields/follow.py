@@ -1,19 +1,19 @@
-"""Theoretical receptive fields: which part of the image each tensor of a graph can see, operation by operation."""
+"""Theoretical receptive fields: which part of the image each tensor of a trace can see, operation by operation."""
 
 from torch import Tensor
 
 from convlens.inspection.fields import shapes, windows  # noqa: F401 (they register their rules)
 from convlens.inspection.fields.rules import apply
 from convlens.inspection.fields.tensors import TensorFields, size_of
-from convlens.inspection.graph import Graph
+from convlens.inspection.trace import Trace
 
 
-def follow(graph: Graph) -> TensorFields:
-    """What each tensor of the graph sees of its input. Inputs of rank one (vectors) have no axes to follow."""
-    known = TensorFields(graph.input)
+def follow(traced: Trace) -> TensorFields:
+    """What each tensor of the trace sees of its input. Inputs of rank one (vectors) have no axes to follow."""
+    known = TensorFields(traced.input)
     if not known.extents:
         return known
-    for op in graph.ops:
+    for op in traced.ops:
         if not any(known.get(tensor) for tensor in op.inputs):
             continue
         result = apply(known, op)

@@ -1,4 +1,4 @@
-"""What every tensor of an executed graph sees of the input image: the book-keeping under `follow`.
+"""What every tensor of a trace sees of the input image: the book-keeping under `follow`.
 
 Every dimension of every tensor is kept as the atoms that it was made of: a plain atom (batch, channels, anything
 that does not run along the image) or an atom along one axis of the image, with the field of each of its cells.
@@ -14,7 +14,7 @@ from math import prod
 from torch import Tensor
 
 from convlens.geometry import FieldMap, Span, hull
-from convlens.inspection.graph import storage
+from convlens.inspection.trace import storage
 
 EVERY_CELL = FieldMap()  # each cell sees itself
 

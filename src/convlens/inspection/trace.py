@@ -1,8 +1,8 @@
-"""The executed graph: every operation that one forward pass runs, in order, with the layer that asked for it.
+"""A trace: every operation that one forward pass runs, in order, with the layer that asked for it.
 
 The forward pass runs on fake tensors (shapes without values), so the largest network takes a second and no
 memory. Control flow that depends on values cannot run that way; then the pass is repeated on real numbers, and
-the graph is that of the branch taken. Recording what runs, below PyTorch's dispatcher, needs no cooperation of
+the trace is that of the branch taken. Recording what runs, below PyTorch's dispatcher, needs no cooperation of
 the network: functional calls, shared weights, loops and a user's own modules are all seen alike.
 """
 
@@ -77,7 +77,7 @@ class Op:
 
 
 @dataclass
-class Graph:
+class Trace:
     """What one forward pass ran.
 
     `parameters` and `buffers` map `id` of a tensor that stands for one to its name.
@@ -100,7 +100,7 @@ def storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = False, batch: int = 1) -> Graph:
+def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = False, batch: int = 1) -> Trace:
     """Runs the network once and records every operation.
 
     Args:
@@ -162,7 +162,7 @@ def _modes_restored(module: nn.Module, training: bool) -> Iterator[None]:
             part.training = mode
 
 
-def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, fake: bool) -> Graph:
+def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, fake: bool) -> Trace:
     first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(0))
     mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else None
 
@@ -179,20 +179,20 @@ def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, fake: boo
             x = torch.empty(shape, dtype=first.dtype, device=first.device)
         else:
             x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=first.dtype).to(first.device)
-        graph = Graph(batch=shape[0], input=x, is_real=not fake)
-        state = _stand_ins(module, stand_in, graph)
+        traced = Trace(batch=shape[0], input=x, is_real=not fake)
+        state = _stand_ins(module, stand_in, traced)
         if training:
-            keep = torch.autograd.graph.saved_tensors_hooks(lambda t: (graph.saved.append(t), t)[1], lambda t: t)
+            keep = torch.autograd.graph.saved_tensors_hooks(lambda t: (traced.saved.append(t), t)[1], lambda t: t)
             stack.enter_context(keep)
-        recorder = _Recorder(graph)
+        recorder = _Recorder(traced)
         stack.enter_context(recorder.hooks(module))
         stack.enter_context(_Functions(recorder))
         stack.enter_context(_Operations(recorder))
-        graph.output = functional_call(module, state, (x,), tie_weights=False)
-    return graph
+        traced.output = functional_call(module, state, (x,), tie_weights=False)
+    return traced
 
 
-def _stand_ins(module: nn.Module, stand_in: Callable[[Tensor], Tensor], graph: Graph) -> dict[str, Tensor]:
+def _stand_ins(module: nn.Module, stand_in: Callable[[Tensor], Tensor], traced: Trace) -> dict[str, Tensor]:
     """A tensor for every name of a parameter or buffer, the same one for all names of a shared tensor."""
     made: dict[int, Tensor] = {}
     state = {}
@@ -200,18 +200,18 @@ def _stand_ins(module: nn.Module, stand_in: Callable[[Tensor], Tensor], graph: G
     for name, tensor in named:
         if id(tensor) not in made:
             made[id(tensor)] = stand_in(tensor)
-            names = graph.parameters if isinstance(tensor, nn.Parameter) else graph.buffers
+            names = traced.parameters if isinstance(tensor, nn.Parameter) else traced.buffers
             names[id(made[id(tensor)])] = name
         state[name] = made[id(tensor)]
-        graph.constants.add(storage(state[name]))
+        traced.constants.add(storage(state[name]))
     return state
 
 
 class _Recorder:
     """Keeps the stack of calls, and files each operation under it."""
 
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, traced: Trace):
+        self.traced = traced
         self.stack: list[int] = []
         self.function: int | None = None
 
@@ -229,7 +229,7 @@ class _Recorder:
                 handle.remove()
 
     def _enter(self, part: nn.Module, paths: Paths) -> None:
-        calls = self.graph.calls
+        calls = self.traced.calls
         parent = self.stack[-1] if self.stack else None
         path = paths.of(part, parent, "" if parent is None else calls[parent].path)
         if parent is not None:
@@ -239,22 +239,22 @@ class _Recorder:
         calls.append(Call(path, type(part).__name__, parent, is_standard=standard))
 
     def _leave(self, output: Any) -> None:
-        self.graph.calls[self.stack.pop()].output = next(iter(tensors_in(output)), None)
+        self.traced.calls[self.stack.pop()].output = next(iter(tensors_in(output)), None)
 
     def call_function(self, func: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         """Runs the outermost torch function and files what it runs under its name."""
-        calls, before = self.graph.calls, self.function
+        calls, before = self.traced.calls, self.function
         if before is not None or not self.stack:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", type(func).__name__).strip("_")
         self.function = len(calls)
         calls.append(Call(calls[self.stack[-1]].path, name, self.stack[-1], is_function=True))
-        ops = len(self.graph.ops)
+        ops = len(self.traced.ops)
         try:
             output = func(*args, **kwargs)
         finally:
             index, self.function = self.function, before
-        if len(self.graph.ops) == ops and len(calls) == index + 1:
+        if len(self.traced.ops) == ops and len(calls) == index + 1:
             calls.pop()  # asked for a shape or the like
         else:
             calls[index].output = next(iter(tensors_in(output)), None)
@@ -268,7 +268,7 @@ class _Recorder:
         arguments |= dict(zip((a.name for a in schema.arguments), args, strict=False)) | kwargs
         outputs = output if isinstance(output, (list, tuple)) else (output,)
         name = schema.name.split("::")[-1]
-        self.graph.ops.append(
+        self.traced.ops.append(
             Op(
                 name=name,
                 arguments=arguments,
@@ -307,14 +307,14 @@ def captured(module: nn.Module, x: Tensor, calls: Sequence[int]) -> list[Tensor]
     Args:
         module: the network; its weights, buffers and modes stay as they are.
         x: input, [N, *input_shape].
-        calls: indices into `Graph.calls` of an evaluation trace.
+        calls: indices into `Trace.calls` of an evaluation trace.
     """
     module = uncompiled(module)
     with _modes_restored(module, False), same_random_state(), torch.enable_grad():
-        graph = Graph(batch=len(x), input=x, is_real=True)
+        traced = Trace(batch=len(x), input=x, is_real=True)
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        recorder = _Recorder(graph)
+        recorder = _Recorder(traced)
         with recorder.hooks(module), _Functions(recorder), _Operations(recorder):
             run(lambda x: functional_call(module, buffers, (x,)), x)
-    outputs = [graph.calls[index].output for index in calls]
+    outputs = [traced.calls[index].output for index in calls]
     return [output for output in outputs if output is not None]
