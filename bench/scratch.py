@@ -119,7 +119,7 @@ def text_network() -> scratch.Graph:
 
 def measure_training(clock: Callable[[], float]) -> dict[str, Any]:
     preprocess = data.Preprocess(size=(28, 28), channels=1)
-    parts = data.find("mnist").read(preprocess)
+    parts = data.find("mnist").read(preprocess).parts
     train, test = parts["train"], parts["test"]
     normalize = preprocess.fitted(train.pixels).normalize
     settings = {

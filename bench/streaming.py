@@ -64,7 +64,7 @@ def plain(folder: Path, size: int, workers: int) -> Epoch:
 
 def ours(folder: Path, size: int, *, stream: bool) -> Epoch:
     preprocess = data.Preprocess((size, size), 3)
-    parts = data.find(folder, stream=stream).read(preprocess)
+    parts = data.find(folder, stream=stream).read(preprocess).parts
     loaders = [
         Loader(images, preprocess.fitted(images.pixels), batch_size=BATCH, channels_last=False)
         for images in parts.values()

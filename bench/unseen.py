@@ -30,7 +30,7 @@ def sets() -> dict[str, tuple[Any, int | None]]:
     """name -> (data, side of the input)."""
     root = Path(os.environ["CONVLENS_DATA"])
     mnist = data.find("mnist").raw()
-    cifar = data.find("cifar10-jpeg").read(data.Preprocess((32, 32), 3))["train"]
+    cifar = data.find("cifar10-jpeg").read(data.Preprocess((32, 32), 3)).parts["train"]
     order = np.random.default_rng(0).permutation(len(cifar))  # they come class by class
     cifar_parts = {"train": cifar.select(order[:10_000]), "test": cifar.select(order[10_000:20_000])}
     return {

@@ -94,7 +94,7 @@ def test_data_check_of_nothing_is_one_line(cli, tmp_path):
     assert "no images in it" in cli("data", "check", tmp_path / "empty").refused()
 
 
-def test_data_cache_decodes_ahead_at_the_size_of_training(cli, pets):
+def test_data_cache_decodes_ahead_at_the_size_of_training(cli, pets, monkeypatch):
     (pets / "cat" / "bad.png").write_bytes(b"x")
     answer = cli("data", "cache", pets, "--model", "lenet5", "--json", "--quiet").json
     assert (answer["name"], answer["size"], answer["n"]) == ("pets", [3, 28, 28], 6)
@@ -102,10 +102,9 @@ def test_data_cache_decodes_ahead_at_the_size_of_training(cli, pets):
     assert sum(file.stat().st_size for file in Path(answer["path"]).iterdir()) == answer["bytes"] > 6 * 28 * 28 * 3
     again = cli("data", "cache", pets, "--json", "--quiet").json
     assert again == answer
-    source = data.find(pets)
-    source.container = None  # nothing but the cache is left to read from
-    source._key = lambda _: Path(answer["path"]).name
-    assert len(source.read(data.Preprocess((28, 28), 3))["train"]) == 6
+    with monkeypatch.context() as patch:
+        patch.setattr(data.Preprocess, "prepare", None)  # nothing is decoded again
+        assert len(data.find(pets).read(data.Preprocess((28, 28), 3)).parts["train"]) == 6
     shown = cli("data", "cache", pets, "--size", "16", "-q").out
     assert "6 images of pets at 16 x 16 pixels" in shown
     assert "cat/bad.png" in shown
@@ -117,5 +116,5 @@ def test_data_cache_where_nothing_can_be_kept_is_one_line(cli, pets, monkeypatch
     monkeypatch.setenv("CONVLENS_CACHE", str(tmp_path / "file"))
     assert "CONVLENS_CACHE" in cli("data", "cache", pets).refused()
     monkeypatch.setattr("convlens.data.store.cache.LARGE", 1)
-    monkeypatch.setattr("convlens.data.formats.folders.disk_free", lambda _: 0)
+    monkeypatch.setattr("convlens.data.formats.decoded.disk_free", lambda _: 0)
     assert " B free" in cli("data", "cache", pets).refused()

@@ -66,7 +66,7 @@ def test_the_binary_release_is_read_from_a_folder_or_an_archive(tmp_path, no_dat
     write(tmp_path, release, files)
     source = data.find(release.name, root=tmp_path)
     assert source.native == (3, 32, 32)
-    parts = source.read(COLOR)
+    parts = source.read(COLOR).parts
     for part, (images, labels) in expected.items():
         np.testing.assert_array_equal(parts[part].pixels, images)
         assert parts[part].labels.tolist() == labels

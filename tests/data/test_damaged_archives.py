@@ -44,9 +44,10 @@ def packed(path, kind):
 def read(path):
     """Everything that a person would train on, and what was left out."""
     source = data.find(path)
-    parts = source.read(SMALL)
-    content = [(p, i.pixels.tobytes(), i.labels.tolist(), np.asarray(i.paths).tolist()) for p, i in parts.items()]
-    return source.classes, content, source.skipped
+    reading = source.read(SMALL)
+    parts = reading.parts.items()
+    content = [(p, i.pixels.tobytes(), i.labels.tolist(), np.asarray(i.paths).tolist()) for p, i in parts]
+    return source.classes, content, reading.skipped
 
 
 def flipped(path, whole, place, expected) -> str:

@@ -52,7 +52,7 @@ WAYS = {
 def test_every_usual_item_is_read_with_its_own_label(items):
     source = data.find(Items(items))
     assert source.native == (3, 6, 5)
-    read = source.read(AS_THEY_ARE)["train"]
+    read = source.read(AS_THEY_ARE).parts["train"]
     np.testing.assert_array_equal(read.pixels, PIXELS)
     assert read.labels.tolist() == LABELS
     assert read.classes == ("0", "1", "2")
@@ -70,7 +70,7 @@ def test_every_usual_item_is_read_with_its_own_label(items):
     ],
 )
 def test_lists_of_pictures_and_parts_are_taken(given):
-    read = data.find(given).read(AS_THEY_ARE)
+    read = data.find(given).read(AS_THEY_ARE).parts
     np.testing.assert_array_equal(read["train"].pixels, PIXELS)
     assert read["train"].labels.tolist() == LABELS
     if len(read) > 1:
@@ -84,17 +84,17 @@ def test_paths_with_labels_are_taken_and_damaged_files_named(tmp_path):
         paths.append(tmp_path / f"{k}.png")
         paths[-1].write_bytes(b"no picture" if k == 2 else jpeg(picture))
     for given in (paths, list(map(str, paths)), np.array(list(map(str, paths)))):
-        source = data.find((given, LABELS))
-        read = source.read(AS_THEY_ARE)["train"]
+        reading = data.find((given, LABELS)).read(AS_THEY_ARE)
+        read = reading.parts["train"]
         assert read.labels.tolist() == [0, 1, 0, 1, 2, 0, 1]
-        assert source.skipped[0][0] == "train[2]"
+        assert reading.skipped[0][0] == "train[2]"
 
 
 def test_pictures_of_several_sizes_are_prepared_like_files():
     pictures = [np.full((5 + k, 9, 3), 30 * k, np.uint8) for k in range(8)]
     source = data.find((pictures, LABELS))
     assert source.native is None
-    assert source.read(AS_THEY_ARE)["train"].pixels[:, 0, 0, 0].tolist() == [30 * k for k in range(8)]
+    assert source.read(AS_THEY_ARE).parts["train"].pixels[:, 0, 0, 0].tolist() == [30 * k for k in range(8)]
 
 
 def test_names_of_classes_are_those_of_the_dataset():

@@ -234,7 +234,7 @@ def little_mnist(server, tmp_path, monkeypatch):
 
 
 def test_a_named_set_is_downloaded_into_the_cache_once(little_mnist, no_data, own_cache):
-    parts = data.find("mnist").read(Preprocess((28, 28), 1))
+    parts = data.find("mnist").read(Preprocess((28, 28), 1)).parts
     assert len(parts["train"]) == 20
     assert (own_cache / "sets" / "mnist" / "train-images-idx3-ubyte.gz").exists()
     assert len(little_mnist.requests) == 4
@@ -248,14 +248,14 @@ def test_a_download_that_stopped_between_two_files_goes_on(little_mnist, no_data
         data.find("mnist")
     little_mnist.files["/t10k-labels-idx1-ubyte.gz"] = labels
     little_mnist.requests.clear()
-    assert len(data.find("mnist").read(Preprocess((28, 28), 1))["test"]) == 10
+    assert len(data.find("mnist").read(Preprocess((28, 28), 1)).parts["test"]) == 10
     assert [path for path, _ in little_mnist.requests] == ["/t10k-labels-idx1-ubyte.gz"]
 
 
 def test_the_users_folder_comes_before_the_cache(little_mnist, own_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("CONVLENS_DATA", str(tmp_path / "own"))
     write_mnist(tmp_path / "own" / "mnist", train=40)
-    assert len(data.find("mnist").read(Preprocess((28, 28), 1))["train"]) == 40
+    assert len(data.find("mnist").read(Preprocess((28, 28), 1)).parts["train"]) == 40
     assert little_mnist.requests == []
 
 

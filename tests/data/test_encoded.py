@@ -40,9 +40,9 @@ def pictures(request, tree, tmp_path):
 
 
 def both(path, preprocess=SMALL):
-    """The same set, decoded ahead and decoded when needed: (source, parts) of each."""
-    found = [data.find(path, stream=stream) for stream in (False, True)]
-    return [(source, source.read(preprocess)) for source in found]
+    """The same set, decoded ahead and decoded when needed: (reading, parts) of each."""
+    found = [data.find(path, stream=stream).read(preprocess) for stream in (False, True)]
+    return [(reading, reading.parts) for reading in found]
 
 
 def test_a_streamed_set_is_the_set(pictures):
@@ -96,7 +96,7 @@ KEYS = st.one_of(
 @pytest.fixture(scope="module")
 def rows_and_array(tmp_path_factory):
     folder = write_tree(tmp_path_factory.mktemp("rows"), TWO_CLASSES)
-    rows = data.find(folder, stream=True).read(SMALL)["train"].pixels
+    rows = data.find(folder, stream=True).read(SMALL).parts["train"].pixels
     return rows, np.stack([SMALL.prepare(picture(seed)) for seed in TWO_CLASSES.values()])
 
 
@@ -117,19 +117,19 @@ def test_rows_iterate_and_tell_their_size_like_an_array(rows_and_array):
 
 
 def test_what_was_learned_of_the_files_is_kept(pictures, monkeypatch):
-    first = data.find(pictures, stream=True)
-    before = first.read(SMALL)
+    first = data.find(pictures, stream=True).read(SMALL)
+    before = first.parts
     with monkeypatch.context() as patch:
         patch.setattr(Preprocess, "prepare", lambda *_: pytest.fail("decoded"))
-        again = data.find(pictures, stream=True)
-        parts = again.read(SMALL)
+        again = data.find(pictures, stream=True).read(SMALL)
+        parts = again.parts
         assert again.skipped == first.skipped
         assert {p: i.fingerprint() for p, i in parts.items()} == {p: i.fingerprint() for p, i in before.items()}
     np.testing.assert_array_equal(parts["train"].pixels, before["train"].pixels)
 
 
 def test_a_cache_that_is_lost_or_damaged_only_costs_time(pictures, own_cache):
-    before = data.find(pictures, stream=True).read(SMALL)["train"].fingerprint()
+    before = data.find(pictures, stream=True).read(SMALL).parts["train"].fingerprint()
     (kept,) = (own_cache / "examined").iterdir()
     other = [
         pack({}, {"skipped": []}),
@@ -144,7 +144,7 @@ def test_a_cache_that_is_lost_or_damaged_only_costs_time(pictures, own_cache):
         kept.unlink,
     ):
         damage()
-        assert data.find(pictures, stream=True).read(SMALL)["train"].fingerprint() == before
+        assert data.find(pictures, stream=True).read(SMALL).parts["train"].fingerprint() == before
 
 
 Usage = namedtuple("Usage", "total used free")
@@ -153,19 +153,19 @@ Usage = namedtuple("Usage", "total used free")
 def test_a_set_that_does_not_fit_on_the_disk_decoded_is_streamed_and_says_so(pictures, own_cache, monkeypatch):
     monkeypatch.setattr(cache, "LARGE", 100)
     monkeypatch.setattr(cache, "RESERVE", 0)
-    expected = data.find(pictures).read(SMALL)
+    expected = data.find(pictures).read(SMALL).parts
     shutil.rmtree(own_cache / "decoded", ignore_errors=True)
     needed = sum(images.pixels.nbytes for images in expected.values()) + 8 * 8 * 3 * len(BAD)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 0, needed))
     enough = data.find(pictures)
-    assert not isinstance(enough.read(SMALL)["train"].pixels, EncodedRows)
+    assert not isinstance(enough.read(SMALL).parts["train"].pixels, EncodedRows)
     shutil.rmtree(own_cache / "decoded", ignore_errors=True)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 0, needed - 1))
-    source = data.find(pictures)
-    parts = source.read(SMALL)
+    reading = data.find(pictures).read(SMALL)
+    parts = reading.parts
     assert all(isinstance(images.pixels, EncodedRows) for images in parts.values())
     assert {p: i.fingerprint() for p, i in parts.items()} == {p: i.fingerprint() for p, i in expected.items()}
-    assert any("free" in note and str(own_cache) in note for note in source.notes)
+    assert any("free" in note and str(own_cache) in note for note in reading.notes)
     assert not (own_cache / "decoded").exists()
 
 
@@ -189,7 +189,7 @@ def test_arrays_cannot_be_streamed():
 @pytest.mark.parametrize("damage", ["gone", "cut"])
 def test_a_file_that_breaks_during_training_is_named_with_what_to_do(tree, damage):
     folder = tree(PARTED)
-    images = data.find(folder, stream=True).read(SMALL)["train"]
+    images = data.find(folder, stream=True).read(SMALL).parts["train"]
     broken = folder / "train" / "b" / "2.png"
     broken.unlink() if damage == "gone" else broken.write_bytes(broken.read_bytes()[:70])
     with pytest.raises(

@@ -18,7 +18,7 @@ def test_digits_are_those_of_scikit_learn():
     official = load_digits()
     source = data.find("digits")
     assert (source.name, source.native, source.classes) == ("digits", (1, 8, 8), tuple("0123456789"))
-    images = source.read(Preprocess((8, 8), 1))["train"]
+    images = source.read(Preprocess((8, 8), 1)).parts["train"]
     assert len(images) == 1797
     np.testing.assert_array_equal(images.labels, official.target)
     np.testing.assert_array_equal(images.pixels[..., 0], np.floor(official.images * 255 / 16 + 0.5).astype(np.uint8))
@@ -26,8 +26,8 @@ def test_digits_are_those_of_scikit_learn():
 
 def test_a_source_enlarges_with_the_very_function_that_prediction_uses():
     preprocess = Preprocess((28, 28), 1)
-    small = data.find("digits").read(Preprocess((8, 8), 1))["train"].pixels
-    large = data.find("digits").read(preprocess)["train"].pixels
+    small = data.find("digits").read(Preprocess((8, 8), 1)).parts["train"].pixels
+    large = data.find("digits").read(preprocess).parts["train"].pixels
     for index in (0, 700, 1796):
         np.testing.assert_array_equal(large[index], preprocess.prepare(small[index]))
 
@@ -38,11 +38,11 @@ def test_arrays_pairs_images_and_mappings_are_sources():
     for given in (images, (PIXELS, LABELS), [PIXELS, LABELS], {"train": images}, {"train": (PIXELS, LABELS)}):
         source = data.find(given)
         assert source.native == (3, 6, 5)
-        read = source.read(preprocess)
+        read = source.read(preprocess).parts
         assert set(read) == {"train"}
         assert read["train"].fingerprint() == images.fingerprint()
         assert read["train"].pixels is images.pixels or np.shares_memory(read["train"].pixels, PIXELS)
-    both = data.find({"train": (PIXELS, LABELS), "test": (PIXELS[:3], LABELS[:3])}).read(Preprocess((4, 4), 1))
+    both = data.find({"train": (PIXELS, LABELS), "test": (PIXELS[:3], LABELS[:3])}).read(Preprocess((4, 4), 1)).parts
     assert {part: images.pixels.shape for part, images in both.items()} == {
         "train": (12, 4, 4, 1),
         "test": (3, 4, 4, 1),
@@ -141,10 +141,10 @@ def test_class_names_that_are_none_are_refused_in_one_line(given, said):
 def test_labels_of_arrays_and_named_sets_get_the_names_that_were_given():
     digits = [f"the digit {k}" for k in range(10)]
     source = data.find("digits", classes=digits)
-    assert source.read(Preprocess((8, 8), 1))["train"].classes == source.classes == tuple(digits)
+    assert source.read(Preprocess((8, 8), 1)).parts["train"].classes == source.classes == tuple(digits)
     with pytest.raises(InputError, match="10 classes, but --classes gives 2 names"):
         data.find("digits", classes=["even", "odd"])
-    named = data.find((PIXELS, LABELS), classes=["x", "y", "z"]).read(Preprocess((6, 5), 3))["train"]
+    named = data.find((PIXELS, LABELS), classes=["x", "y", "z"]).read(Preprocess((6, 5), 3)).parts["train"]
     assert (named.classes, named.labels.tolist()) == (("x", "y", "z"), LABELS.tolist())
 
 

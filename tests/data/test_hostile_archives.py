@@ -226,9 +226,8 @@ def read_in_a_child(path, seconds: int = 60) -> str:
         from convlens import data
         from convlens.base.errors import InputError
         try:
-            source = data.find(sys.argv[1])
-            parts = source.read(data.Preprocess((6, 6), 3))
-            print({part: len(images) for part, images in parts.items()}, source.skipped)
+            reading = data.find(sys.argv[1]).read(data.Preprocess((6, 6), 3))
+            print({part: len(images) for part, images in reading.parts.items()}, reading.skipped)
         except InputError as error:
             print("InputError:", error)
     """)

@@ -31,7 +31,7 @@ def test_a_set_is_read_with_its_official_split(tmp_path, monkeypatch, compress):
     source = data.find("mnist")
     assert source.native == (1, 28, 28)
     assert source.classes == tuple("0123456789")
-    parts = source.read(GRAY)
+    parts = source.read(GRAY).parts
     assert set(parts) == {"train", "test"}
     np.testing.assert_array_equal(parts["train"].pixels[..., 0], arrays["train-images-idx3-ubyte"])
     np.testing.assert_array_equal(parts["test"].labels, arrays["t10k-labels-idx1-ubyte"])
@@ -56,7 +56,7 @@ def test_a_folder_of_idx_files_is_a_source_of_its_own(tmp_path):
     source = data.find(tmp_path / "own_digits")
     assert source.name == "own_digits"
     assert source.classes == tuple("0123456789")
-    assert len(source.read(GRAY)["test"]) == 10
+    assert len(source.read(GRAY).parts["test"]) == 10
 
 
 IMAGES = np.zeros((3, 4, 4), np.uint8)
@@ -140,7 +140,7 @@ def test_one_pair_alone_is_divided(tmp_path, prefix, before):
     for path in [*(tmp_path / "own").iterdir()]:
         path.rename(path.with_name(before + path.name)) if path.name.startswith(prefix) else path.unlink()
     source = data.find(tmp_path / "own")
-    parts = source.read(GRAY)
+    parts = source.read(GRAY).parts
     assert list(parts) == ["train"]
     assert [len(part) for part in data.split(parts, seed=0)] == [20, 10, 10]  # 4 of each class: 2, 1 and 1
     assert len(source.notes) == (prefix == "t10k")
@@ -170,6 +170,6 @@ def test_labels_that_do_not_occur_are_no_classes(tmp_path, labels):
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx_bytes(values[np.arange(n) % 10]))
     source = data.find(folder)
     assert source.classes == tuple(map(str, labels))
-    assert source.read(GRAY)["train"].labels.tolist() == [k % 10 for k in range(30)]
+    assert source.read(GRAY).parts["train"].labels.tolist() == [k % 10 for k in range(30)]
     assert "each value that occurs is a class" in source.notes[0]
-    assert data.find(folder, classes=list("abcdefghij")).read(GRAY)["test"].classes == tuple("abcdefghij")
+    assert data.find(folder, classes=list("abcdefghij")).read(GRAY).parts["test"].classes == tuple("abcdefghij")

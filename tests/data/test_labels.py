@@ -123,7 +123,7 @@ def test_what_was_made_of_unusual_labels_is_noted(labels):
 
 def test_usual_labels_need_no_note():
     for labels in ([0, 1, 1, 0], ["a", "b", "b", "a"], [True, False, True, False]):
-        assert data.find((PIXELS, labels)).notes == []
+        assert data.find((PIXELS, labels)).notes == ()
 
 
 @pytest.mark.parametrize(

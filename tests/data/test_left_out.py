@@ -21,28 +21,29 @@ SIZE = Preprocess((8, 8), 3)
 @pytest.mark.parametrize("end", sorted(READABLE))
 def test_a_folder_that_trains_can_be_predicted(tree, end):
     root = tree({f"{c}/{k}{end}": k for c in "ab" for k in range(2)} | {"a/._0" + end: b"no picture"})
-    assert len(find(root).read(SIZE)["train"]) == 4
+    assert len(find(root).read(SIZE).parts["train"]) == 4
     assert len(list(pictures(root, 3, print)[1])) == 4
 
 
 @pytest.mark.parametrize("end", [".svg", ".PDF", ".cr2", ".psd"])
 def test_a_format_that_is_not_read_is_counted_with_its_reason(tree, end):
     source = find(tree({**TWO_CLASSES, f"a/x{end}": b"anything"}))
-    assert len(source.read(SIZE)["train"]) == 8
-    assert source.skipped == [(f"a/x{end}", UNREADABLE[end.lower()])]
-    assert check(source).problems == source.skipped
+    reading = source.read(SIZE)
+    assert len(reading.parts["train"]) == 8
+    assert reading.skipped == ((f"a/x{end}", UNREADABLE[end.lower()]),)
+    assert check(source).problems == [*reading.skipped]
 
 
 def test_heic_is_read_with_the_extra_and_explained_without(tree, monkeypatch):
     pytest.importorskip("pillow_heif").register_heif_opener()
     root = tree({**TWO_CLASSES, "a/x.HEIC": encoded(picture(3, (64, 64)), "HEIF")})
     source = find(root)
-    assert len(source.read(SIZE)["train"]) == 9
-    for module in ("suffixes", "decode", "formats.folders"):
+    assert len(source.read(SIZE).parts["train"]) == 9
+    for module in ("suffixes", "decode", "formats.listing", "formats.headers"):
         monkeypatch.setattr(f"convlens.data.{module}.has_heif", lambda: False)
-    source = find(root)
-    assert len(source.read(SIZE)["train"]) == 8
-    assert "pip install 'convlens[heif]'" in source.skipped[0][1]
+    reading = find(root).read(SIZE)
+    assert len(reading.parts["train"]) == 8
+    assert "pip install 'convlens[heif]'" in reading.skipped[0][1]
 
 
 def test_a_class_of_which_nothing_can_be_read_is_refused_with_its_own_reason(tree):
@@ -52,7 +53,7 @@ def test_a_class_of_which_nothing_can_be_read_is_refused_with_its_own_reason(tre
 
 
 def test_pictures_carry_their_paths_through_selections(tree):
-    images = find(tree({**TWO_CLASSES, "a/1.png": b"damaged"})).read(SIZE)["train"]
+    images = find(tree({**TWO_CLASSES, "a/1.png": b"damaged"})).read(SIZE).parts["train"]
     assert images.paths.tolist() == ["a/0.png", "a/2.png", "a/3.png", *(f"b/{k}.png" for k in range(4))]
     for chosen in ([2, 0], slice(1, 3), np.arange(7) % 2 == 0):
         assert images.select(chosen).paths.tolist() == images.paths[chosen].tolist()
@@ -66,7 +67,7 @@ def test_as_many_paths_as_images_are_wanted():
 def test_color_is_judged_from_every_header(tree):
     gray = encoded(picture(1, mode="L"))
     root = tree({f"{c}/{k:03}.png": gray for c in "ab" for k in range(65)} | {"b/070.png": 5})
-    assert FolderSource(root).native == (3, 10, 12)
+    assert FolderSource.of(root).native == (3, 10, 12)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

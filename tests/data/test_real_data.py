@@ -25,7 +25,7 @@ PHOTOS = {  # class: (train, val, test), counted from the names in the archive's
 def test_mnist_has_its_published_counts_mean_and_standard_deviation(real_data):
     source = data.find("mnist", root=real_data)
     preprocess = Preprocess((28, 28), 1)
-    parts = source.read(preprocess)
+    parts = source.read(preprocess).parts
     assert {part: len(images) for part, images in parts.items()} == {"train": 60000, "test": 10000}
     assert parts["train"].counts().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert parts["train"].labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
@@ -50,10 +50,10 @@ def test_photos_come_with_the_split_in_their_file_names(real_data):
     assert source.classes == tuple(PHOTOS)
     assert source.native is None
     assert any("official split" in note for note in source.notes)
-    parts = source.read(Preprocess((24, 24), 3))
-    counts = {part: images.counts().tolist() for part, images in parts.items()}
+    reading = source.read(Preprocess((24, 24), 3))
+    counts = {part: images.counts().tolist() for part, images in reading.parts.items()}
     assert counts == {part: [row[k] for row in PHOTOS.values()] for k, part in enumerate(("train", "val", "test"))}
-    assert source.skipped == []
+    assert reading.skipped == ()
 
 
 def test_the_test_part_of_the_jpeg_copy_decodes_as_pillow_decodes_it(real_data, tmp_path):
@@ -78,7 +78,7 @@ def test_the_test_part_of_the_jpeg_copy_decodes_as_pillow_decodes_it(real_data, 
             flat.addfile(member, io.BytesIO(content))
     source = data.find(renamed)
     assert source.native == (3, 32, 32)
-    images = source.read(Preprocess((32, 32), 3))["train"]
+    images = source.read(Preprocess((32, 32), 3)).parts["train"]
     assert images.counts().tolist() == [10] * 10
     np.testing.assert_array_equal(images.pixels, np.stack([expected[name] for name in sorted(expected)]))
 
@@ -90,7 +90,7 @@ def test_all_of_the_jpeg_copy_has_its_published_statistics(real_data):
     assert source.native == (3, 32, 32)
     assert "lossy" in source.notes[0]
     preprocess = Preprocess((32, 32), 3)
-    parts = source.read(preprocess)
+    parts = source.read(preprocess).parts
     assert parts["train"].counts().tolist() == [5000] * 10
     assert parts["test"].counts().tolist() == [1000] * 10
     fitted = preprocess.fitted(parts["train"].pixels)

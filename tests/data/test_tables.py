@@ -22,13 +22,12 @@ def table(form: str, heading: str = "", *, mark: str = ",", end: str = "\n") -> 
 
 
 def read(place, **options):
-    """{path: (part, class)} of what a source takes, and the source."""
-    source = find(place, **options)
-    parts = source.read(SIZE)
+    """{path: (part, class)} of what a source takes, and the reading."""
+    reading = find(place, **options).read(SIZE)
     return {
         path: (part, images.classes[label])
-        for part, images in parts.items() for path, label in zip(images.paths, images.labels, strict=True)
-    }, source  # fmt: skip
+        for part, images in reading.parts.items() for path, label in zip(images.paths, images.labels, strict=True)
+    }, reading  # fmt: skip
 
 
 WRITTEN = {
@@ -52,11 +51,11 @@ WRITTEN = {
 @pytest.mark.parametrize("given", [True, False])
 def test_a_table_beside_the_pictures_gives_the_classes(tree, content, given):
     root = tree({**FILES, "labels.csv": content})
-    found, source = read(root / "labels.csv" if given else root)
+    found, reading = read(root / "labels.csv" if given else root)
     assert found == {path: ("train", label) for path, label in LABEL.items()}
-    assert source.name == "pictures"
-    assert source.notes[0].startswith("labels.csv: ")
-    assert source.skipped == []
+    assert reading.parts["train"].name == "pictures"
+    assert reading.notes[0].startswith("labels.csv: ")
+    assert reading.skipped == ()
 
 
 def test_columns_of_zeros_and_ones_and_label_numbers_are_read(tree):
@@ -73,18 +72,18 @@ def test_columns_of_zeros_and_ones_and_label_numbers_are_read(tree):
 def test_a_column_of_parts_is_the_split(tree):
     rows = ["path,label,split", *(f"{path},{label},{'test' if k > 5 else 'TRAIN'}" for k, (path, label) in
                                   enumerate(LABEL.items()))]  # fmt: skip
-    found, source = read(tree({**FILES, "labels.csv": "\n".join(rows).encode()}))
+    found, reading = read(tree({**FILES, "labels.csv": "\n".join(rows).encode()}))
     assert [part for part, _ in found.values()] == ["train"] * 6 + ["test"] * 2
-    assert "parts by 'split'" in source.notes[0]
+    assert "parts by 'split'" in reading.notes[0]
 
 
 def test_a_table_for_each_part_and_a_submission_to_be_filled_in(tree):
     files = {f"{part}/{k}.png": k for part in ("train", "test") for k in range(6)}
     rows = "\n".join(["id,label", *(f"{k},{'ab'[k % 2]}" for k in range(6))]).encode()
     root = tree({**files, "train.csv": rows, "sample_submission.csv": rows})
-    found, source = read(root)
+    found, reading = read(root)
     assert found == {f"train/{k}.png": ("train", "ab"[k % 2]) for k in range(6)}
-    assert len(source.skipped) == 6
+    assert len(reading.skipped) == 6
     found, _ = read(tree({"test_labels.csv": rows}))
     assert len(found) == 12
     assert found["test/3.png"] == ("test", "b")
@@ -93,13 +92,13 @@ def test_a_table_for_each_part_and_a_submission_to_be_filled_in(tree):
 def test_what_is_missing_unlabeled_or_not_in_the_table_is_counted(tree):
     rows = table("{path}|{label}", "path|label") + b"pics/gone.png,cat\nother/3.png,dog\npics/8.png,\n"
     root = tree({**FILES, "pics/8.png": 8, "pics/9.png": 9, "labels.csv": rows})
-    found, source = read(root)
+    found, reading = read(root)
     assert set(found) == set(FILES)
-    assert sorted(source.skipped) == [
+    assert sorted(reading.skipped) == [
         ("other/3.png", "named in labels.csv, but not there"), ("pics/8.png", "no label in labels.csv"),
         ("pics/9.png", "not in labels.csv"), ("pics/gone.png", "named in labels.csv, but not there"),
     ]  # fmt: skip
-    assert any("2 files are named in labels.csv but not there" in note for note in source.notes)
+    assert any("2 files are named in labels.csv but not there" in note for note in reading.notes)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,7 @@ def test_other_tables_and_the_size_of_other_pictures_do_not_matter(tree):
 def test_pictures_of_a_table_are_judged_without_a_training_part(tree):
     rows = b"path,label\npics/1.png,cat\npics/3.png,cat\n"
     source = find(tree({**FILES, "test.csv": rows}) / "test.csv", judged_by=["cat", "dog"])
-    assert {part: len(images) for part, images in source.read(SIZE).items()} == {"test": 2}
+    assert {part: len(images) for part, images in source.read(SIZE).parts.items()} == {"test": 2}
 
 
 def test_a_changed_table_is_not_answered_from_the_cache(tree, monkeypatch):
@@ -175,9 +174,9 @@ def test_a_changed_table_is_not_answered_from_the_cache(tree, monkeypatch):
     root = tree({**FILES, "labels.csv": table("{path}|{label}", "path|label")})
     first, _ = read(root)
     rows = table("{path}|{label}", "path|label").replace(b"pics/0.png,dog", b"pics/0.png,cat")
-    second, source = read(tree({"labels.csv": rows}))
+    second, reading = read(tree({"labels.csv": rows}))
     assert {path for path in first if first[path] != second[path]} == {"pics/0.png"}
-    pixels = source.read(SIZE)["train"]
+    pixels = reading.parts["train"]
     place = pixels.paths.tolist().index("pics/0.png")
     assert (pixels.pixels[place] == SIZE.prepare(picture(0))).all()
 

@@ -29,7 +29,7 @@ NETWORK = {"source": "zoo", "name": "lenet5", "arguments": {}, "input": [1, 28, 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     source = data.find("digits")
-    images = source.read(data.Preprocess((8, 8), 1))["train"]
+    images = source.read(data.Preprocess((8, 8), 1)).parts["train"]
     return images.pixels, images.labels
 
 

@@ -207,9 +207,9 @@ def _caches(work: Path) -> Iterator[Format]:
     cache.WORTH_SECONDS = 0.0
 
     def content(stream: bool) -> Any:
-        source = data.find(path if not stream else folder, stream=stream)
-        parts = source.read(SMALL)
-        return [(p, np.asarray(i.pixels).tobytes(), i.labels.tolist()) for p, i in parts.items()], source.skipped
+        reading = data.find(path if not stream else folder, stream=stream).read(SMALL)
+        parts = reading.parts.items()
+        return [(p, np.asarray(i.pixels).tobytes(), i.labels.tolist()) for p, i in parts], reading.skipped
 
     expected = {stream: content(stream) for stream in (False, True)}
     assert len(expected[False][1]) == 1

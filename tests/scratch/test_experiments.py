@@ -9,7 +9,7 @@ from convlens.base.schedules import cosine
 @pytest.fixture(scope="module")
 def mnist(real_data):
     preprocess = data.Preprocess(size=(28, 28), channels=1)
-    parts = data.find("mnist", root=real_data).read(preprocess)
+    parts = data.find("mnist", root=real_data).read(preprocess).parts
     normalize = preprocess.fitted(parts["train"].pixels).normalize
     return [(parts[name].pixels, parts[name].labels) for name in ("train", "test")], normalize
 

@@ -128,21 +128,23 @@ def cache(
         raise InputError(f"{found.name} is no set of image files: there is nothing to decode")
     preprocess = input_for(found, models.get(model or DEFAULT_MODEL), parse_size(size))
     with bars(quiet, unit="images") as progress:
-        place = found.decode_ahead(preprocess, lambda done, total: progress(f"decoding {found.name}", done, total))
+        place, reading = found.decode_ahead(
+            preprocess, lambda done, total: progress(f"decoding {found.name}", done, total)
+        )
     height, width = preprocess.size
-    images, stored = sum(map(len, found.layout.parts.values())), sum(file.stat().st_size for file in place.iterdir())
+    images, stored = sum(map(len, reading.parts.values())), sum(file.stat().st_size for file in place.iterdir())
     if as_json:
         emit({
             "name": found.name, "path": str(place), "bytes": stored, "size": [preprocess.channels, height, width],
-            "n": images - len(found.skipped), "skipped": [{"path": path, "error": why} for path, why in found.skipped],
+            "n": images, "skipped": [{"path": path, "error": why} for path, why in reading.skipped],
         })  # fmt: skip
         return
     out = console()
     out.print(
-        f"{images - len(found.skipped):,} images of {found.name} at {width} x {height} pixels are in {place} "
+        f"{images:,} images of {found.name} at {width} x {height} pixels are in {place} "
         f"({bytes_text(stored)})", soft_wrap=True, markup=False,
     )  # fmt: skip
-    _list(out, "[red]cannot be decoded and were left out[/]", [f"{path}: {why}" for path, why in found.skipped])
+    _list(out, "[red]cannot be decoded and were left out[/]", [f"{path}: {why}" for path, why in reading.skipped])
 
 
 def _find(source: str, classes: str | None, quiet: bool) -> "Source":

@@ -4,10 +4,10 @@ from convlens.data.catalogue import SETS
 from convlens.data.find import find
 from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
-from convlens.data.source import ArraySource, Source
+from convlens.data.source import ArraySource, Reading, Source
 from convlens.data.splits import Splits, split
 
-__all__ = ["SETS", "ArraySource", "Images", "Preprocess", "Source", "Splits", "find", "names", "split"]
+__all__ = ["SETS", "ArraySource", "Images", "Preprocess", "Reading", "Source", "Splits", "find", "names", "split"]
 
 
 def names() -> list[str]:

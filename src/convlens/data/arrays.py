@@ -13,22 +13,22 @@ from convlens.data.layout.parts import part_of
 _NAME = "images"
 
 
-def parts_of(given: Any) -> tuple[dict[str, Images], list[str]]:
+def parts_of(given: Any) -> tuple[dict[str, Images], tuple[str, ...]]:
     """The parts ("train", "val", "test") of what was handed over, and notes.
 
     given: `Images`; a pair (pixels, labels); a mapping of parts to those; two of those for train and test, three for
         train, val and test. The classes are those of the labels of train; another part may have fewer.
     """
     if isinstance(given, Images):
-        return {"train": given}, []
+        return {"train": given}, ()
     if isinstance(given, Mapping):
-        return _together(named_parts(given), [])
+        return _together(named_parts(given), ())
     assert isinstance(given, (tuple, list))
     if len(given) in (2, 3) and all(map(is_part, given)):
         names = ("train", "test") if len(given) == 2 else ("train", "val", "test")
-        return _together(dict(zip(names, given, strict=True)), [f"taken as {', '.join(names)}, in this order"])
+        return _together(dict(zip(names, given, strict=True)), (f"taken as {', '.join(names)}, in this order",))
     if len(given) == 2:
-        return _together({"train": given}, [])
+        return _together({"train": given}, ())
     if len(given) in (4, 6):
         raise InputError(f"data: {len(given)} things; give them by part, as in {{'train': (x, y), 'test': (x, y)}}")
     raise InputError(f"data: expected a pair (pixels, labels), not {len(given)} things")
@@ -61,7 +61,7 @@ def _axes(value: Any) -> int:
     return 1 + _axes(value[0]) if isinstance(value, (tuple, list)) and len(value) else 0
 
 
-def _together(given: Mapping[str, Any], notes: list[str]) -> tuple[dict[str, Images], list[str]]:
+def _together(given: Mapping[str, Any], notes: tuple[str, ...]) -> tuple[dict[str, Images], tuple[str, ...]]:
     """Each part as `Images` with the classes of train."""
     for value in given.values():
         if not isinstance(value, Images) and not (isinstance(value, (tuple, list)) and len(value) == 2):
@@ -75,7 +75,7 @@ def _together(given: Mapping[str, Any], notes: list[str]) -> tuple[dict[str, Ima
     else:
         own = read(first[1], _NAME)
         _, classes, note = number(own, None, _NAME)
-        notes = [*notes, note] if note else notes
+        notes = (*notes, note) if note else notes
     parts = {}
     for part, value in given.items():
         if isinstance(value, Images):

@@ -47,7 +47,7 @@ class NamedSet:
 def _open_digits(_: Path) -> Source:
     from convlens.data.formats import digits
 
-    return ArraySource("digits", lambda: {"train": digits.load()}, classes=_DIGITS, native=(1, 8, 8))
+    return ArraySource("digits", lambda: {"train": digits.load()}, _DIGITS, (1, 8, 8))
 
 
 def _idx(
@@ -84,7 +84,7 @@ def _open_jpeg(path: Path) -> Source:
     from convlens.data.formats.folders import FolderSource
 
     note = "CIFAR-10 as lossy JPEG: accuracies differ from those on the original and should be reported as such"
-    return FolderSource(path, "cifar10-jpeg", [note])
+    return FolderSource.of(path, "cifar10-jpeg", notes=(note,))
 
 
 def _verify_jpeg(path: Path) -> None:

@@ -90,9 +90,9 @@ _Seen = tuple[bytes, _Place, Sketch | None]  # (digest, place, what it looks lik
 
 
 def _files(source: FolderSource, findings: Findings, on_progress: Progress | None) -> Iterator[_Seen]:
-    where = {path: (part, label) for part, items in source.layout.parts.items() for path, label in items}
+    where = {path: (part, label) for part, items in source.listing.parts.items() for path, label in items}
     done = 0
-    for path, content in source.container.files():
+    for path, content in source.listing.container.files():
         if path not in where:
             continue
         name = printable(path)

@@ -1,7 +1,8 @@
 """Pictures that come one by one: a `Dataset` of PyTorch or another library, or a list of pictures with their labels."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,15 @@ from PIL import Image
 
 from convlens.base.errors import InputError
 from convlens.data.arrays import by_name, is_part, named_parts
-from convlens.data.decode import open_image
+from convlens.data.decode import is_turned, open_image
 from convlens.data.images import Images
 from convlens.data.labels import number, on_cpu, read
 from convlens.data.preprocess import Preprocess
+from convlens.data.source import Progress, Reading
 
 _PICTURE = ("image", "img", "picture", "pixels", "pixel_values", "x")
 _LABEL = ("label", "labels", "target", "class", "y")
+_NAME = "images"
 _GRAY = ("1", "L", "LA", "La", "I", "F")
 
 
@@ -80,6 +83,7 @@ class Zipped:
         return self.pictures[index], self.labels[index]
 
 
+@dataclass(frozen=True, eq=False)
 class DatasetSource:
     """See `Source`. Each item is (picture, label), or a mapping with the two under their usual names.
 
@@ -87,9 +91,16 @@ class DatasetSource:
     asked for twice: for its label and size, and when it is read. Random transforms of the dataset are then fixed.
     """
 
-    def __init__(self, parts: Mapping[str, Any]):
-        self.parts, self.name = parts, "images"
-        self.skipped: list[tuple[str, str]] = []
+    parts: Mapping[str, Any]
+    labels: Mapping[str, np.ndarray]
+    classes: tuple[str, ...]
+    native: tuple[int, int, int] | None
+    notes: tuple[str, ...] = ()
+    name: str = _NAME
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Any]) -> "DatasetSource":
+        """Of datasets by part, each item of which is asked for its label and size."""
         labels: dict[str, list[Any]] = {}
         looks: set[tuple[int, int, int] | None] = set()
         for part, items in parts.items():
@@ -100,25 +111,26 @@ class DatasetSource:
                 looks.add(_look(picture))
         first = "train" if "train" in parts else next(iter(parts))
         given = _names(parts[first])
-        found = {part: read(values, self.name) for part, values in labels.items()}
-        _, self.classes, note = number(found[first], given, self.name)
-        self._labels = {
+        found = {part: read(values, _NAME) for part, values in labels.items()}
+        _, classes, note = number(found[first], given, _NAME)
+        numbers = {
             part: number(
-                values if part == first or given is not None else by_name(values, self.classes, part),
-                self.classes if part != first else given, self.name,
+                values if part == first or given is not None else by_name(values, classes, part),
+                classes if part != first else given, _NAME,
             )[0]
             for part, values in found.items()
         }  # fmt: skip
-        self.native = looks.pop() if len(looks) == 1 else None
         kind = type(parts[first]).__name__
         how = (
             "" if isinstance(parts[first], (list, Zipped)) else f"each item of the {kind} is read once, as it gives it"
         )
-        self.notes = [said for said in (how, note) if said]
+        native = looks.pop() if len(looks) == 1 else None
+        return cls(parts, numbers, classes, native, tuple(said for said in (how, note) if said))
 
-    def read(self, preprocess: Preprocess, on_progress: Callable[[int, int], None] | None = None) -> dict[str, Images]:
+    def read(self, preprocess: Preprocess, on_progress: Progress | None = None) -> Reading:
         """See `Source.read`."""
-        self.skipped, done, total = [], 0, sum(map(len, self.parts.values()))
+        skipped: list[tuple[str, str]] = []
+        turned, done, total = 0, 0, sum(map(len, self.parts.values()))
         read_parts: dict[str, Images] = {}
         for part, items in self.parts.items():
             pixels = np.empty((len(items), *preprocess.size, preprocess.channels), np.uint8)
@@ -128,17 +140,18 @@ class DatasetSource:
                 try:
                     pixels[index] = preprocess.prepare(picture, f"{part}[{index}]")
                     good[index] = True
+                    turned += is_turned(picture)
                 except InputError as error:
                     if isinstance(picture, np.ndarray):  # no damaged file, but a type or scale that fits none
                         raise
-                    self.skipped.append((f"{part}[{index}]", str(error)))
+                    skipped.append((f"{part}[{index}]", str(error)))
                 done += 1
                 if on_progress:
                     on_progress(done, total)
-            labels = self._labels[part]
+            labels = self.labels[part]
             kept = (pixels, labels) if good.all() else (pixels[good], labels[good])
             read_parts[part] = Images(*kept, self.classes, self.name)
-        return read_parts
+        return Reading(read_parts, tuple(skipped), self.notes, turned)
 
 
 def _item(items: Any, index: int, part: str) -> tuple[Any, Any]:

@@ -207,6 +207,16 @@ def orientation(image: Image.Image) -> int:
     return tag if tag in range(1, 9) else 1
 
 
+def is_turned(picture: ImageLike) -> bool:
+    """Whether the EXIF tag of a picture that can be read says that it is stored turned or mirrored."""
+    if isinstance(picture, Image.Image):
+        return orientation(picture) != 1
+    if isinstance(picture, np.ndarray):
+        return False
+    with open_image(picture) as image:
+        return orientation(image) != 1
+
+
 def _eight_bit(image: Image.Image, name: str) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from convlens.base.errors import InputError, nearest
+from convlens.data.formats.folders import FolderSource
 from convlens.data.images import Images
 from convlens.data.source import ArraySource, Renamed, Source
 
@@ -36,14 +37,15 @@ def find(
     is asked of what is no folder or zip.
     """
     found = _find(source, root, classes, judged_by, on_download)
-    if classes is not None and found.classes != tuple(classes) and not getattr(found, "given", None):
-        if hasattr(found, "layout"):
+    listing = getattr(found, "listing", None)
+    if classes is not None and found.classes != tuple(classes) and not (listing is not None and listing.given):
+        if listing is not None:
             raise InputError(f"{found.name} has names of its own for its classes; leave --classes away")
         found = Renamed(found, tuple(classes))
     if stream:
-        if not hasattr(found, "stream"):
+        if not isinstance(found, FolderSource):
             raise InputError(f"stream: {found.name} is held in memory; only a folder or zip of images can be streamed")
-        found.stream = True  # type: ignore[attr-defined]
+        return found.streamed()
     return found
 
 
@@ -61,7 +63,7 @@ def _find(
     from convlens.data.datasets import DatasetSource, datasets_of
 
     if (parts := datasets_of(source)) is not None:
-        return DatasetSource(parts)
+        return DatasetSource.of(parts)
     if isinstance(source, (Images, Mapping, tuple, list)):
         from convlens.data.arrays import parts_of
 
@@ -98,10 +100,9 @@ def _open_path(path: Path, classes: Sequence[str] | None, judged_by: Sequence[st
 
         if files := idx.find_files(path):
             return idx.source(files, None, path.resolve().name)
-    from convlens.data.formats.folders import FolderSource
     from convlens.data.layout import tables
 
     if path.suffix.lower() in (*tables.ENDINGS, ".txt") and path.is_file():
         folder = path.absolute().parent
-        return FolderSource(folder, folder.name, judged_by=judged_by, given=classes, table=path)
-    return FolderSource(path, judged_by=judged_by, given=classes)
+        return FolderSource.of(folder, folder.name, judged_by=judged_by, given=classes, table=path)
+    return FolderSource.of(path, judged_by=judged_by, given=classes)

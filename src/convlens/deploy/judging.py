@@ -28,11 +28,12 @@ def judge(classifier: Classifier, folder: RunFolder, record: RunRecord, data: An
     if isinstance(data, Mapping) and "train" not in data:  # nothing to train on is needed
         data = next((data[part] for part in ("test", "val") if part in data), data)
     source = sources.find(data, judged_by=classifier.classes)
-    parts = source.read(classifier.preprocess)
-    scope = Scope(unreadable=tuple(source.skipped), notes=tuple(source.notes))
+    reading = source.read(classifier.preprocess)
+    parts = reading.parts
+    scope = Scope(unreadable=reading.skipped, notes=reading.notes)
     part = "test" if "test" in parts else "train"
     if len(parts[part]) == 0:
-        why = f" ({source.skipped[0][0]}: {source.skipped[0][1]})" if source.skipped else ""
+        why = f" ({reading.skipped[0][0]}: {reading.skipped[0][1]})" if reading.skipped else ""
         raise InputError(f"{source.name} has no picture that the run can be judged on{why}")
     if len(parts) > 1 and part == "train":
         scope = scope.noting(f"{source.name} has no test part: its training part is taken")
@@ -54,7 +55,7 @@ def _own_test_part(preprocess: Preprocess, record: RunRecord) -> Images:
     classes = record.classes if record.data.named else None
     source = sources.find(record.data.source, stream=record.data.streamed, classes=classes)
     splits = sources.split(
-        source.read(preprocess),
+        source.read(preprocess).parts,
         seed=record.seed,
         val_fraction=record.recipe["val_fraction"],
         test_fraction=record.recipe["test_fraction"],

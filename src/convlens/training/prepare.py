@@ -47,19 +47,19 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     preprocess = _preprocess(request, source, own, stored)
     _check_before_reading(reference, recipe, source, preprocess, request.engine)
     with bars(request.quiet, unit="images") as progress:
-        parts = source.read(preprocess, lambda done, total: progress(f"reading {source.name}", done, total))
+        reading = source.read(preprocess, lambda done, total: progress(f"reading {source.name}", done, total))
     notes.append(f"{len(source.classes):,} classes: {listed(source.classes, '{}', 12, as_given=True)}")
-    notes += [f"skipped {path}: {why}" for path, why in source.skipped[:20]]
-    if len(source.skipped) > 20:
-        notes.append(f"skipped {len(source.skipped) - 20} more images that could not be read")
-    notes += source.notes
-    splits = data.split(parts, seed=seed, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction)
+    notes += [f"skipped {path}: {why}" for path, why in reading.skipped[:20]]
+    if len(reading.skipped) > 20:
+        notes.append(f"skipped {len(reading.skipped) - 20} more images that could not be read")
+    notes += reading.notes
+    splits = data.split(reading.parts, seed=seed, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction)
     if isinstance(recipe.batch_size, int) and recipe.batch_size > len(splits.train):
         notes.append(
             f"batch_size {recipe.batch_size:,} is more than the {len(splits.train):,} images for training: "
             "each step takes all of them"
         )
-    notes += _without_effect(request, recipe, set(parts), len(splits.val) > 0)
+    notes += _without_effect(request, recipe, set(reading.parts), len(splits.val) > 0)
     preprocess = preprocess.fitted(splits.train.pixels)
     module = _module(reference, recipe, splits.train, seed)
     require_trainable_values(module)
@@ -69,9 +69,9 @@ def prepare(request: Request, folder: RunFolder, stored: RunRecord | None) -> Jo
     few = torch.from_numpy(preprocess.normalize(splits.train.pixels[:_LOOK]))
     numeric = try_out(module, few, len(splits.train.classes), numeric, notes)
     record = record_of(
-        reference=reference, module=module, asked=asked, source=source, streamed=streamed, named=named is not None,
-        given_parts=set(parts),
-        splits=splits, preprocess=preprocess, recipe=recipe, seed=seed, engine=request.engine, numeric=numeric,
+        reference=reference, module=module, asked=asked, source=source, reading=reading, streamed=streamed,
+        named=named is not None, given_parts=set(reading.parts), splits=splits, preprocess=preprocess, recipe=recipe,
+        seed=seed, engine=request.engine, numeric=numeric,
     )  # fmt: skip
     if stored is not None:
         different = differences(record, stored)

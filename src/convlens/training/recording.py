@@ -4,6 +4,7 @@ import datetime
 import os
 import platform
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def record_of(
     module: nn.Module,
     asked: Any,
     source: data.Source,
+    reading: data.Reading,
     streamed: bool,
     named: bool,
     given_parts: set[str],
@@ -41,7 +43,7 @@ def record_of(
 
     Args:
         reference: the network as it was named or handed over; `module` is what became of it.
-        asked: the images as they were named or handed over; `source` is what became of it.
+        asked: the images as they were named or handed over; `source` is what became of it, `reading` what it gave.
         given_parts: the parts that the source has, and that were not cut from its training part.
     """
     handed_over = isinstance(reference, nn.Module)
@@ -64,7 +66,7 @@ def record_of(
             split=_describe_split(len(splits.val) > 0, given_parts),
             streamed=streamed,
             named=named,
-            left_out=_left_out(source.skipped),
+            left_out=_left_out(reading.skipped),
         ),
         versions=versions(),
     )
@@ -103,7 +105,7 @@ def _resolved(recipe: Recipe, engine: str, numeric: Numeric, train: data.Images)
     return values
 
 
-def _left_out(skipped: list[tuple[str, str]]) -> LeftOut:
+def _left_out(skipped: Sequence[tuple[str, str]]) -> LeftOut:
     reasons = Counter(why for _, why in skipped)
     return LeftOut(
         count=len(skipped), reasons=dict(reasons.most_common(20)), files=[[path, why] for path, why in skipped[:20]]

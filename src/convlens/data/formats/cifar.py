@@ -73,7 +73,7 @@ def locate(release: Release, root: Path) -> Path | None:
 
 def source(release: Release, path: Path) -> ArraySource:
     """The release at `path`, a folder or a tar archive (which is read member by member)."""
-    return ArraySource(release.name, lambda: read(release, path), classes=release.classes, native=(3, 32, 32))
+    return ArraySource(release.name, lambda: read(release, path), release.classes, (3, 32, 32))
 
 
 def read(release: Release, path: Path) -> dict[str, Images]:

@@ -128,9 +128,7 @@ def source(files: dict[tuple[str, str], Path], classes: tuple[str, ...] | None, 
         if values.tolist() != list(range(len(values))):
             notes.append(f"the labels are not 0 to {len(values) - 1}: each value that occurs is a class of that name")
     shape = _shape(files["train", "images"])
-    return ArraySource(
-        name, lambda: read_parts(files, classes, name, values), classes=classes, native=(1, *shape), notes=notes
-    )
+    return ArraySource(name, lambda: read_parts(files, classes, name, values), classes, (1, *shape), tuple(notes))
 
 
 def _shape(path: Path) -> tuple[int, int]:

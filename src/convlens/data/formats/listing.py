@@ -1,116 +1,146 @@
-"""The pictures of a container: their paths and common shape; kept in the cache where finding them took long."""
+"""Which pictures of a container are used: of which part and class, and what was left out on finding that."""
 
 import hashlib
-import io
-import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import numpy as np
+import PIL
 
 from convlens.base.errors import InputError
-from convlens.data.decode import open_image, orientation
-from convlens.data.formats.containers import Blob, Container, Opener
+from convlens.data.formats.containers import Container, Folder, open_container
+from convlens.data.formats.headers import Headers
+from convlens.data.images import Images
+from convlens.data.layout.classes import Layout
+from convlens.data.layout.known import lay_out_known
+from convlens.data.layout.labeled import lay_out_folder
+from convlens.data.layout.tree import lay_out
 from convlens.data.limits import max_bytes, max_pixels
+from convlens.data.naming import printable
+from convlens.data.preprocess import Preprocess
 from convlens.data.store import cache
+from convlens.data.store.rows import Pixels
 from convlens.data.suffixes import has_heif
 
-_GRAY_MODES = ("1", "L", "LA", "La", "I", "F")
+Skipped = tuple[tuple[str, str], ...]
+"""(path, reason) of each picture file that is not used."""
 
 
-Look = tuple[int, int, bool]
-"""(H, W) when upright, and whether it is gray."""
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The pictures of a container, none of them decoded yet. It never changes.
 
-
-class Listing(BaseModel):
-    """What the cache keeps of a listed container. looks: of each path; None for what cannot be read."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    paths: list[str]
-    looks: list[Look | None]
-
-    @classmethod
-    def of(cls, value: Any) -> "Listing | None":
-        try:
-            found = cls.model_validate(value)
-        except ValidationError:
-            return None
-        return found if len(found.paths) == len(found.looks) else None
-
-
-class Pictures:
-    """The pictures of a container by name, and what their headers say.
-
-    paths: of all of them. A tar is read to its end at once, headers included, as that takes long; of others the headers
-    are read by `native`.
+    parts: for each part, (path, label) in order of class, then of path.
+    native: (C, H, W) of the pictures, judged from all their headers; None if they differ.
+    given: whether the user named the classes that count.
+    judged: whether the pictures are only to be judged, so that classes may be missing.
+    left_out: files that belong to no class.
     """
 
-    def __init__(self, container: Container):
-        self.container = container
-        self._kept: Listing | None = None
-        if container.slow_to_list:
-            self._kept = self._all()
-        self.paths = [path for path, _ in container.files()] if self._kept is None else self._kept.paths
+    container: Container
+    name: str
+    classes: tuple[str, ...]
+    parts: Mapping[str, tuple[tuple[str, int], ...]]
+    native: tuple[int, int, int] | None
+    notes: tuple[str, ...] = ()
+    left_out: Skipped = ()
+    given: bool = False
+    judged: bool = False
 
-    def native(self, used: set[str]) -> tuple[int, int, int] | None:
-        """The common (C, H, W) of the pictures that are used, None if they differ."""
-        sizes: set[tuple[int, int]] = set()
-        color = False
-        for look in self._looks(used):
-            if look is not None:
-                sizes.add(look[:2])
-                color = color or not look[2]
-                if len(sizes) > 1:
-                    return None
-        return (3 if color else 1, *sizes.pop()) if sizes else None
+    @classmethod
+    def of(
+        cls,
+        container: Container | Path,
+        name: str | None = None,
+        notes: Sequence[str] = (),
+        judged_by: Sequence[str] | None = None,
+        given: Sequence[str] | None = None,
+        table: Path | None = None,
+    ) -> "Listing":
+        """Of a container or the path of one.
 
-    def _looks(self, used: set[str]) -> Iterator[Look | None]:
-        if self._kept is not None:
-            yield from (look for path, look in zip(self._kept.paths, self._kept.looks, strict=True) if path in used)
-            return
-        names = hashlib.blake2b("\0".join(sorted(used)).encode(errors="surrogateescape"), digest_size=16).hexdigest()
-        key = f"{self.container.identity()}-{names}-{_readable()}"
-        if kept := Listing.of(cache.load_json("listings", key)):
-            yield from kept.looks
-            return
-        started = time.monotonic()
-        found = []
-        for path, content in self.container.files():
-            if path in used:
-                found.append(_look(content))
-                yield found[-1]
-        if time.monotonic() - started >= cache.WORTH_SECONDS:
-            cache.save_json("listings", key, {"paths": [""] * len(found), "looks": found})
+        judged_by: the classes of a run, if the pictures are only to be judged by it (see `find`).
+        given: the names of the classes that count, where the user named them.
+        table: a file of labels, if that says which pictures are of which class (see `labeled.lay_out_folder`).
+        Raises `InputError` if the tree's layout cannot be used (see `tree.lay_out`).
+        """
+        container = open_container(container) if isinstance(container, Path) else container
+        name, headers = name or _name(container.path), Headers(container)
+        layout = _lay_out(container, headers.paths, name, judged_by, list(given or ()), table)
+        return cls(
+            container, name, layout.classes, {part: tuple(items) for part, items in layout.parts.items()},
+            headers.native({path for items in layout.parts.values() for path, _ in items}),
+            (*notes, *layout.notes, *container.remarks()), tuple(layout.left_out), bool(given), judged_by is not None,
+        )  # fmt: skip
 
-    def _all(self) -> Listing:
-        key = f"{self.container.identity()}-{_readable()}"
-        if kept := Listing.of(cache.load_json("listings", key)):
-            return kept
-        started = time.monotonic()
-        found = {path: _look(content) for path, content in self.container.files()}
-        listing = Listing(paths=list(found), looks=list(found.values()))
-        if time.monotonic() - started >= cache.WORTH_SECONDS:
-            cache.save_json("listings", key, listing.model_dump())
-        return listing
+    @property
+    def path(self) -> Path:
+        return self.container.path
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts.values()))
+
+    def without(self, skipped: Skipped) -> dict[str, np.ndarray]:
+        """bool [N] for each part: which pictures are none of these."""
+        gone = {path for path, _ in skipped}
+        return {
+            part: np.array([printable(path) not in gone for path, _ in items], bool)
+            for part, items in self.parts.items()
+        }
+
+    def key(self, preprocess: Preprocess) -> str:
+        """Names the decoded pictures: by the files and everything that decoding depends on."""
+        how = (cache.FORMAT, preprocess.size, preprocess.channels, preprocess.interpolation)
+        how = (*how, PIL.__version__, has_heif(), max_bytes(), max_pixels(), self.parts)
+        return hashlib.blake2b(f"{self.container.identity()} {how}".encode(), digest_size=16).hexdigest()
+
+    def images(self, pixels: Mapping[str, Pixels], skipped: Skipped) -> dict[str, Images]:
+        """The parts, without what was skipped.
+
+        pixels: uint8 [n, H, W, C] of each part, without them already.
+        Raises `InputError` if a class is left without images.
+        """
+        parts = {}
+        for part, good in self.without(skipped).items():
+            items = self.parts[part]
+            labels = np.array([label for _, label in items], np.int64)[good]
+            paths = np.array([path for path, _ in items], object)[good]
+            parts[part] = Images(pixels[part], labels, self.classes, self.name, paths)
+            if not self.judged:
+                self._require_all(part, parts[part].counts(), skipped)
+        return parts
+
+    def _require_all(self, part: str, counts: np.ndarray, skipped: Skipped) -> None:
+        reasons = dict(skipped)
+        for label in np.flatnonzero(counts == 0).tolist():
+            own = (printable(path) for path, number in self.parts[part] if number == label)
+            path = next((path for path in own if path in reasons), None)
+            if path is not None:
+                raise InputError(
+                    f"{self.path}: none of the {part} images of class '{self.classes[label]}' can be decoded "
+                    f"(such as {path}: {reasons[path]}); replace them or remove the class"
+                )
 
 
-def _readable() -> str:
-    """What decides whether a header can be read, and how it is kept."""
-    return f"{cache.FORMAT}-{has_heif():d}-{max_bytes()}-{max_pixels()}"
-
-
-def _look(content: Opener) -> Look | None:
+def _lay_out(
+    container: Container, paths: list[str], name: str, judged_by: Sequence[str] | None, given: list[str],
+    table: Path | None,
+) -> Layout:  # fmt: skip
     try:
-        size, gray = _header(content())
-    except InputError:  # also of the container; named when the images are read
-        return None
-    return (*size, gray)
+        if not isinstance(container, Folder):
+            return lay_out(paths, str(container.path), given)
+        return lay_out_folder(paths, container.path, given, table, judged=judged_by is not None)
+    except InputError:
+        known = None if judged_by is None else lay_out_known(paths, name, judged_by)
+        if known is None or table is not None:
+            raise
+        return known
 
 
-def _header(blob: Blob) -> tuple[tuple[int, int], bool]:
-    """((H, W) when upright, whether it is gray) from an image file's header."""
-    with open_image(io.BytesIO(blob) if isinstance(blob, bytes) else blob) as image:
-        width, height = image.size
-        gray = image.mode in _GRAY_MODES or image.mode.startswith("I;")
-        return ((width, height) if orientation(image) > 4 else (height, width)), gray
+def _name(path: Path) -> str:
+    name = path.resolve().name
+    for ending in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".tar"):
+        if path.is_file() and name.lower().endswith(ending):
+            name = name[: -len(ending)]
+    return printable(name) or "images"

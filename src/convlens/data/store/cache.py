@@ -25,7 +25,7 @@ LIMIT = 8 << 30
 LARGE = 1 << 30
 """Arrays from this size on are memory maps of the cache instead of memory."""
 
-FORMAT = 4
+FORMAT = 5
 """Of the entries: raise it whenever decoding or layout changes its result."""
 
 WORTH_SECONDS = 1.0
@@ -100,7 +100,7 @@ class _Meta(BaseModel):
     own: int
 
 
-class Decoded:
+class Entry:
     """An entry for decoded pictures: uint8 arrays by name, and a JSON value. Complete or absent.
 
     Written as `empty` for each array, then `keep`; `discard` afterwards, whatever happened. Each writer has a draft of
