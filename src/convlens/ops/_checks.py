@@ -1,6 +1,9 @@
-"""Checks of arguments that all operations share. Each error is one line: the argument, its value, what was expected."""
+"""Checks of sizes and settings that all operations share; those of arrays stand in `arrays`.
 
-from collections.abc import Iterable, Sequence
+Each error is one line: the argument, its value, what was expected.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,66 +11,6 @@ import numpy as np
 from convlens.base.errors import InputError
 from convlens.geometry import effective_kernel, resolve_padding
 from convlens.ops._types import Array
-
-
-def arrays(**named: Any) -> tuple[Array, ...]:
-    """The operands in one common float type, in the order given; None stays None. Nothing is copied without need.
-
-    The common type is that of the float operands (float64 if both occur); integers and booleans are converted to it,
-    or to float64 if there is no float operand. As in PyTorch, an array without axes does not widen one that has axes,
-    and a plain Python number widens neither: a float32 array plus 0.5 stays float32.
-
-    Raises:
-        InputError: an operand is neither float32, float64, integer nor boolean, or no array at all.
-    """
-    if alike(named.values()):
-        return tuple(named.values())
-    given = {name: _array(name, a) for name, a in named.items() if a is not None}
-    common = np.dtype(np.float64)
-    for rank in (_has_axes, _has_no_axes, _is_python_number):
-        floats = [a.dtype for name, a in given.items() if a.dtype.kind == "f" and rank(a, named[name])]
-        if floats:
-            common = np.result_type(*floats)
-            break
-    return tuple(given[name].astype(common, copy=False) if name in given else None for name in named)  # type: ignore[return-value]
-
-
-def alike(values: Iterable[Any]) -> bool:
-    """Whether all operands are arrays of one float type already: the usual case, answered in one call."""
-    common = None
-    for a in values:
-        if a is None:
-            continue
-        if type(a) is not np.ndarray or a.dtype not in _FLOATS or (common is not None and a.dtype != common):
-            return False
-        common = a.dtype
-    return common is not None
-
-
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-def _array(name: str, value: Any) -> Array:
-    """The operand as NumPy's array, of a type that is calculated with here."""
-    try:
-        a = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors that want a gradient
-        raise InputError(f"{name}: not an array ({str(error).splitlines()[0]})") from None
-    if a.dtype.kind not in "iub" and not (a.dtype.kind == "f" and a.dtype.itemsize in (4, 8)):
-        raise InputError(f"{name}: dtype {a.dtype}, expected float32, float64 or integers")
-    return a
-
-
-def _is_python_number(a: Array, value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, np.generic)
-
-
-def _has_no_axes(a: Array, value: Any) -> bool:
-    return a.ndim == 0 and not _is_python_number(a, value)
-
-
-def _has_axes(a: Array, value: Any) -> bool:
-    return a.ndim > 0
 
 
 def dimensions(name: str, a: Array, axes: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["Array", "ArrayLike", "Booleans", "Integers", "Padding", "Size"]
 
 Array = NDArray[np.floating]
-"""float32 or float64, whichever the operands are (`_checks.arrays` says how it is chosen)."""
+"""float32 or float64, whichever the operands are (`arrays.as_floats` says how it is chosen)."""
 Integers = NDArray[np.integer]
 """Labels, indices."""
 Booleans = NDArray[np.bool_]

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from convlens.base.errors import InputError
 from convlens.ops import _checks
 from convlens.ops._switch import replaceable
 from convlens.ops._types import Array, ArrayLike, Padding, Size
 from convlens.ops._windows import Windows
+from convlens.ops.arrays import as_floats
 
 
 class ConvolutionGradients(NamedTuple):
@@ -120,7 +122,7 @@ def checked(
     groups: Any = 1,
 ) -> tuple[Array, Array, Array | None, Windows, int]:
     """The operands in one float type, where the kernel looks, and the number of groups; raises what `conv2d` raises."""
-    x, w, b = _checks.arrays(x=x, w=w, b=b)
+    x, w, b = as_floats(x=x, w=w, b=b)
     known = (x.shape[1:], w.shape, repr((stride, padding, dilation, groups)))  # the text tells True from 1
     if known not in _KNOWN:
         if len(_KNOWN) >= 256:
@@ -138,7 +140,7 @@ def checked_backward(
     grad: ArrayLike, x: ArrayLike, w: ArrayLike, **options: Any
 ) -> tuple[Array, Array, Array, Windows, int]:
     """As `checked`, with the gradient of the output."""
-    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    grad, x, w = as_floats(grad=grad, x=x, w=w)
     x, w, _, windows, groups = checked(x, w, **options)
     _checks.expect_shape("grad", grad, (len(x), len(w), *windows.output))
     return grad, x, w, windows, groups
@@ -150,7 +152,7 @@ def windows_of(x: NDArray[Any], w: Array, stride: Any, padding: Any, dilation: A
     c_out, c_group, *kernel = _checks.dimensions("w", w, "C_out C_in/groups K_h K_w")
     groups = _checks.grouped(groups, c_in, c_out)
     if c_group * groups != c_in:
-        raise _checks.InputError(
+        raise InputError(
             f"w: shape {w.shape} sees {c_group} input channels, expected {c_in // groups} "
             f"(x has {c_in} channels, groups is {groups})"
         )
@@ -176,7 +178,7 @@ def conv1d(
     x (N, C_in, L), w (C_out, C_in / groups, K), b (C_out) -> (N, C_out, L_out). `padding` is an integer,
     (before, after), "same" or "valid". All else as `conv2d`, which does the work on images of height 1.
     """
-    x, w, b = _checks.arrays(x=x, w=w, b=b)
+    x, w, b = as_floats(x=x, w=w, b=b)
     options = _one_axis(x, w, stride, padding, dilation)
     return conv2d(x[:, :, None], w[:, :, None], b, **options, groups=groups)[:, :, 0]
 
@@ -193,7 +195,7 @@ def conv1d_backward(
     need_x: bool = True,
 ) -> ConvolutionGradients:
     """Gradients of `conv1d` for grad (N, C_out, L_out)."""
-    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    grad, x, w = as_floats(grad=grad, x=x, w=w)
     options = _one_axis(x, w, stride, padding, dilation)
     _checks.dimensions("grad", grad, "N C_out L_out")
     dx, dw, db = conv2d_backward(
@@ -227,7 +229,7 @@ def true_conv2d_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike, **options:
 
 
 def _flipped(w: ArrayLike) -> Array:
-    (w,) = _checks.arrays(w=w)
+    (w,) = as_floats(w=w)
     return np.ascontiguousarray(w[..., ::-1, ::-1]) if w.ndim == 4 else w
 
 
@@ -237,14 +239,14 @@ def conv1x1(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> Array:
     x (N, C_in, H, W), w (C_out, C_in), b (C_out) or None -> (N, C_out, H, W). Source: Lin, Chen and Yan, "Network in
     network", 2013.
     """
-    x, w, b = _checks.arrays(x=x, w=w, b=b)
+    x, w, b = as_floats(x=x, w=w, b=b)
     _checks.dimensions("w", w, "C_out C_in")
     return conv2d(x, w[:, :, None, None], b)
 
 
 def conv1x1_backward(grad: ArrayLike, x: ArrayLike, w: ArrayLike) -> ConvolutionGradients:
     """Gradients of `conv1x1` for grad (N, C_out, H, W)."""
-    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    grad, x, w = as_floats(grad=grad, x=x, w=w)
     _checks.dimensions("w", w, "C_out C_in")
     gradients = conv2d_backward(grad, x, w[:, :, None, None])
     return gradients._replace(w=gradients.w[:, :, 0, 0])

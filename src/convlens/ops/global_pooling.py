@@ -12,19 +12,20 @@ import numpy as np
 from convlens.geometry import adaptive_cells
 from convlens.ops import _checks
 from convlens.ops._types import Array, ArrayLike, Integers, Size
+from convlens.ops.arrays import as_floats
 from convlens.ops.pooling import PoolingGradients, along, to_cells
 
 
 def global_avg_pool2d(x: ArrayLike) -> Array:
     """y[n, c] = mean of x[n, c]. x (N, C, H, W) -> (N, C)."""
-    (x,) = _checks.arrays(x=x)
+    (x,) = as_floats(x=x)
     _checks.dimensions("x", x, "N C H W")
     return x.mean(axis=(2, 3))
 
 
 def global_avg_pool2d_backward(grad: ArrayLike, x: ArrayLike) -> PoolingGradients:
     """grad[n, c] / (H W) at every cell, for grad (N, C)."""
-    grad, x = _checks.arrays(grad=grad, x=x)
+    grad, x = as_floats(grad=grad, x=x)
     n, c, height, width = _checks.dimensions("x", x, "N C H W")
     _checks.expect_shape("grad", grad, (n, c))
     share = grad / grad.dtype.type(height * width)
@@ -38,7 +39,7 @@ def global_max_pool2d(x: ArrayLike) -> Array:
 
 def global_max_pool2d_backward(grad: ArrayLike, x: ArrayLike) -> PoolingGradients:
     """grad[n, c] at the first cell (in reading order) with the largest value, for grad (N, C)."""
-    (grad,) = _checks.arrays(grad=grad)
+    (grad,) = as_floats(grad=grad)
     _checks.dimensions("grad", grad, "N C")
     return adaptive_max_pool2d_backward(grad[:, :, None, None], x, 1)
 
@@ -48,7 +49,7 @@ def adaptive_avg_pool2d(x: ArrayLike, size: Size) -> Array:
 
     x (N, C, H, W), size one integer or (H_out, W_out) -> (N, C, H_out, W_out).
     """
-    (x,) = _checks.arrays(x=x)
+    (x,) = as_floats(x=x)
     for axis, n, m in _sizes(x, size):
         windows = adaptive_windows(n, m)
         x = np.stack([along(x, axis, window).mean(axis=axis) for window in windows], axis=axis)
@@ -57,7 +58,7 @@ def adaptive_avg_pool2d(x: ArrayLike, size: Size) -> Array:
 
 def adaptive_avg_pool2d_backward(grad: ArrayLike, x: ArrayLike, size: Size) -> PoolingGradients:
     """Each gradient is shared out equally among the cells of its window."""
-    grad, x = _checks.arrays(grad=grad, x=x)
+    grad, x = as_floats(grad=grad, x=x)
     sizes = _sizes(x, size)
     _checks.expect_shape("grad", grad, (*x.shape[:2], *(m for _, _, m in sizes)))
     for axis, n, m in sizes:
@@ -79,7 +80,7 @@ def adaptive_max_pool2d_with_indices(x: ArrayLike, size: Size) -> tuple[Array, I
 
     Of equal values the first in reading order is taken, of NaN the last, as PyTorch does.
     """
-    (x,) = _checks.arrays(x=x)
+    (x,) = as_floats(x=x)
     (_, height, h_out), (_, width, w_out) = _sizes(x, size)
     y = np.empty((*x.shape[:2], h_out, w_out), x.dtype)
     indices = np.empty(y.shape, np.int64)
@@ -96,7 +97,7 @@ def adaptive_max_pool2d_with_indices(x: ArrayLike, size: Size) -> tuple[Array, I
 
 def adaptive_max_pool2d_backward(grad: ArrayLike, x: ArrayLike, size: Size) -> PoolingGradients:
     """Each gradient goes to the cell that won its window."""
-    grad, x = _checks.arrays(grad=grad, x=x)
+    grad, x = as_floats(grad=grad, x=x)
     _, indices = adaptive_max_pool2d_with_indices(x, size)
     _checks.expect_shape("grad", grad, indices.shape)
     return PoolingGradients(to_cells(grad, indices, x.shape))

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convlens.base.errors import InputError
 from convlens.ops import _checks
 from convlens.ops._types import Array, ArrayLike, Padding, Size
 from convlens.ops._windows import Windows
+from convlens.ops.arrays import as_floats
 
 BLOCK = 1 << 22  # bytes of patches built at a time
 
@@ -44,7 +46,7 @@ def locally_connected2d(
     Returns:
         (N, C_out, H_out, W_out).
     """
-    x, w, b = _checks.arrays(x=x, w=w, b=b)
+    x, w, b = as_floats(x=x, w=w, b=b)
     windows = _windows(x, w, stride, padding, dilation)
     p, q, c_out = w.shape[:3]
     if b is not None:
@@ -60,7 +62,7 @@ def locally_connected2d_backward(
     grad: ArrayLike, x: ArrayLike, w: ArrayLike, *, stride: Size = 1, padding: Padding = 0, dilation: Size = 1
 ) -> LocallyConnectedGradients:
     """Gradients of `locally_connected2d` for grad (N, C_out, H_out, W_out): those of a dense layer at each position."""
-    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    grad, x, w = as_floats(grad=grad, x=x, w=w)
     windows = _windows(x, w, stride, padding, dilation)
     p, q, c_out, *window = w.shape
     _checks.expect_shape("grad", grad, (len(x), c_out, p, q))
@@ -97,5 +99,5 @@ def _windows(x: Array, w: Array, stride: Any, padding: Any, dilation: Any) -> Wi
     windows = Windows.of(size, (k_h, k_w), stride, around, dilation)
     if tuple(output) != windows.output or c_kernel != c_in:
         expected = (*windows.output, "C_out", c_in, k_h, k_w)
-        raise _checks.InputError(f"w: shape {w.shape}, expected ({', '.join(map(str, expected))})")
+        raise InputError(f"w: shape {w.shape}, expected ({', '.join(map(str, expected))})")
     return windows

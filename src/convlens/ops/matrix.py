@@ -10,6 +10,7 @@ import numpy as np
 
 from convlens.ops import _checks
 from convlens.ops._types import ArrayLike, Padding, Size
+from convlens.ops.arrays import as_floats
 from convlens.ops.convolution import windows_of
 
 
@@ -37,7 +38,7 @@ def conv2d_matrix(
     """
     from scipy.sparse import csr_array  # heavy, and needed only here
 
-    (w,) = _checks.arrays(w=w)
+    (w,) = as_floats(w=w)
     c_out, c_group, k_h, k_w = _checks.dimensions("w", w, "C_out C_in/groups K_h K_w")
     c_in = c_group * _checks.whole("groups", groups, 1)
     height, width = _checks.per_axis("size", size, 2)

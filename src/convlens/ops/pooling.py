@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convlens.base.errors import InputError
 from convlens.geometry import conv_size, effective_kernel
 from convlens.ops import _checks
 from convlens.ops._switch import replaceable
 from convlens.ops._types import Array, ArrayLike, Integers, Padding, Size
 from convlens.ops._windows import Windows
+from convlens.ops.arrays import as_floats
 
 
 class PoolingGradients(NamedTuple):
@@ -142,7 +144,7 @@ def checked(
     x: ArrayLike, kernel: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil: bool = False
 ) -> tuple[Array, Windows]:
     """The images in a float type, and their windows; raises what `max_pool2d` raises."""
-    (x,) = _checks.arrays(x=x)
+    (x,) = as_floats(x=x)
     size = _checks.dimensions("x", x, "N C H W")[2:]
     kernel = _checks.per_axis("kernel", kernel, 2)
     stride = kernel if stride is None else _checks.per_axis("stride", stride, 2)
@@ -150,7 +152,7 @@ def checked(
     around = _checks.sides(padding, size, kernel, stride, dilation)
     for sides, k, d in zip(around, kernel, dilation, strict=True):
         if max(sides) >= effective_kernel(k, d):
-            raise _checks.InputError(f"padding: {padding!r}, expected less than the window's {effective_kernel(k, d)}")
+            raise InputError(f"padding: {padding!r}, expected less than the window's {effective_kernel(k, d)}")
     _checks.kernel_fits("kernel", size, kernel, around, dilation)
     axes = zip(size, kernel, stride, around, dilation, strict=True)
     return x, Windows.of(size, kernel, stride, around, dilation, output=[conv_size(*axis, ceil=ceil) for axis in axes])
@@ -158,7 +160,7 @@ def checked(
 
 def checked_backward(grad: ArrayLike, x: ArrayLike, kernel: Any, **options: Any) -> tuple[Array, Array, Windows]:
     """As `checked`, with the gradient of the output."""
-    grad, x = _checks.arrays(grad=grad, x=x)
+    grad, x = as_floats(grad=grad, x=x)
     x, windows = checked(x, kernel, **options)
     _checks.expect_shape("grad", grad, (*x.shape[:2], *windows.output))
     return grad, x, windows

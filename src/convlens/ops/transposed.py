@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from convlens import geometry
+from convlens.base.errors import InputError
 from convlens.ops import _checks
 from convlens.ops._switch import replaceable
 from convlens.ops._types import Array, ArrayLike, Padding, Size
 from convlens.ops._windows import Windows
+from convlens.ops.arrays import as_floats
 from convlens.ops.convolution import ConvolutionGradients, bias_gradient
 
 
@@ -103,7 +105,7 @@ def checked(
     groups: Any = 1,
 ) -> tuple[Array, Array, Array | None, Windows, int]:
     """The operands in one float type, the windows of the convolution that is transposed, and the number of groups."""
-    x, w, b = _checks.arrays(x=x, w=w, b=b)
+    x, w, b = as_floats(x=x, w=w, b=b)
     windows, groups = _windows(x, w, stride, padding, output_padding, output_size, dilation, groups)
     if b is not None:
         _checks.expect_shape("b", b, (w.shape[1] * groups,))
@@ -114,7 +116,7 @@ def checked_backward(
     grad: ArrayLike, x: ArrayLike, w: ArrayLike, **options: Any
 ) -> tuple[Array, Array, Array, Windows, int]:
     """As `checked`, with the gradient of the output."""
-    grad, x, w = _checks.arrays(grad=grad, x=x, w=w)
+    grad, x, w = as_floats(grad=grad, x=x, w=w)
     x, w, _, windows, groups = checked(x, w, **options)
     _checks.expect_shape("grad", grad, (len(x), w.shape[1] * groups, *windows.size))
     return grad, x, w, windows, groups
@@ -127,7 +129,7 @@ def _windows(
     _, c_in, *size = _checks.dimensions("x", x, "N C_in H W")
     kernels, c_group, *kernel = _checks.dimensions("w", w, "C_in C_out/groups K_h K_w")
     if kernels != c_in:
-        raise _checks.InputError(f"w: shape {w.shape} is for {kernels} input channels, expected {c_in} as x has")
+        raise InputError(f"w: shape {w.shape} is for {kernels} input channels, expected {c_in} as x has")
     groups = _checks.grouped(groups, c_in, c_group * _checks.whole("groups", groups, 1))
     stride = _checks.per_axis("stride", stride, 2)
     dilation = _checks.per_axis("dilation", dilation, 2)
@@ -136,7 +138,7 @@ def _windows(
     if output_size is not None:
         output = _requested(output_size, output, stride, dilation)
     if min(output) < 1:
-        raise _checks.InputError(f"padding: {padding!r} leaves an output of {output}, expected at least 1 x 1")
+        raise InputError(f"padding: {padding!r} leaves an output of {output}, expected at least 1 x 1")
     around = _checks.sides(padding, output, kernel, stride, dilation)
     return Windows.of(output, kernel, stride, around, dilation, output=size), groups
 
@@ -146,9 +148,9 @@ def _extra(output_padding: Any, output_size: Any, padding: Any, stride: tuple, d
     extra = _checks.per_axis("output_padding", output_padding, 2, least=0)
     if any(extra) and (output_size is not None or isinstance(padding, str)):
         where = f"for padding {padding!r}" if output_size is None else "where output_size is given"
-        raise _checks.InputError(f"output_padding: {output_padding!r}, expected 0 {where}")
+        raise InputError(f"output_padding: {output_padding!r}, expected 0 {where}")
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
-        raise _checks.InputError(f"output_padding: {output_padding!r}, expected less than the stride or dilation")
+        raise InputError(f"output_padding: {output_padding!r}, expected less than the stride or dilation")
     return extra
 
 
@@ -168,5 +170,5 @@ def _requested(output_size: Any, least: tuple[int, ...], stride: tuple, dilation
     requested = _checks.per_axis("output_size", output_size, 2)
     most = tuple(n + max(s, d) - 1 for n, s, d in zip(least, stride, dilation, strict=True))
     if any(not low <= n <= high for low, n, high in zip(least, requested, most, strict=True)):
-        raise _checks.InputError(f"output_size: {output_size!r}, expected between {least} and {most}")
+        raise InputError(f"output_size: {output_size!r}, expected between {least} and {most}")
     return requested

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from convlens.ops import _checks, activation, rectifier
+from convlens.ops import activation, rectifier
 from convlens.ops._types import Array, Booleans
+from convlens.ops.arrays import alike
 from convlens.ops.dropout import dropout, dropout_backward
 from convlens.ops.fast import parallel
 from convlens.ops.rectifier import ActivationGradients
@@ -49,7 +50,7 @@ def in_parts(operation: Callable[..., Any], formula: Callable[..., Any] | None =
 def _alike(arrays: tuple[Any, ...], more: dict[str, Array]) -> bool:
     """Whether there are only arrays of one float type and one shape, beside them masks of that shape."""
     floats = [*arrays, *(a for a in more.values() if a.dtype != bool)]
-    if not arrays or not _checks.alike(floats) or arrays[0].ndim == 0:
+    if not arrays or not alike(floats) or arrays[0].ndim == 0:
         return False
     return all(a.shape == arrays[0].shape for a in (*arrays, *more.values()))
 
