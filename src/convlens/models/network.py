@@ -2,6 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from itertools import starmap
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -58,7 +62,9 @@ class Network(nn.Module):
         SCHEMES[self.init](layer)
 
     def initialize(self) -> None:
-        """Draws all weights anew from PyTorch's generator."""
+        """Draws all weights anew from PyTorch's generator. A network of shapes alone has none to draw."""
+        if any(map(attrgetter("is_meta"), self.parameters())):
+            return
         for name, layer in self.named_modules():
             if callable(getattr(layer, "reset_parameters", None)):
                 self.init_layer(name, layer)
@@ -93,10 +99,10 @@ def chain_size(layers: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
     for layer in layers.modules():
         if not isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
             continue
-        k, s, p = (_pair(value) for value in (layer.kernel_size, layer.stride, layer.padding))
-        d = _pair(getattr(layer, "dilation", 1))
-        ceil = bool(getattr(layer, "ceil_mode", False))
-        size = tuple(conv_size(size[i], k[i], s[i], p[i], d[i], ceil=ceil) for i in (0, 1))  # type: ignore[assignment]
+        kernel, stride, padding = map(_pair, (layer.kernel_size, layer.stride, layer.padding))
+        windows = zip(size, kernel, stride, padding, _pair(getattr(layer, "dilation", 1)), strict=True)
+        height, width = starmap(partial(conv_size, ceil=bool(getattr(layer, "ceil_mode", False))), windows)
+        size = height, width
         if min(size) < 1:
             raise ValueError("nothing is left of the image")
     return size
@@ -127,11 +133,19 @@ class _NoDraws(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+_within: ContextVar[bool] = ContextVar("within shapes_only", default=False)
 _DRAWS = {torch.Tensor.uniform_, torch.Tensor.normal_}
 
 
 @contextmanager
 def shapes_only() -> Iterator[None]:
     """Inside, networks are built without memory and without drawing a weight (on the device `meta`)."""
-    with torch.device("meta"), _NoDraws():
+    if _within.get():  # a second one would only double the work of each operation
         yield
+        return
+    with torch.device("meta"), _NoDraws():
+        token = _within.set(True)
+        try:
+            yield
+        finally:
+            _within.reset(token)
