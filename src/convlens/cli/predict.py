@@ -35,11 +35,10 @@ def predict(
     from convlens.deploy.predictions import Failure
 
     given = [getattr(sys.stdin, "buffer", None) if image == "-" else image for image in images]
-    answers = api.load(run, model=model, device=device).stream(given, top=top)
     rows: list[dict[str, Any]] = []
     count, failures = 0, []
     out = console()
-    for answer in answers:
+    for answer in api.load(run, model=model, device=device).stream(given, top=top):
         count += 1
         if isinstance(answer, Failure):
             failures.append(answer)
@@ -53,11 +52,15 @@ def predict(
     if as_json:
         emit({"predictions": rows, "failed": len(failures)})
     if failures:
-        err = console(as_json=True)
-        for failure in failures:
-            err.print(f"error: {failure.error}", markup=False, soft_wrap=True)
-        err.print(f"{len(failures):,} of {count:,} files could not be read", markup=False)
+        _tell(failures, count)
         raise typer.Exit(4)
+
+
+def _tell(failures: "list[Failure]", count: int) -> None:
+    err = console(as_json=True)
+    for failure in failures:
+        err.print(f"error: {failure.error}", markup=False, soft_wrap=True)
+    err.print(f"{len(failures):,} of {count:,} files could not be read", markup=False)
 
 
 def _show(out: "Console", answer: "Prediction") -> None:
