@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grimp
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "convlens"
@@ -47,6 +48,52 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_used():
     imported = {names.get(name, name) for name in imported}
     assert imported - declared - extras == set()
     assert declared - imported == {"scikit-learn"}  # whose digits are read without importing it
+
+
+PRIVATE = SOURCE / "nn" / "private.py"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_private_names_of_pytorch_stand_in_one_file(file):
+    found = _private_names_of_pytorch(file)
+    assert found if file == PRIVATE else not found
+
+
+def test_private_names_of_pytorch_are_found_in_each_way_of_writing_them(tmp_path):
+    file = tmp_path / "file.py"
+    lines = (
+        "from torch._subclasses import fake_tensor", "from torch.utils import _pytree", "import torch._ops as ops",
+        "torch._foreach_add(a, b)", "torch.cpu._is_avx512_bf16_supported()", "x.untyped_storage()._cdata",
+        "tensor._version", "part._modules", "getattr(function, '_schema', None)",
+    )  # fmt: skip
+    for line in lines:
+        file.write_text(line)
+        assert len(_private_names_of_pytorch(file)) == 1, line
+    file.write_text("import torch\nself._version\npair._replace(a=1)\nos._exit(1)\ntorch.__version__")
+    assert _private_names_of_pytorch(file) == []
+
+
+def _private_names_of_pytorch(file: Path) -> list[str]:
+    """What is imported or asked for in a file; a class may call its own attributes as it likes."""
+    step = torch.zeros(1, requires_grad=True).clamp(0, 6).grad_fn
+    owners = (torch.Tensor, torch.UntypedStorage, torch.nn.Module(), torch.ops.aten.add.Tensor, step)
+    own = {"_replace", "_asdict", "_fields", "_exit"}
+    found = []
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                found += [name.name for name in names if re.match(r"torch\b.*\._", name.name)]
+            case ast.ImportFrom(module=str(module), names=names) if module.split(".")[0] == "torch":
+                found += [f"{module}.{n.name}" for n in names if re.search(r"\._(?!_)", f"{module}.{n.name}")]
+            case (
+                ast.Attribute(value=value, attr=str(name))
+                | ast.Call(func=ast.Name(id="getattr"), args=[value, ast.Constant(value=str(name)), *_])
+            ):
+                mine = isinstance(value, ast.Name) and value.id in ("self", "cls")
+                theirs = ast.unparse(value).split(".")[0] == "torch" or any(hasattr(owner, name) for owner in owners)
+                if re.match("_(?!_)", name) and theirs and not mine and name not in own:
+                    found.append(ast.unparse(node))
+    return found
 
 
 def _imported(file: Path) -> set[str]:

@@ -17,6 +17,7 @@ from convlens.base.errors import ConvlensError, InputError, out_of_memory, reaso
 from convlens.base.words import percent
 from convlens.models.modes import evaluation_mode
 from convlens.models.random_state import same_random_state
+from convlens.nn import private
 
 NAMES = ("logits", "out", "output", "outputs", "pred", "preds", "prediction", "predictions", "scores")
 AUXILIARY = "aux"  # other entries whose names begin so are outputs of auxiliary heads
@@ -130,7 +131,7 @@ def bounded(logits: Tensor) -> str:
     if name not in _BOUNDED:
         return ""
     word, low, high = _BOUNDED[name]
-    low, high = getattr(step, "_saved_min_val", low), getattr(step, "_saved_max_val", high)  # those of hardtanh, ReLU6
+    low, high = private.saved_limits(step, low, high)
     most = 1 / (1 + (logits.shape[1] - 1) * math.exp(low - high))
     if most > _SURE:
         return ""

@@ -81,7 +81,7 @@ class WeightsAlone(nn.Module):
     def _add(self, path: list[str], tensor: torch.Tensor) -> None:
         part: nn.Module = self
         for step in path[:-1]:
-            if step not in part._modules:
+            if step not in dict(part.named_children()):
                 part.add_module(step, nn.Module())
             part = part.get_submodule(step)
         part.register_buffer(path[-1], tensor)

@@ -11,7 +11,8 @@ from math import prod
 from torch import Tensor
 
 from convlens.geometry import conv_macs, linear_macs
-from convlens.inspection.trace import Op, Trace, storage, tensors_in
+from convlens.inspection.trace import Op, Trace, tensors_in
+from convlens.nn.private import storage
 
 MAC_CONVENTION = (
     "multiply-accumulates of convolutions and matrix products for one example; "

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from convlens.nn import private
 from convlens.scratch.operation import Mode
 
 
-class SharedDraws(TorchDispatchMode):
+class SharedDraws(private.TorchDispatchMode):
     """While it is open, PyTorch draws the numbers that a graph would draw, in the same order.
 
     All kinds of dropout, functions and layers, in place or not, come down to a few operations that draw; these are
@@ -34,7 +34,7 @@ class SharedDraws(TorchDispatchMode):
 def _bernoulli(mode: Mode, which: int, func: Any, args: Any, kwargs: Any) -> Tensor:
     """Ones with a probability that is a number, a tensor beside, or the tensor itself."""
     x = args[0]
-    default = 0.5 if func._schema.name.endswith("_") else x
+    default = 0.5 if _in_place(func) else x
     p = args[1] if len(args) > 1 else kwargs.get("p", default)
     if isinstance(p, Tensor):
         drawn = mode.uniform(which, tuple(x.shape)) < p.detach().cpu().numpy()
@@ -57,8 +57,12 @@ def _fused_dropout(mode: Mode, which: int, func: Any, args: Any, kwargs: Any) ->
 
 def _given(func: Any, x: Tensor, drawn: np.ndarray) -> Tensor:
     """The drawn numbers as a new tensor, or in the tensor that the operation writes into."""
-    target = x if func._schema.name.endswith("_") else torch.empty_like(x)
+    target = x if _in_place(func) else torch.empty_like(x)
     return target.copy_(torch.as_tensor(np.asarray(drawn)))
+
+
+def _in_place(func: Any) -> bool:
+    return str(func.overloadpacket).endswith("_")
 
 
 _DRAWS: dict[str, Callable[..., Any]] = {

@@ -18,8 +18,9 @@ from convlens.inspection import costs
 from convlens.inspection.fields.effective import EffectiveField, effective_fields
 from convlens.inspection.fields.follow import follow
 from convlens.inspection.summary_rows import first_uses, rows_of
-from convlens.inspection.trace import Trace, trace, uncompiled
+from convlens.inspection.trace import Trace, trace
 from convlens.models.lazy import settled
+from convlens.nn.private import uncompiled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -14,16 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from convlens.base.errors import InputError, out_of_memory, reason
 from convlens.classify.outputs import run, tensors_in
 from convlens.inspection.paths import Paths
 from convlens.models.lazy import settled
 from convlens.models.random_state import same_random_state
+from convlens.nn.private import FakeTensorMode, TorchDispatchMode, schema, storage, uncompiled
 
 
 @dataclass
@@ -95,11 +94,6 @@ class Trace:
     is_real: bool = False
 
 
-def storage(tensor: Tensor) -> int:
-    """Identity of the memory behind a tensor, the same for all views of it."""
-    return tensor.untyped_storage()._cdata
-
-
 def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = False, batch: int = 1) -> Trace:
     """Runs the network once and records every operation.
 
@@ -128,11 +122,6 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
                 raise
             size = "x".join(map(str, input_shape))
             raise InputError(f"the network cannot run on an input of {size}: {reason(error)}") from error
-
-
-def uncompiled(module: nn.Module) -> nn.Module:
-    """The network inside the wrapper that `torch.compile` puts around it, or the network itself."""
-    return getattr(module, "_orig_mod", module)
 
 
 def refuse_scripted(module: nn.Module) -> None:
@@ -263,11 +252,11 @@ class _Recorder:
     def record(self, func: Any, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         if func.namespace == "prim" or not self.stack:
             return
-        schema = func._schema
-        arguments = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-        arguments |= dict(zip((a.name for a in schema.arguments), args, strict=False)) | kwargs
+        form: Any = schema(func)
+        arguments = {a.name: a.default_value for a in form.arguments if a.has_default_value()}
+        arguments |= dict(zip((a.name for a in form.arguments), args, strict=False)) | kwargs
         outputs = output if isinstance(output, (list, tuple)) else (output,)
-        name = schema.name.split("::")[-1]
+        name = form.name.split("::")[-1]
         self.traced.ops.append(
             Op(
                 name=name,

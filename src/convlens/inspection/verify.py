@@ -23,6 +23,7 @@ from convlens.inspection.draws import SharedDraws
 from convlens.inspection.sums import RESIDUE, Magnitudes, deviations, summed
 from convlens.inspection.trace import refuse_scripted
 from convlens.models.lazy import settled_copy
+from convlens.nn import private
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.graph import LEAVES, Gradients, Graph, Tape
 from convlens.scratch.operation import Mode
@@ -294,9 +295,7 @@ def _compared_layers(module: nn.Module, graph: Graph, tape: Tape, errors: dict[s
 
 def _tensors(output: Any) -> list[torch.Tensor]:
     """All tensors in an output, in the order of the exported program."""
-    from torch.utils import _pytree as pytree
-
-    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+    return [leaf for leaf in private.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
 
 
 def _array(tensor: torch.Tensor) -> Array:

@@ -1,7 +1,5 @@
 """Averages of the weights over the steps: an exponential moving average to judge by, and one that feeds back."""
 
-# pyright: reportPrivateImportUsage=false
-# torch._foreach_*: one call for a list of tensors, what the optimizers of PyTorch are made of
 import contextlib
 from collections.abc import Iterator
 
@@ -9,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.base.errors import InputError
+from convlens.nn import private
 
 
 class _Average:
@@ -26,7 +25,7 @@ class _Average:
         live = module.state_dict()
         if self._floating:
             averages = [self._values[name] for name in self._floating]
-            torch._foreach_lerp_(averages, [live[name] for name in self._floating], 1 - decay)
+            private.foreach_lerp_(averages, [live[name] for name in self._floating], 1 - decay)
         for name in self._others:
             self._values[name].copy_(live[name])
 

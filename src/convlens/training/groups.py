@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from convlens.classify.outputs import look
 from convlens.models.network import Network
+from convlens.nn import private
 
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+NORMS = (private.BatchOrInstanceNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -4,8 +4,6 @@ Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; 
 record networks for CIFAR-10. The Newton-Schulz iteration goes back to Kovarik (1970) and Bjorck and Bowie (1971).
 """
 
-# pyright: reportPrivateImportUsage=false
-# torch._foreach_*: one call for a list of tensors, what the optimizers of PyTorch are made of
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from convlens.base.errors import InputError
+from convlens.nn import private
 from convlens.training.updates import Optimizer
 
 # p(s) = a s + b s^3 + c s^5: steep at 0, and once in 0.7 .. 1.2 a singular value stays there (Jordan, 2024)
@@ -80,9 +79,9 @@ class Muon(Optimizer):
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]) -> None:
         momentum, buffers = group["momentum"], self._kept(parameters, "momentum_buffer")
-        torch._foreach_mul_(buffers, momentum)
-        torch._foreach_add_(buffers, gradients)
-        directions = torch._foreach_add(gradients, buffers, alpha=momentum) if group["nesterov"] else buffers
+        private.foreach_mul_(buffers, momentum)
+        private.foreach_add_(buffers, gradients)
+        directions = private.foreach_add(gradients, buffers, alpha=momentum) if group["nesterov"] else buffers
         for members, updates in self._orthogonal_by_shape(parameters, directions, group["steps"]):
             _apply(group, members, updates)
 
@@ -105,11 +104,11 @@ def _apply(group: dict[str, Any], members: list[Tensor], updates: Tensor) -> Non
     rows, columns = updates.shape[1:]
     size = group["lr"]
     if group["normalize"]:
-        norms = torch.stack(torch._foreach_norm(members)).clamp_min(1e-7)
-        torch._foreach_mul_(members, list((rows**0.5 / norms).unbind()))
+        norms = torch.stack(private.foreach_norm(members)).clamp_min(1e-7)
+        private.foreach_mul_(members, list((rows**0.5 / norms).unbind()))
     else:
         size *= max(1.0, rows / columns) ** 0.5
         if group["weight_decay"]:
-            torch._foreach_mul_(members, 1 - group["lr"] * group["weight_decay"])
+            private.foreach_mul_(members, 1 - group["lr"] * group["weight_decay"])
     shaped = [update.view(p.shape) for p, update in zip(members, updates.contiguous(), strict=True)]
-    torch._foreach_add_(members, shaped, alpha=-size)
+    private.foreach_add_(members, shaped, alpha=-size)

@@ -19,7 +19,8 @@ from convlens.base.hardware import usable_cores
 from convlens.base.seeds import generator
 from convlens.classify.evaluation import Evaluation, from_logits
 from convlens.classify.outputs import answering
-from convlens.inspection.trace import refuse_scripted, uncompiled
+from convlens.inspection.trace import refuse_scripted
+from convlens.nn.private import uncompiled
 from convlens.scratch import loop
 from convlens.scratch import optimizers as scratch_optimizers
 from convlens.scratch.from_torch import training_pair

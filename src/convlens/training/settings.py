@@ -11,6 +11,7 @@ import torch
 from convlens.base.errors import InputError
 from convlens.base.hardware import usable_cores
 from convlens.classify.device import choose
+from convlens.nn import private
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -85,7 +86,7 @@ def _dtype(wanted: str, device: str) -> tuple[str, str]:
     if device.startswith("cuda"):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return ("bfloat16", "the GPU has it") if native else ("float32", "the GPU has no bfloat16")
-    if device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+    if device == "cpu" and private.has_fast_bfloat16():
         return "bfloat16", "the processor has bfloat16 instructions (AVX-512 BF16 or AMX)"
     return "float32", f"this {device} has no fast bfloat16"
 

@@ -4,14 +4,14 @@ The first optimizer made from `torch.optim` imports PyTorch's compiler, which ta
 third of a short training run. The kernels are the same, so are the numbers, the groups and the names in the state.
 """
 
-# pyright: reportPrivateImportUsage=false
-# torch._fused_*, torch._foreach_*: one call for a list of tensors, what the optimizers of PyTorch are made of
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from convlens.nn import private
 
 
 class Optimizer:
@@ -70,7 +70,7 @@ class SGD(Optimizer):
         super().__init__(params, {**settings, "nesterov": nesterov and momentum > 0})
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Any]) -> None:
-        torch._fused_sgd_(
+        private.fused_sgd_(
             parameters,
             gradients,
             self._kept(parameters, "momentum_buffer") if group["momentum"] else [],
@@ -100,14 +100,14 @@ class Adam(Optimizer):
         decoupled: bool = False,
     ):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
-        self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        self.kernel = private.fused_adamw_ if decoupled else private.fused_adam_
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Any]) -> None:
         for p in parameters:
             if "step" not in self.state[p]:
                 self.state[p]["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
         steps = [self.state[p]["step"] for p in parameters]
-        torch._foreach_add_(steps, 1)
+        private.foreach_add_(steps, 1)
         self.kernel(
             parameters,
             gradients,

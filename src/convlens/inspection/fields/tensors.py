@@ -14,7 +14,7 @@ from math import prod
 from torch import Tensor
 
 from convlens.geometry import FieldMap, Span, hull
-from convlens.inspection.trace import storage
+from convlens.nn.private import storage
 
 EVERY_CELL = FieldMap()  # each cell sees itself
 

@@ -8,6 +8,7 @@ import torch
 from torch import fx, nn
 
 from convlens.base.errors import InputError
+from convlens.nn import private
 from convlens.scratch.from_torch import dtypes, folding
 from convlens.scratch.from_torch.aliases import Aliases, Cut, Value
 from convlens.scratch.from_torch.aten import HANDLERS
@@ -198,7 +199,7 @@ class Builder:
 
     def _arguments(self, node: fx.Node) -> tuple[str, dict[str, Any]]:
         """The operator's name, and its arguments by their names in its schema."""
-        schema = getattr(node.target, "_schema", None)
+        schema = private.schema(node.target)
         if schema is None:
             raise InputError(f"the NumPy engine has no operation {node.target}; {_ONLY_TORCH}")
         arguments = {a.name: a.default_value for a in schema.arguments}
@@ -221,7 +222,7 @@ class Builder:
 
     def _folded_leaf(self, tensor: torch.Tensor) -> Out:
         """A known tensor as a leaf, as it is now: a program may write into it later."""
-        key = (id(tensor), tensor._version)
+        key = (id(tensor), private.version(tensor))
         if key not in self.leaves:
             out = self.constant(dtypes.array(tensor).copy())
             self.leaves[key] = Out(out.position, tuple(tensor.shape), dtypes.name(tensor.dtype))
@@ -252,7 +253,7 @@ class Builder:
         parents = [v for n in node.all_input_nodes if isinstance(v := self.values.get(n), Value)]
         if not self.differentiable:
             return self._value_without_gradient(out, parents)
-        key = meta.untyped_storage()._cdata
+        key = private.storage(meta)
         if not self.aliases.knows(key):
             return self.aliases.whole(out, key)
         made = self.nodes[out.position]

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from convlens.base.errors import InputError
+from convlens.nn import private
 
 _ONLY_TORCH = "which NumPy would not know of; this network runs in the PyTorch engine only"
 
@@ -21,11 +21,11 @@ def own_derivatives_refused(module: nn.Module) -> Iterator[None]:
     Found are functions with a backward of their own (`torch.autograd.Function`) and hooks on gradients.
     """
     for path, part in module.named_modules():
-        if part._backward_hooks or part._backward_pre_hooks:
+        if private.has_backward_hooks(part):
             raise InputError(f"{path or 'the network'} ({type(part).__name__}) has backward hooks, {_ONLY_TORCH}")
 
     def examine(part: nn.Module, _inputs: Any, output: Any) -> None:
-        for tensor in pytree.tree_leaves(output):
+        for tensor in private.tree_leaves(output):
             if isinstance(tensor, torch.Tensor) and (name := _own_function(tensor)):
                 raise InputError(
                     f"{type(part).__name__} uses {name}, a function with a derivative of its own, {_ONLY_TORCH}"

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 from convlens.base.errors import InputError, out_of_memory
+from convlens.nn import private
 from convlens.scratch.from_torch.derivatives import own_derivatives_refused
 
 
@@ -67,7 +67,7 @@ def _refuse_unready(module: nn.Module) -> None:
 def _constant_momentum(module: nn.Module) -> Iterator[None]:
     """Batch normalization with `momentum=None` divides by a count, a number that export cannot follow: while this is
     open such layers have a momentum, which the program's reader does not look at."""
-    layers = [m for m in module.modules() if isinstance(m, _NormBase) and m.momentum is None]
+    layers = [m for m in module.modules() if isinstance(m, private.BatchOrInstanceNorm) and m.momentum is None]
     for layer in layers:
         layer.momentum = 0.0
     try:

@@ -7,6 +7,8 @@ import torch
 from torch import fx
 from torch.fx.node import map_arg
 
+from convlens.nn import private
+
 Memory = int
 
 
@@ -47,10 +49,10 @@ def _constant(graph: fx.Graph, known: set[str], changing: set[Memory]) -> set[fx
 def _is_plain(node: fx.Node) -> bool:
     if node.target is operator.getitem:
         return True
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not private.is_operator(node.target):
         return False
     random = torch.Tag.nondeterministic_seeded in node.target.tags
-    empty = "empty" in node.target._schema.name
+    empty = "empty" in str(node.target)
     return not random and not empty and bool(memories(node))
 
 
@@ -66,7 +68,7 @@ def evaluate(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
 
 def written(node: fx.Node) -> list[fx.Node]:
     """The arguments that an operation writes into."""
-    schema = getattr(node.target, "_schema", None)
+    schema = private.schema(node.target)
     if schema is None:
         return []
     given = dict(zip((a.name for a in schema.arguments), node.args, strict=False)) | dict(node.kwargs)
@@ -78,7 +80,7 @@ def memories(node: fx.Node) -> list[Memory]:
     """The memory of each tensor that a node gives."""
     value = node.meta.get("val")
     values = value if isinstance(value, (list, tuple)) else [value]
-    return [v.untyped_storage()._cdata for v in values if isinstance(v, torch.Tensor)]
+    return [private.storage(v) for v in values if isinstance(v, torch.Tensor)]
 
 
 def memory_of(node: fx.Node) -> Memory:
