@@ -8,9 +8,9 @@ from torch import nn
 from convlens.classify.views import Views
 
 
-def network() -> nn.Module:
+def network(height: int = 6, width: int = 7) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(3 * 4 * 5, 4)).eval()
+    return nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Flatten(), nn.Linear(3 * height * width, 4)).eval()
 
 
 def moved(picture: np.ndarray, rows: int, columns: int) -> np.ndarray:
@@ -25,8 +25,9 @@ def moved(picture: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["mirror", "mirror+shift"])
-def test_the_logits_are_the_weighted_mean_over_the_views(kind):
-    plain, images = network(), np.random.default_rng(0).standard_normal((3, 2, 6, 7)).astype(np.float32)
+@pytest.mark.parametrize("size", [(6, 7), (1, 5), (5, 1), (1, 1), (2, 1)])
+def test_the_logits_are_the_weighted_mean_over_the_views(kind, size):
+    plain, images = network(*size), np.random.default_rng(0).standard_normal((3, 2, *size)).astype(np.float32)
     weighted = {(0, 0): 1.0} if kind == "mirror" else {(0, 0): 0.5, (-1, -1): 0.25, (1, 1): 0.25}
     expected = np.zeros((3, 4))
     for n, picture in enumerate(images):
@@ -38,4 +39,5 @@ def test_the_logits_are_the_weighted_mean_over_the_views(kind):
     with torch.no_grad():
         found = Views(plain, kind)(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert np.abs(found - plain(torch.from_numpy(images)).detach().numpy()).max() > 0.01
+    if size == (6, 7):
+        assert np.abs(found - plain(torch.from_numpy(images)).detach().numpy()).max() > 0.01

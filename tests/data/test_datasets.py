@@ -90,6 +90,14 @@ def test_paths_with_labels_are_taken_and_damaged_files_named(tmp_path):
         assert reading.skipped[0][0] == "train[2]"
 
 
+def test_pictures_that_an_exif_tag_turns_are_counted(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(PIXELS[0]).save(tmp_path / "turned.jpg", exif=exif)
+    given = [tmp_path / "turned.jpg", *(Image.fromarray(p) for p in PIXELS[1:])]
+    assert data.find((given, LABELS)).read(AS_THEY_ARE).turned == 1
+
+
 def test_pictures_of_several_sizes_are_prepared_like_files():
     pictures = [np.full((5 + k, 9, 3), 30 * k, np.uint8) for k in range(8)]
     source = data.find((pictures, LABELS))

@@ -326,6 +326,14 @@ def test_what_was_left_out_of_the_data_is_counted_and_named(tmp_path, pretend_ru
     assert "and 5 more" in text
 
 
+def test_pictures_that_were_turned_are_counted(tmp_path, pretend_run):
+    run, _ = pretend_run(tmp_path / "run")
+    assert "EXIF" not in _page(run).text
+    record = run.read_record()
+    run.write_record(record.model_copy(update={"data": record.data.model_copy(update={"turned": 1200})}))
+    assert "1,200 pictures were turned as their EXIF tags say." in _page(run).text
+
+
 def test_a_file_name_that_is_no_text_does_not_stop_the_report(tmp_path, pretend_run):
     run, judged = pretend_run(tmp_path / "run", sharpness=2)
     names = np.array(["a\udcff.png"] * judged.n, object)

@@ -28,7 +28,8 @@ class Views(nn.Module):
         if self.kind == "mirror":
             return plain
         height, width = x.shape[2:]
-        padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        padded = F.pad(x, (1, 1, 0, 0), mode=_border(width))
+        padded = F.pad(padded, (0, 0, 1, 1), mode=_border(height))
         moved = [padded[:, :, i : i + height, i : i + width] for i in (0, 2)]
         return 0.5 * plain + 0.25 * (self._mirrored(moved[0]) + self._mirrored(moved[1]))
 
@@ -37,3 +38,8 @@ class Views(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         return self.network(x) if self.classes is None else logits_of(self.network, x, self.classes)
+
+
+def _border(size: int) -> str:
+    """How one pixel beyond the border is found; a row or column of one pixel is its own mirror image."""
+    return "reflect" if size > 1 else "replicate"

@@ -14,7 +14,7 @@ from convlens.data.decode import is_turned, open_image
 from convlens.data.images import Images
 from convlens.data.labels import number, on_cpu, read
 from convlens.data.preprocess import Preprocess
-from convlens.data.source import Progress, Reading
+from convlens.data.source import Progress, Reading, said_of_turned
 
 _PICTURE = ("image", "img", "picture", "pixels", "pixel_values", "x")
 _LABEL = ("label", "labels", "target", "class", "y")
@@ -151,7 +151,7 @@ class DatasetSource:
             labels = self.labels[part]
             kept = (pixels, labels) if good.all() else (pixels[good], labels[good])
             read_parts[part] = Images(*kept, self.classes, self.name)
-        return Reading(read_parts, tuple(skipped), self.notes, turned)
+        return Reading(read_parts, tuple(skipped), (*self.notes, *said_of_turned(turned)), turned)
 
 
 def _item(items: Any, index: int, part: str) -> tuple[Any, Any]:

@@ -29,6 +29,12 @@ class Reading:
     turned: int = 0
 
 
+def said_of_turned(count: int) -> tuple[str, ...]:
+    """The note on pictures that an EXIF tag turned or mirrored, if there are any."""
+    pictures = "1 picture is" if count == 1 else f"{count:,} pictures are"
+    return (f"{pictures} turned as the EXIF tag says",) if count else ()
+
+
 class Source(Protocol):
     """A data set that can be read at any size, by several threads at once.
 

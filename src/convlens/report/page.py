@@ -11,7 +11,7 @@ from convlens.classify.evaluation import Evaluation, wilson_interval
 from convlens.data.preprocess import Preprocess
 from convlens.report import curves, drawings
 from convlens.report.store import FILE, load_evaluation
-from convlens.report.words import course, disagreement, left_out, majority, number
+from convlens.report.words import course, disagreement, left_out, majority, number, turned
 from convlens.runs import RunFolder, RunRecord
 from convlens.training.again import again
 
@@ -36,6 +36,7 @@ def write(run_folder: Path | str) -> Path:
         facts=_facts(record, preprocess),
         counts=", ".join(f"{n:,} {_PARTS.get(part, part)}" for part, n in record.data.counts.items() if n),
         left_out=left_out(record.data.left_out),
+        turned=turned(record.data.turned),
         started=record.created.replace("T", " ").replace("+00:00", " UTC"),
         course=course(record),
         again=again(record),

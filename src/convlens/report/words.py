@@ -59,6 +59,15 @@ def course(record: RunRecord) -> str:
     return " ".join(sentences)
 
 
+def turned(count: int) -> str:
+    """How many pictures were turned as their EXIF tag says, if any."""
+    if not count:
+        return ""
+    if count == 1:
+        return "1 picture was turned as its EXIF tag says."
+    return f"{count:,} pictures were turned as their EXIF tags say."
+
+
 def left_out(files: LeftOut) -> dict[str, Any] | None:
     """What was not used of the data: a sentence, the first files with their reasons, how many more there are."""
     if not files.count:

@@ -71,6 +71,7 @@ class DataRecord(_Record):
     """Which images, how they were divided, what was left out, and whether they are decoded when they are needed.
 
     named: whether the user named the classes.
+    turned: how many pictures an EXIF tag turned or mirrored.
     """
 
     source: str
@@ -81,6 +82,7 @@ class DataRecord(_Record):
     streamed: bool = False
     named: bool = False
     left_out: LeftOut = LeftOut()
+    turned: Count = 0
 
 
 class StartedFrom(_Record):

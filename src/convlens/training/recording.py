@@ -67,6 +67,7 @@ def record_of(
             streamed=streamed,
             named=named,
             left_out=_left_out(reading.skipped),
+            turned=reading.turned,
         ),
         versions=versions(),
     )

@@ -11,7 +11,7 @@ from convlens.data.formats.decoding import Prepared
 from convlens.data.formats.listing import Listing
 from convlens.data.formats.streamed import Streamed
 from convlens.data.preprocess import Preprocess
-from convlens.data.source import Progress, Reading
+from convlens.data.source import Progress, Reading, said_of_turned
 from convlens.data.store import cache
 
 
@@ -87,4 +87,5 @@ class FolderSource:
     def _reading(self, found: Prepared) -> Reading:
         skipped, turned = found.outcome.skipped, found.outcome.turned
         parts = self.listing.images(found.pixels, skipped)
-        return Reading(parts, (*skipped, *self.listing.left_out), (*self.notes, *found.notes), turned)
+        notes = (*self.notes, *found.notes, *said_of_turned(turned))
+        return Reading(parts, (*skipped, *self.listing.left_out), notes, turned)
