@@ -1,4 +1,13 @@
-"""Operations of convolutional networks in NumPy: each a pair of pure functions, forward and backward."""
+"""Operations of convolutional networks in NumPy: each a pair of pure functions, forward and backward.
+
+To be read. Begin with `rectifier` (one formula each), `linear` and `convolution`, where the gradients of a matrix
+product are derived; then `pooling` and `normalization`. `loops` has the same in the textbook's nested loops.
+
+`operation(x, ...)` gives the output; `operation_backward(grad, x, ...)` takes the gradient of the loss with respect to
+that output, the same arguments again, and gives the gradients of the arguments as a named tuple. Nothing is remembered
+from forward to backward, no argument is written to, and float32 stays float32. Images are (N, C, H, W): number,
+channels, height, width. `fast` holds threaded and tiled drop-ins, which need not be read.
+"""
 
 # ruff: noqa: F401 - everything here is re-exported
 

@@ -45,7 +45,7 @@ class Windows:
 
     @cached_property
     def reach(self) -> tuple[int, ...]:
-        """The size of a padded image: of its rows and columns as far as the windows reach, and of all its own."""
+        """The size of a padded image, which holds all windows and all of the image."""
         return tuple(
             before + max(n + after, (out - 1) * s + effective_kernel(k, d) - before)
             for n, k, s, (before, after), d, out in self._axes()

@@ -205,7 +205,7 @@ def softmax(x: ArrayLike, *, axis: int = -1) -> Array:
 
 
 def softmax_backward(grad: ArrayLike, x: ArrayLike, *, axis: int = -1, y: Array | None = None) -> ActivationGradients:
-    """y * (grad - sum_j grad_j y_j)."""
+    """y * (grad - sum_j grad_j y_j), since y_j grows with x_i by y_j ([i = j] - y_i)."""
     grad, x = checked(grad, x)
     x, axes = _along(x, axis)
     y = softmax(x, axis=axis) if y is None else y
@@ -222,7 +222,7 @@ def log_softmax(x: ArrayLike, *, axis: int = -1) -> Array:
 def log_softmax_backward(
     grad: ArrayLike, x: ArrayLike, *, axis: int = -1, y: Array | None = None
 ) -> ActivationGradients:
-    """grad - softmax(x) * sum_j grad_j."""
+    """grad - softmax(x) * sum_j grad_j, since y_j grows with x_i by [i = j] - softmax(x)_i."""
     grad, x = checked(grad, x)
     x, axes = _along(x, axis)
     y = log_softmax(x, axis=axis) if y is None else y

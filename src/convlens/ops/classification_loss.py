@@ -67,13 +67,15 @@ def cross_entropy_backward(
     ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> LogitsGradients:
-    """grad / n * (softmax(logits) * sum_c t_c - t): for a plain label, the famous p - y."""
+    """grad / n * (softmax(logits) * sum_c t_c - t): for a plain label, the famous p - y.
+
+    For log softmax(logits)_c grows with logit k by [c = k] - p_k, and summed over c, times -t_c, that is
+    p_k sum_c t_c - t_k.
+    """
     logits, t, n = _weighted_targets("logits", logits, target, smoothing, weight, ignore_index)
     p = np.exp(log_softmax(logits, axis=1))
-    p *= t.sum(axis=1, keepdims=True)
-    p -= t
-    p *= _of_each_class(gradient_of_each(grad, t[:, 0], reduction, n))
-    return LogitsGradients(p)
+    slopes = p * t.sum(axis=1, keepdims=True) - t
+    return LogitsGradients(slopes * _of_each_class(gradient_of_each(grad, t[:, 0], reduction, n)))
 
 
 def nll(
@@ -147,22 +149,29 @@ def _weighted_targets(
     classes = logits.shape[1]
     if weight is not None and weight.shape != (classes,):
         raise InputError(f"weight: shape {weight.shape}, expected ({classes},), one factor per class")
-    counts: Any = np.ones((), logits.dtype)  # 0 where a decision does not count
+    factors = np.ones((), logits.dtype) if weight is None else weight.reshape(1, classes, *(1,) * (logits.ndim - 2))
     target, labeled = _checked_target(target, logits.shape)
     if labeled:
-        if ignore_index is not None:
-            counts = (target != ignore_index).astype(logits.dtype)[:, None]
-            target = np.where(target == ignore_index, 0, target)
-        t = one_hot(target, classes, logits.dtype)
+        t, counts = _probabilities(target, classes, ignore_index, logits.dtype)
+        factors = factors * counts
+        n = (t * factors).sum()
     elif ignore_index is not None:
         raise InputError(f"ignore_index: {ignore_index}, expected None where the targets are probabilities")
     else:
         t = as_float("target", target).astype(logits.dtype)
-    column = np.ones((), logits.dtype) if weight is None else weight.reshape(1, classes, *(1,) * (logits.ndim - 2))
-    n = (t * column * counts).sum() if labeled else t.size // classes
+        n = t.size // classes
     if smoothing:
         t = t * (1 - smoothing) + smoothing / classes
-    return logits, (t * column * counts).astype(logits.dtype), n
+    return logits, (t * factors).astype(logits.dtype), n
+
+
+def _probabilities(target: Any, classes: int, ignore_index: int | None, dtype: Any) -> tuple[Array, Array]:
+    """Labels (N, ...) as probabilities (N, classes, ...), and 1 for each decision that counts, else 0 (N, 1, ...)."""
+    counts = np.ones((), dtype)
+    if ignore_index is not None:
+        counts = (target != ignore_index).astype(dtype)[:, None]
+        target = np.where(target == ignore_index, 0, target)  # any label will do
+    return one_hot(target, classes, dtype), counts
 
 
 def _checked_target(target: ArrayLike, shape: tuple[int, ...]) -> tuple[Array, bool]:

@@ -1,8 +1,22 @@
 """Convolution, as layers mean it (cross-correlation), in one and two dimensions, with its usual special forms.
 
-It is one matrix product. Row (c, i, j) of the *patches* P holds what kernel cell (i, j) meets of channel c at every
-output position; with the kernels as the rows of a matrix W, Y = W P + b (Chellapilla, Puri and Simard, 2006). The
-gradients are those of a matrix product: dW = G P^T and dP = W^T G, and dP goes back to the pixels P was copied from.
+Of one image it is one matrix product (Chellapilla, Puri and Simard, 2006):
+
+    W  (C_out, C_in K_h K_w)         a kernel in each row
+    P  (C_in K_h K_w, H_out W_out)   the *patches*: row (c, i, j) is what kernel cell (i, j) meets of channel c, in
+                                     column (p, q) where the kernel lies at output position (p, q)
+    Y = W P + b                      (C_out, H_out W_out), the output image
+
+Let G be the gradient of the loss with respect to Y. Small changes dW and dP change Y by dW P + W dP, and so the loss by
+the sum of G * (dW P + W dP) over all elements. The factor of each element of dW there, and of dP, is its gradient:
+
+    of W:  G P^T        of P:  W^T G        of b:  the row sums of G
+
+P only holds copies of pixels, up to K_h K_w of each, so the gradient of a pixel is the sum over its copies (`fold`, the
+adjoint of `patches`). With groups each group of channels has a W, P and Y of its own, along a leading axis.
+
+In the formulas n counts images, o and c output and input channels, (p, q) output positions, (i, j) kernel cells; s is
+the stride and d the dilation.
 
 Source of the conventions: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
 """
@@ -94,11 +108,10 @@ def conv2d_backward(
     for n, image in enumerate(x):
         patches = windows.patches(image).reshape(groups, kernels.shape[2], -1)
         g = grad[n].reshape(groups, kernels.shape[1], -1)
-        dkernels += g @ patches.swapaxes(1, 2)  # Y = W P, so dW = G P^T
+        dkernels += g @ patches.swapaxes(1, 2)  # G P^T
         if dx is not None:
-            # And dP = W^T G. With one kernel a group that is an outer product: NumPy's * is faster there than its @.
+            # W^T G. With one kernel per group it is an outer product, where NumPy's * is faster than its @.
             dpatches = kernels.swapaxes(1, 2) * g if kernels.shape[1] == 1 else kernels.swapaxes(1, 2) @ g
-            # A pixel gets the sum over all windows that saw it.
             dx[n] = windows.fold(dpatches.reshape(-1, *windows.kernel, *windows.output))
     return ConvolutionGradients(dx, dkernels.reshape(w.shape), bias_gradient(grad))  # type: ignore[arg-type]
 
@@ -147,7 +160,7 @@ def checked_backward(
 
 
 def windows_of(x: NDArray[Any], w: Array, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple[Windows, int]:
-    """Where the kernel looks, and the number of groups, after all checks."""
+    """Where the kernel looks, and the number of groups, after all checks of sizes."""
     _, c_in, *size = _checks.dimensions("x", x, "N C_in H W")
     c_out, c_group, *kernel = _checks.dimensions("w", w, "C_out C_in/groups K_h K_w")
     groups = _checks.grouped(groups, c_in, c_out)

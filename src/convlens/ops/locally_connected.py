@@ -70,8 +70,8 @@ def locally_connected2d_backward(
     dx, dmatrices = np.empty_like(x), np.zeros_like(matrices)
     for images in _blocks(x, w):
         g = np.ascontiguousarray(grad[images].transpose(2, 3, 1, 0))  # (H_out, W_out, C_out, n)
-        dmatrices += g @ _patches(windows, x[images]).swapaxes(2, 3)  # Y = W P, so dW = G P^T
-        dpatches = matrices.swapaxes(2, 3) @ g  # and dP = W^T G
+        dmatrices += g @ _patches(windows, x[images]).swapaxes(2, 3)  # G P^T, see `convolution`
+        dpatches = matrices.swapaxes(2, 3) @ g  # W^T G
         dx[images] = windows.fold(dpatches.transpose(3, 2, 0, 1).reshape(-1, *window, p, q))
     return LocallyConnectedGradients(dx, dmatrices.reshape(w.shape), grad.sum(axis=0))
 

@@ -90,7 +90,7 @@ def max_pool2d_with_indices(
     numbers = np.arange(windows.size[0] * windows.size[1]).reshape(windows.size)
     for (p, q), (rows, columns) in windows.overlaps:
         seen, best, number = x[:, :, rows, columns], y[:, :, p, q], indices[:, :, p, q]
-        better = (seen > best) | np.isnan(seen) | (number < 0)
+        better = (seen > best) | np.isnan(seen) | (number < 0)  # nothing is > NaN, so a NaN stays
         np.copyto(best, seen, where=better)
         np.copyto(number, numbers[rows, columns], where=better)
     return y, indices

@@ -29,6 +29,13 @@ class ConcatGradients(NamedTuple):
     xs: list[Array]
 
 
+class PutGradients(NamedTuple):
+    """Gradients with respect to both arrays."""
+
+    x: Array
+    value: Array
+
+
 def flatten(x: ArrayLike, *, start: int = 1, end: int = -1) -> Array:
     """Joins the axes `start` to `end` into one, the last running fastest: (N, C, H, W) -> (N, C * H * W)."""
     x = as_float("x", x)
@@ -159,6 +166,26 @@ def _inside(x: Array, index: Index) -> Index:
     return tuple(index)
 
 
+def put(x: ArrayLike, value: ArrayLike, *, index: Index) -> Array:
+    """A copy of x in which the cells x[index] hold `value` (broadcast): what `x[index] = value` does in place."""
+    x, value = as_floats(x=x, value=value)
+    y = x.copy()
+    try:
+        y[tuple(index)] = value
+    except (IndexError, ValueError, TypeError):
+        raise InputError(f"value: shape {value.shape} does not fit x[{index}] of an x of shape {x.shape}") from None
+    return y
+
+
+def put_backward(grad: ArrayLike, x: ArrayLike, value: ArrayLike, *, index: Index) -> PutGradients:
+    """x receives the gradient but for the overwritten cells, `value` that of those cells."""
+    grad, x, value = as_floats(grad=grad, x=x, value=value)
+    check_same_shape(grad, put(x, value, index=index).shape)
+    gx = grad.copy()
+    gx[tuple(index)] = 0
+    return PutGradients(gx, unbroadcast(np.asarray(grad[tuple(index)]), value.shape))
+
+
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
@@ -264,30 +291,3 @@ def _image(x: ArrayLike) -> Array:
     if x.ndim != 4:
         raise InputError(f"x: shape {x.shape}, expected four axes (N, C, H, W)")
     return x
-
-
-class PutGradients(NamedTuple):
-    """Gradients with respect to both arrays."""
-
-    x: Array
-    value: Array
-
-
-def put(x: ArrayLike, value: ArrayLike, *, index: Index) -> Array:
-    """A copy of x in which the cells x[index] hold `value` (broadcast): what `x[index] = value` does in place."""
-    x, value = as_floats(x=x, value=value)
-    y = x.copy()
-    try:
-        y[tuple(index)] = value
-    except (IndexError, ValueError, TypeError):
-        raise InputError(f"value: shape {value.shape} does not fit x[{index}] of an x of shape {x.shape}") from None
-    return y
-
-
-def put_backward(grad: ArrayLike, x: ArrayLike, value: ArrayLike, *, index: Index) -> PutGradients:
-    """x receives the gradient but for the overwritten cells, `value` that of those cells."""
-    grad, x, value = as_floats(grad=grad, x=x, value=value)
-    check_same_shape(grad, put(x, value, index=index).shape)
-    gx = grad.copy()
-    gx[tuple(index)] = 0
-    return PutGradients(gx, unbroadcast(np.asarray(grad[tuple(index)]), value.shape))

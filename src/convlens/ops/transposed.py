@@ -57,7 +57,8 @@ def conv_transpose2d(
     y = np.empty((len(x), w.shape[1] * groups, *windows.size), x.dtype)
     kernels = w.reshape(groups, len(w) // groups, -1)  # each group: (C_in / groups, C_out / groups * K_h * K_w)
     for image, output in zip(x, y, strict=True):
-        stamps = kernels.swapaxes(1, 2) @ image.reshape(groups, kernels.shape[1], -1)  # dP = W^T G of `conv2d_backward`
+        # As in `conv2d_backward`, W^T G and the sum over the copies of a pixel; here the image stands for G.
+        stamps = kernels.swapaxes(1, 2) @ image.reshape(groups, kernels.shape[1], -1)
         output[...] = windows.fold(stamps.reshape(-1, *windows.kernel, *windows.output))
     return y if b is None else y + b[:, None, None]
 
@@ -87,8 +88,8 @@ def conv_transpose2d_backward(
     dx, dkernels = np.empty_like(x), np.zeros_like(kernels)
     for n, image in enumerate(x):
         patches = windows.patches(grad[n]).reshape(groups, kernels.shape[2], -1)
-        dx[n] = (kernels @ patches).reshape(image.shape)
-        dkernels += image.reshape(groups, kernels.shape[1], -1) @ patches.swapaxes(1, 2)
+        dx[n] = (kernels @ patches).reshape(image.shape)  # W P
+        dkernels += image.reshape(groups, kernels.shape[1], -1) @ patches.swapaxes(1, 2)  # G P^T
     return ConvolutionGradients(dx, dkernels.reshape(w.shape), bias_gradient(grad))
 
 
