@@ -128,6 +128,32 @@ def test_any_function_of_arrays_can_be_the_network():
         _ = classifier.module
 
 
+def spoiled(net: Net, **changes) -> Classifier:
+    return Classifier(**{"network": net, "preprocess": PREPROCESS, "classes": CLASSES, **changes})
+
+
+@pytest.mark.parametrize(("use", "words"), [
+    (lambda net: spoiled(net, classes="cat"), "classes must be a list of names"),
+    (lambda net: spoiled(net, classes=()), "classes must be a list of names"),
+    (lambda net: spoiled(net, views="miror"), "did you mean 'mirror'"),
+    (lambda net: spoiled(lambda x: x, views="mirror"), "no PyTorch module"),
+    (lambda net: spoiled(net).logits(PIXELS / 255), "expected prepared pixels uint8"),
+    (lambda net: spoiled(net).logits(PIXELS[:, :4]), r"expected prepared pixels uint8 \[N, 8, 8, 3\], got uint8"),
+    (lambda net: spoiled(net).logits(PIXELS[0]), "expected prepared pixels"),
+    (lambda net: spoiled(net).predict(PIXELS[0]), "put one into a list"),
+    (lambda net: spoiled(net).predict(PIXELS[..., 0]), "put one into a list"),
+    (lambda net: spoiled(net).predict("seven.png"), "put one into a list"),
+    (lambda net: spoiled(net).predict(Image.fromarray(PIXELS[0])), "put one into a list"),
+    (lambda net: spoiled(net).predict(PIXELS, top=0), "top: how many classes"),
+    (lambda net: spoiled(net, classes=("a", "b")).predict(PIXELS), "its last layer needs 2 outputs"),
+    (lambda net: spoiled(lambda x: x.mean((1, 2, 3))).predict(PIXELS), "it gave shape"),
+])  # fmt: skip
+def test_what_cannot_be_meant_is_refused_in_one_line(net, use, words):
+    with pytest.raises(InputError, match=words) as refused:
+        use(net)
+    assert "\n" not in str(refused.value)
+
+
 @settings(max_examples=20, deadline=None)
 @given(flags=st.lists(st.booleans(), min_size=7, max_size=7), threads=st.integers(1, 3), double=st.booleans())
 def test_the_callers_module_and_process_stay_as_they_were(flags, threads, double):

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, cast
 
 import numpy as np
 
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, nearest
 from convlens.base.progress import say
 from convlens.classify.evaluation import Evaluation, exponentials, from_logits
 from convlens.data.images import Images
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from convlens.runs import RunFolder, RunRecord
 
 BATCH = 256
+VIEWS = ("none", "mirror", "mirror+shift")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,13 @@ class Classifier:
     views: str = "none"
 
     def __post_init__(self) -> None:
+        if isinstance(self.classes, str) or not self.classes:
+            raise InputError(f"classes must be a list of names, not {self.classes!r}")
         object.__setattr__(self, "classes", tuple(self.classes))
+        if self.views not in VIEWS:
+            raise InputError(f"unknown views {self.views!r}{nearest(self.views, VIEWS)} (known: {', '.join(VIEWS)})")
+        if self.views != "none":
+            _ = self.module
 
     @classmethod
     def from_run(
@@ -112,7 +120,17 @@ class Classifier:
         return dict(self.network.stages) if isinstance(self.network, Network) else {}
 
     def logits(self, pixels: Pixels) -> np.ndarray:
-        """float32 [N, K] for prepared pixels uint8 [N, H, W, C] (see `Preprocess.prepare`)."""
+        """float32 [N, K] for prepared pixels uint8 [N, H, W, C] (see `Preprocess.prepare`).
+
+        Raises:
+            InputError: pixels of another shape or type, a network that cannot take them, outputs that are no logits.
+        """
+        if pixels.shape[1:] != (*self.preprocess.size, self.preprocess.channels) or pixels.dtype != np.uint8:
+            expected = ", ".join(map(str, (*self.preprocess.size, self.preprocess.channels)))
+            raise InputError(
+                f"expected prepared pixels uint8 [N, {expected}], got {pixels.dtype} {list(pixels.shape)}; "
+                "predict takes any pictures"
+            )
         if hasattr(self.network, "named_modules"):
             from convlens.classify.forward import run_module  # imports PyTorch, which other functions do without
 
@@ -124,6 +142,11 @@ class Classifier:
         for start in range(0, len(pixels), BATCH):
             x = self.preprocess.normalize(pixels[start : start + BATCH])
             found.append(np.asarray(self.network(x), np.float32))
+            if found[-1].shape != (len(x), len(self.classes)):
+                raise InputError(
+                    f"the network must give one logit per class, shape ({len(x)}, {len(self.classes)}) for {len(x)} "
+                    f"images of {len(self.classes)} classes; it gave shape {found[-1].shape}"
+                )
         return np.concatenate(found)
 
     def probabilities(self, pixels: Pixels) -> np.ndarray:
@@ -138,19 +161,25 @@ class Classifier:
         """The answers for pictures, in their order.
 
         Args:
-            pictures: each what `Preprocess.prepare` takes: an array [H, W] or [H, W, C], a Pillow image, bytes, a path.
+            pictures: several: each what `Preprocess.prepare` takes, which is an array [H, W] or [H, W, C], a Pillow
+                image, bytes or a path; or a stack [N, H, W, C].
             top: how many classes `Prediction.top` holds.
 
         Raises:
             InputError: a picture that cannot be read, outputs that are not finite.
         """
+        single = isinstance(pictures, (str, bytes, PathLike)) or not hasattr(pictures, "__iter__")
+        if single or getattr(pictures, "ndim", 4) != 4:
+            raise InputError("predict takes several pictures: put one into a list, arrays into a stack [N, H, W, C]")
         found, pictures = [], iter(pictures)
         while batch := list(islice(pictures, BATCH)):
             found += self.ranked(np.stack([self.preprocess.prepare(picture) for picture in batch]), top)
         return found
 
     def ranked(self, pixels: Pixels, top: int = 5) -> list[Prediction]:
-        """The answers for prepared pixels uint8 [N, H, W, C]."""
+        """The answers for prepared pixels uint8 [N, H, W, C], with `top` classes each."""
+        if not isinstance(top, int) or top < 1:
+            raise InputError(f"top: how many classes to rank must be at least 1, not {top!r}")
         rows = self.probabilities(pixels)
         orders = np.argsort(-rows, axis=1, kind="stable")[:, :top]
         best = np.take_along_axis(rows, orders, 1).tolist()

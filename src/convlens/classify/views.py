@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from convlens.classify.outputs import logits_of
 
-KINDS = ("none", "mirror", "mirror+shift")
-
 
 class Views(nn.Module):
     """A network whose logits are averaged over views of each image (Krizhevsky et al., 2012; weights: Jordan, 2024).

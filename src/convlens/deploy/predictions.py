@@ -40,8 +40,6 @@ def stream(classifier: Classifier, images: Any, *, top: int = 5, on_note: Say = 
 
 def answers(classifier: Classifier, items: Iterator[Item], top: int = 5) -> Iterator[Prediction | Failure]:
     """`stream` of what `inputs.pictures` gave."""
-    if not isinstance(top, int) or top < 1:
-        raise InputError(f"top: how many classes to rank must be at least 1, not {top!r}")
     while batch := list(islice(items, BATCH)):
         failures: dict[int, Failure] = {}
         good = []
