@@ -14,12 +14,12 @@ from convlens.models.weights import load_weights
 
 
 @pytest.mark.parametrize(("name", "argument", "value", "known"), [
-    ("vgg_blocks_d2l", "column", "64 M 128 M", ["'A'", "'A-LRN'", "'D'", "'E'"]),
-    ("vgg16", "column", "d", ["'D'"]), ("vgg16", "norm", "layer", ["'batch'", "'keras'"]),
+    ("vgg_blocks_d2l", "column", "LRN", ["'A'", "'A-LRN'", "'D'", "'E'", "did you mean"]),
+    ("vgg16", "column", "d", ["'D'"]), ("vgg16", "norm_layer", "layer", ["'batch'", "'keras'"]),
     ("squeezenet", "version", "2.0", ["'1.0'", "'1.1'"]), ("lenet5", "activation", "gelu", ["'relu'", "'tanh'"]),
     ("lenet5", "pool", "min", ["'max'", "'avg'"]), ("vgg16", "init", "kaiming", ["'he'", "'glorot'"]),
-    ("googlenet", "form", "librari", ["'library'", "did you mean"]), ("mlp", "activation", 3, ["'relu'"]),
-    ("nin_cifar", "form", None, ["'cifar'", "'imagenet'"]), ("alexnet", "form", "new", ["'one_tower'"]),
+    ("resnet18", "block", "bottelneck", ["'bottleneck'", "did you mean"]), ("mlp", "activation", 3, ["'relu'"]),
+    ("resnet50", "norm_layer", None, ["'batch'", "'keras'"]), ("lenet5", "norm_layer", "bach", ["mean 'batch'"]),
 ])  # fmt: skip
 def test_an_unknown_value_of_an_argument_lists_the_known_ones(name, argument, value, known):
     with pytest.raises(InputError, match=f"{argument}: unknown value {re.escape(repr(value))}") as refused:

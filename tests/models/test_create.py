@@ -39,15 +39,17 @@ class Computed(nn.Module):
 @pytest.fixture
 def entry(monkeypatch):
     monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
-    registry.register(
-        Computed, "computed", parameters=0, input=(3, 10, 10), num_classes=2, paper=Paper("nobody", 2000, "none")
-    )
+
+    @registry.register(parameters=0, input=(3, 10, 10), paper=Paper("nobody", 2000, "none"))
+    def computed(num_classes=2, in_channels=3, image_size=(10, 10)) -> Computed:
+        return Computed(num_classes, in_channels, image_size)
+
     return models.get("computed")
 
 
 def plainly(entry, **arguments):
-    given = {"num_classes": entry.num_classes, "in_channels": entry.input[0], "image_size": entry.input[1:]}
-    return entry.build(**{**given, **entry.arguments, **arguments})
+    size = {"image_size": entry.input[1:]} if "image_size" in entry.arguments and entry.input[1:] else {}
+    return entry.build(**{"num_classes": entry.num_classes, "in_channels": entry.input[0], **size, **arguments})
 
 
 def tensors(network):

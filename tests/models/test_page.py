@@ -20,13 +20,32 @@ def test_the_page_of_the_zoo_is_up_to_date():
 
 
 def test_the_command_lists_every_network_as_json(capsys):
-    command(as_json=True)
-    listed = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
+    command(everything=True, as_json=True)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    listed = found["models"]
+    assert found["more"] == 0
     assert [m["name"] for m in listed] == models.names()
     vgg = next(m for m in listed if m["name"] == "vgg16")
     assert vgg["parameters"] == 138_357_544
     assert vgg["input_size"] == [3, 224, 224]
     assert (vgg["family"], vgg["year"], vgg["num_classes"]) == ("vgg", 2014, 1000)
+
+
+def test_forms_of_textbooks_are_left_out_and_counted(capsys):
+    command(as_json=True)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    listed = [m["name"] for m in found["models"]]
+    assert {"lenet5", "resnet50", "vgg16_bn"} <= set(listed)
+    assert not {"lenet5_tfbook", "vgg13_skip_cifar", "baseline_cbapd"} & set(listed)
+    assert len(listed) + found["more"] == len(models.names())
+    command()
+    text = capsys.readouterr().out
+    assert f"{found['more']} more forms of textbooks: convlens models --all" in text
+    assert "lenet5_tfbook" not in text
+    command(everything=True)
+    text = capsys.readouterr().out
+    assert "lenet5_tfbook" in text
+    assert "more forms" not in text
 
 
 def test_one_family_shows_papers_and_differences(capsys):

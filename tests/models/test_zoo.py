@@ -123,7 +123,9 @@ def test_counts_buffers_macs_and_shapes_equal_those_of_networks_built_in_another
 @pytest.mark.parametrize("name", LISTED)
 def test_metadata_is_complete(name):
     entry, network = models.get(name), on_meta(name)
-    assert entry.family in models.__dict__
+    assert entry.build.__doc__
+    assert isinstance(network, entry.network)
+    assert f".{entry.family}" in entry.build.__module__
     assert entry.paper.authors
     assert entry.paper.title
     assert 1980 < entry.year < 2030

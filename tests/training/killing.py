@@ -7,7 +7,7 @@ from pathlib import Path
 
 EVERYTHING_ON = [
     "train", "lenet5", "--data", "digits", "--epochs", "3", "--quiet", "--no-tensorboard",
-    "--set", "batch_size=256", "--set", "model.norm=true", "--set", "model.dropout=0.2",
+    "--set", "batch_size=256", "--set", "model.norm_layer=batch", "--set", "model.dropout=0.2",
     "--set", "ema=0.9", "--set", "augment.shift=2", "--set", "augment.cutout=6", "--set", "augment.noise=0.05",
     "--set", "schedule.name=one-cycle", "--set", "label_smoothing=0.1",
     "--set", "checkpoint_seconds=0",

@@ -72,7 +72,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "settings": [
             "optimizer.betas=[0.8, 0.95]", "optimizer.lr=1e-05", "schedule.name=plateau", "schedule.warmup=0",
             "augment.flip=alternating", "augment.padding=edge", "label_smoothing=0.1", "gradient_clip=1",
-            "lookahead=0.5", "class_weights=[1,2,1,1,1,1,1,1,1,0.5]", "model.dropout=0.25", "model.norm=true",
+            "lookahead=0.5", "class_weights=[1,2,1,1,1,1,1,1,1,0.5]", "model.dropout=0.25", "model.norm_layer=batch",
             "early_stopping=1", "val_fraction=0.2", "test_fraction=0.3", "l1=1e-6",
         ],
     },

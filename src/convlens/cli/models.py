@@ -9,6 +9,7 @@ from convlens.cli.common import Json, console, emit
 
 def models(
     family: Annotated[str | None, typer.Option(help="Only this family, such as lenet or resnet.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also the forms and misprints of textbooks.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the networks that can be trained by name."""
@@ -18,9 +19,10 @@ def models(
     families = list(dict.fromkeys(zoo.get(name).family for name in zoo.names()))
     if family is not None and family not in families:
         raise InputError(f"no family is called {family!r}{nearest(family, families)}; there are {', '.join(families)}")
-    entries = [zoo.get(name) for name in zoo.names(family)]
+    entries = [zoo.get(name) for name in zoo.names(family, textbooks=everything)]
+    more = len(zoo.names(family)) - len(entries)
     if as_json:
-        emit({"models": [zoo.describe(entry) for entry in entries]})
+        emit({"models": [entry.to_dict() for entry in entries], "more": more})
         return
     from rich.table import Table
 
@@ -37,6 +39,9 @@ def models(
         )
     out = console()
     out.print(table)
+    if more:
+        forms = "form" if more == 1 else "forms"
+        out.print(f"\n{more} more {forms} of textbooks: convlens models --all", highlight=False)
     if family is None:
         return
     for e in entries:  # one family: also where each network comes from and how it deviates

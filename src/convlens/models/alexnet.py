@@ -1,14 +1,14 @@
-"""AlexNet: two towers as published, the one tower of the common library, and two textbook forms."""
+"""AlexNet: two towers as published, and the one tower of the common library."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from convlens.models.choices import Choices
 from convlens.models.network import Network, Stage, flat_features
 from convlens.models.registry import Paper, register
-from convlens.nn import KerasBatchNorm2d, LocalResponseNorm
+from convlens.nn import LocalResponseNorm
 
 
 class Conv(NamedTuple):
@@ -19,13 +19,14 @@ class Conv(NamedTuple):
     stride: int = 1
     padding: int = 0
     groups: int = 1
-    norm: str | None = None  # "lrn" after the ReLU, "batch" before it
+    lrn: bool = False  # local response norm after the ReLU
+    norm_layer: Callable[[int], nn.Module] | None = None  # before the ReLU
     pool: bool = False  # overlapping: windows of 3, stride 2
 
 
 PUBLISHED = (  # the two towers meet in the third convolution only
-    Conv(96, 11, 4, 0, norm="lrn", pool=True),
-    Conv(256, 5, 1, 2, groups=2, norm="lrn", pool=True),
+    Conv(96, 11, 4, 0, lrn=True, pool=True),
+    Conv(256, 5, 1, 2, groups=2, lrn=True, pool=True),
     Conv(384, 3, 1, 1),
     Conv(384, 3, 1, 1, groups=2),
     Conv(256, 3, 1, 1, groups=2, pool=True),
@@ -34,21 +35,15 @@ ONE_TOWER = (  # Krizhevsky, "One weird trick for parallelizing convolutional ne
     Conv(64, 11, 4, 2, pool=True), Conv(192, 5, 1, 2, pool=True),
     Conv(384, 3, 1, 1), Conv(256, 3, 1, 1), Conv(256, 3, 1, 1, pool=True),
 )  # fmt: skip
-UNGROUPED = (
-    Conv(96, 11, 4, 0, pool=True), Conv(256, 5, 1, 2, pool=True),
-    Conv(384, 3, 1, 1), Conv(384, 3, 1, 1), Conv(256, 3, 1, 1, pool=True),
-)  # fmt: skip
-SMALL = (
-    Conv(96, 3, norm="batch", pool=True), Conv(256, 3, norm="batch", pool=True),
-    Conv(384, 3, 1, 1), Conv(384, 3, 1, 1), Conv(256, 3, 1, 1, pool=True),
-)  # fmt: skip
-FORMS = Choices("form", {"published": PUBLISHED, "one_tower": ONE_TOWER, "ungrouped": UNGROUPED, "small": SMALL})
 
 
 class AlexNet(Network):
-    """Five convolutions, three dense layers. The one-tower form has the common library's parameter names."""
+    """Five convolutions, three dense layers.
 
-    output_layers = ("classifier.6",)
+    Args:
+        rows: the convolutions, and what follows each of them.
+        hidden: units of the two hidden dense layers. dropout: of their outputs.
+    """
 
     def __init__(
         self,
@@ -56,43 +51,21 @@ class AlexNet(Network):
         in_channels: int = 3,
         image_size: tuple[int, int] = (227, 227),
         *,
-        form: str = "published",
+        rows: Sequence[Conv] = PUBLISHED,
         hidden: int = 4096,
         dropout: float = 0.5,
         init: str = "normal_0.01",
     ):
         super().__init__()
         self.init = init
-        layers: list[nn.Module] = []
-        self.stages, stride = {}, 1
-        for i, row in enumerate(FORMS[form], start=1):
-            layers.append(nn.Conv2d(in_channels, row.maps, row.kernel, row.stride, row.padding, groups=row.groups))
-            if row.norm == "batch":
-                layers.append(KerasBatchNorm2d(row.maps))
-            layers.append(nn.ReLU(inplace=True))
-            stride *= row.stride
-            self.stages[f"conv{i}"] = Stage(f"features.{len(layers) - 1}", row.maps, stride)
-            if row.norm == "lrn":
-                layers.append(LocalResponseNorm())
-            if row.pool:
-                layers.append(nn.MaxPool2d(3, 2))
-                stride *= 2
-                self.stages[f"pool{i}"] = Stage(f"features.{len(layers) - 1}", row.maps, stride)
-            in_channels = row.maps
-        self.features = nn.Sequential(*layers)
-        if form == "one_tower":
-            self.avgpool: nn.Module = nn.AdaptiveAvgPool2d((6, 6))
-            flat, first, after = in_channels * 36, [nn.Dropout(dropout)], [nn.ReLU(inplace=True)]
-        else:  # the paper drops the outputs of the dense layers, not their inputs
-            self.avgpool = nn.Identity()
-            flat, first = flat_features(self.features, in_channels, image_size), []
-            after = [nn.ReLU(inplace=True), nn.Dropout(dropout)]
-        middle = [nn.Dropout(dropout)] if first else []
+        self.features, self.stages = convolutions(rows, in_channels)
+        flat = flat_features(self.features, Conv(*rows[-1]).maps, image_size)
+        # the paper drops the outputs of the dense layers, not their inputs
+        after: list[nn.Module] = [nn.ReLU(inplace=True), nn.Dropout(dropout)]
         self.classifier = nn.Sequential(
-            *first, nn.Linear(flat, hidden), *after,
-            *middle, nn.Linear(hidden, hidden), *after,
-            nn.Linear(hidden, num_classes),
-        )  # fmt: skip
+            nn.Linear(flat, hidden), *after, nn.Linear(hidden, hidden), *after, nn.Linear(hidden, num_classes)
+        )
+        self.output_layers = ("classifier.6",)
         self.initialize()
 
     def init_layer(self, name: str, layer: nn.Module) -> None:
@@ -107,6 +80,56 @@ class AlexNet(Network):
         return {convolutions[1], convolutions[3], convolutions[4], *dense[:-1]}
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(torch.flatten(self.features(x), 1))
+
+
+def convolutions(rows: Sequence[Conv], in_channels: int) -> tuple[nn.Sequential, dict[str, Stage]]:
+    """The layers of such rows, and where each convolution and each pooling ends."""
+    layers: list[nn.Module] = []
+    stages, stride = {}, 1
+    for i, row in enumerate((Conv(*row) for row in rows), start=1):  # plain tuples will do
+        layers.append(nn.Conv2d(in_channels, row.maps, row.kernel, row.stride, row.padding, groups=row.groups))
+        if row.norm_layer is not None:
+            layers.append(row.norm_layer(row.maps))
+        layers.append(nn.ReLU(inplace=True))
+        stride *= row.stride
+        stages[f"conv{i}"] = Stage(f"features.{len(layers) - 1}", row.maps, stride)
+        if row.lrn:
+            layers.append(LocalResponseNorm())
+        if row.pool:
+            layers.append(nn.MaxPool2d(3, 2))
+            stride *= 2
+            stages[f"pool{i}"] = Stage(f"features.{len(layers) - 1}", row.maps, stride)
+        in_channels = row.maps
+    return nn.Sequential(*layers), stages
+
+
+class OneTowerAlexNet(Network):
+    """AlexNet without groups, with the common library's parameter names: the last maps are pooled to 6x6 cells."""
+
+    output_layers = ("classifier.6",)
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        *,
+        hidden: int = 4096,
+        dropout: float = 0.5,
+        init: str = "pytorch",
+    ):
+        super().__init__()
+        self.init = init
+        self.features, self.stages = convolutions(ONE_TOWER, in_channels)
+        self.avgpool = nn.AdaptiveAvgPool2d((6, 6))
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(ONE_TOWER[-1].maps * 36, hidden), nn.ReLU(inplace=True),
+            nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(inplace=True),
+            nn.Linear(hidden, num_classes),
+        )  # fmt: skip
+        self.initialize()
+
+    def forward(self, x: Tensor) -> Tensor:
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
 
 
@@ -114,28 +137,26 @@ PAPER = Paper("Krizhevsky, Sutskever, Hinton", 2012, "ImageNet classification wi
 ONE = ("one tower: no grouped convolutions",)
 NO_LRN = ("no local response norm",)
 
-register(
-    AlexNet, "alexnet_2012", parameters=60_965_224, input=(3, 227, 227), num_classes=1000, paper=PAPER,
+
+@register(
+    parameters=60_965_224, input=(3, 227, 227), paper=PAPER,
     differences=("227x227 pixels instead of the printed 224x224, so that the first map is 55x55",
                  "the two graphics cards are written as two groups"),
     errors={"imagenet top-1": 40.7, "imagenet top-5": 18.2},
     aliases=("alexnet_2012_two_gpu",),
 )  # fmt: skip
-register(
-    AlexNet, "alexnet", parameters=61_100_840, input=(3, 224, 224), num_classes=1000, paper=PAPER,
+def alexnet_2012(num_classes: int = 1000, in_channels: int = 3, **arguments: Any) -> AlexNet:
+    """AlexNet as published, in two towers."""
+    return AlexNet(num_classes, in_channels, **arguments)
+
+
+@register(
+    parameters=61_100_840, input=(3, 224, 224), paper=PAPER,
     differences=(*ONE, *NO_LRN, "64, 192, 384, 256, 256 maps instead of 96, 256, 384, 384, 256",
                  "average pooling to 6x6 before the dense layers", "dropout before the dense layers, not after",
                  "PyTorch's initialization"),
     errors={"imagenet top-1 (common library)": 43.478, "imagenet top-5 (common library)": 20.934},
-    form="one_tower", init="pytorch",
 )  # fmt: skip
-register(
-    AlexNet, "alexnet_d2l", parameters=46_764_746, input=(1, 224, 224), num_classes=10, paper=PAPER,
-    differences=(*ONE, *NO_LRN, "one channel", "Glorot initialization"), form="ungrouped", init="glorot",
-)  # fmt: skip
-register(
-    AlexNet, "alexnet8_cifar", parameters=9_638_474, input=(3, 32, 32), num_classes=10, paper=PAPER,
-    differences=(*ONE, "batch norm in the first two layers instead of local response norm",
-                 "3x3 kernels with stride 1 for 32x32 pixels", "2048 hidden units", "Glorot initialization"),
-    form="small", hidden=2048, init="glorot",
-)  # fmt: skip
+def alexnet(num_classes: int = 1000, in_channels: int = 3, **arguments: Any) -> OneTowerAlexNet:
+    """AlexNet in one tower, as the common library has it."""
+    return OneTowerAlexNet(num_classes, in_channels, **arguments)

@@ -5,6 +5,7 @@ For Go after AlphaGo Zero: 19x19 points, 8 planes with the player's stones now a
 """
 
 from collections import OrderedDict
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -61,12 +62,22 @@ class BoardNet(Network):
 
 
 PAPER = Paper("Silver et al.", 2017, "Mastering the game of Go without human knowledge")
+NO_VALUE = ("no value head",)
+
+
 # with m maps and b blocks: 9 * 17 m + 2m; b (18 m^2 + 4m); 2m + 4; 722 * 362 + 362
-register(
-    BoardNet, "go_policy_small", parameters=493_730, input=(17, 19, 19), num_classes=362, paper=PAPER,
-    differences=("3 blocks of 64 maps instead of 19 blocks of 256", "no value head"), maps=64, blocks=3,
+@register(
+    parameters=493_730, input=(17, 19, 19), paper=PAPER,
+    differences=("3 blocks of 64 maps instead of 19 blocks of 256", *NO_VALUE),
 )  # fmt: skip
-register(
-    BoardNet, "go_policy", parameters=22_734_690, input=(17, 19, 19), num_classes=362, paper=PAPER,
-    differences=("no value head",),
-)  # fmt: skip
+def go_policy_small(
+    num_classes: int = 362, in_channels: int = 17, *, maps: int = 64, blocks: int = 3, **arguments: Any
+) -> BoardNet:
+    """The policy network in a size that trains on a processor."""
+    return BoardNet(num_classes, in_channels, maps=maps, blocks=blocks, **arguments)
+
+
+@register(parameters=22_734_690, input=(17, 19, 19), paper=PAPER, differences=NO_VALUE)
+def go_policy(num_classes: int = 362, in_channels: int = 17, **arguments: Any) -> BoardNet:
+    """The policy network: 19 blocks of 256 maps."""
+    return BoardNet(num_classes, in_channels, **arguments)

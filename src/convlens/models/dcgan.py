@@ -20,7 +20,7 @@ class Generator(Network):
 
     Args:
         in_channels: length of the noise.
-        image_size: side of the image, 4 times a power of two; empty for 64.
+        image_size: height and width of the image, both the same 4 times a power of two.
         maps: maps at 4x4 cells for 64x64 pixels; always twice the maps of the next size.
         kernel: 5 as in the paper, or 4 as in later code, which also makes the first cells by a transposed
             convolution instead of a dense layer.
@@ -32,15 +32,15 @@ class Generator(Network):
         self,
         num_classes: int = 3,
         in_channels: int = 100,
-        image_size: tuple[int, ...] = (64, 64),
+        image_size: tuple[int, int] = (64, 64),
         *,
         maps: int = 1024,
         kernel: int = 5,
     ):
         super().__init__()
-        side = image_size[0] if image_size else 64
+        side = image_size[0]
         steps = int(log2(side / 4)) if side >= 8 else 0
-        if steps < 1 or tuple(image_size or (side, side)) != (4 * 2**steps,) * 2:
+        if steps < 1 or tuple(image_size) != (4 * 2**steps,) * 2:
             raise ValueError("the image must be a square of 8, 16, 32, 64 ... pixels")
         # an odd kernel needs one more row at the end to double the size exactly
         geometry: Any = {"stride": 2, "padding": (kernel - 1) // 2, "output_padding": kernel % 2}
@@ -115,20 +115,35 @@ PAPER = Paper(
     "Radford, Metz, Chintala", 2015,
     "Unsupervised representation learning with deep convolutional generative adversarial networks",
 )  # fmt: skip
+
+
 # 101 * 1024 * 16 in the dense layer; kernels of 25 times 1024 * 512, 512 * 256, 256 * 128 and 128 * 3;
 # norms 2 (1024 + 512 + 256 + 128); 3 biases
-register(
-    Generator, "dcgan_generator", parameters=18_871_427, input=(100,), num_classes=3, paper=PAPER,
-    differences=("no biases where batch norm follows",),
+@register(
+    parameters=18_871_427, input=(100,), paper=PAPER, differences=("no biases where batch norm follows",),
 )  # fmt: skip
+def dcgan_generator(num_classes: int = 3, in_channels: int = 100, **arguments: Any) -> Generator:
+    """The generator of the paper: 5x5 kernels, 1024 maps at 4x4 cells."""
+    return Generator(num_classes, in_channels, **arguments)
+
+
 FOUR = ("4x4 kernels instead of 5x5", "half the maps", "no biases", "a transposed convolution instead of a dense layer")
+
+
 # 16 * (100 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 3) + 2 (512 + 256 + 128 + 64)
-register(
-    Generator, "dcgan64_generator", parameters=3_576_704, input=(100,), num_classes=3, paper=PAPER,
-    differences=FOUR, maps=512, kernel=4,
-)  # fmt: skip
+@register(parameters=3_576_704, input=(100,), paper=PAPER, differences=FOUR)
+def dcgan64_generator(
+    num_classes: int = 3, in_channels: int = 100, *, maps: int = 512, kernel: int = 4, **arguments: Any
+) -> Generator:
+    """The generator that later code has: 4x4 kernels, 512 maps at 4x4 cells."""
+    return Generator(num_classes, in_channels, maps=maps, kernel=kernel, **arguments)
+
+
 # 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512) + 2 (128 + 256 + 512)
-register(
-    Discriminator, "dcgan64_discriminator", parameters=2_765_568, input=(3, 64, 64), num_classes=1, paper=PAPER,
+@register(
+    parameters=2_765_568, input=(3, 64, 64), paper=PAPER,
     differences=("4x4 kernels instead of 5x5", "no biases", "a last convolution instead of a dense layer"),
 )  # fmt: skip
+def dcgan64_discriminator(num_classes: int = 1, in_channels: int = 3, **arguments: Any) -> Discriminator:
+    """The discriminator beside it: one logit an image."""
+    return Discriminator(num_classes, in_channels, **arguments)

@@ -1,6 +1,7 @@
 """DenseNet-BC: for ImageNet with the common library's parameter names, and for CIFAR."""
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,12 @@ from convlens.models.registry import Paper, register
 
 
 class DenseLayer(nn.Module):
-    """Norm, ReLU, 1x1 to 4k maps, norm, ReLU, 3x3 to k maps; the k new maps are appended to the input."""
+    """Norm, ReLU, 1x1 to 4k maps, norm, ReLU, 3x3 to k maps; the k new maps are appended to the input.
 
-    def __init__(self, before: int, growth: int, dropout: float):
+    Shapes: (N, before, H, W) to (N, before + growth, H, W); growth is the paper's k.
+    """
+
+    def __init__(self, before: int, growth: int, dropout: float = 0.0):
         super().__init__()
         self.norm1 = nn.BatchNorm2d(before)
         self.relu1 = nn.ReLU(inplace=True)
@@ -28,6 +32,17 @@ class DenseLayer(nn.Module):
         new = self.conv1(self.relu1(self.norm1(x)))
         new = self.conv2(self.relu2(self.norm2(new)))
         return torch.cat([x, self.dropout(new)], 1)
+
+
+class DenseBlock(nn.Sequential):
+    """`count` dense layers, each of which sees the outputs of all before it.
+
+    Shapes: (N, before, H, W) to (N, before + count * growth, H, W).
+    """
+
+    def __init__(self, before: int, count: int, growth: int, dropout: float = 0.0):
+        layers = (DenseLayer(before + i * growth, growth, dropout) for i in range(count))
+        super().__init__(OrderedDict((f"denselayer{i}", layer) for i, layer in enumerate(layers, start=1)))
 
 
 def transition(before: int) -> nn.Sequential:
@@ -59,7 +74,6 @@ class DenseNet(Network):
         self,
         num_classes: int = 1000,
         in_channels: int = 3,
-        image_size: tuple[int, int] = (224, 224),
         *,
         growth: int = 32,
         blocks: tuple[int, ...] = (6, 12, 24, 16),
@@ -80,10 +94,7 @@ class DenseNet(Network):
         maps, stride = stem, 1 if small else 4
         self.stages = {"stem": Stage(f"features.{list(layers)[-1]}", maps, stride)}
         for number, count in enumerate(blocks, start=1):
-            block: OrderedDict[str, nn.Module] = OrderedDict(
-                (f"denselayer{i + 1}", DenseLayer(maps + i * growth, growth, dropout)) for i in range(count)
-            )
-            layers[f"denseblock{number}"] = nn.Sequential(block)
+            layers[f"denseblock{number}"] = DenseBlock(maps, count, growth, dropout)
             maps += count * growth
             self.stages[f"block{number}"] = Stage(f"features.denseblock{number}", maps, stride)
             if number < len(blocks):
@@ -99,47 +110,84 @@ class DenseNet(Network):
         return self.classifier(torch.flatten(F.adaptive_avg_pool2d(x, (1, 1)), 1))
 
 
-def build_cifar(
-    num_classes: int = 10,
-    in_channels: int = 3,
-    image_size: tuple[int, int] = (32, 32),
-    *,
-    depth: int = 100,
-    growth: int = 12,
-    dropout: float = 0.0,
-) -> DenseNet:
-    """DenseNet-BC of `depth` layers: three equal blocks, 2k maps in the stem."""
-    if depth < 10 or (depth - 4) % 6:
-        raise InputError(f"DenseNet-BC has 6n + 4 layers, not {depth}; choose 40, 100, 190 or 250, for example")
-    blocks = ((depth - 4) // 6,) * 3
-    return DenseNet(
-        num_classes, in_channels, image_size, growth=growth, blocks=blocks, stem=2 * growth, small=True, dropout=dropout
-    )
-
-
 PAPER = Paper("Huang, Liu, van der Maaten, Weinberger", 2016, "Densely connected convolutional networks")
 
-# name: growth, blocks, stem, parameters, top-1 and top-5 error of the common library, of the paper (single crop)
-TABLE = {
-    "densenet121": (32, (6, 12, 24, 16), 64, 7_978_856, (25.566, 8.028), (25.02, 7.71)),
-    "densenet161": (48, (6, 12, 36, 24), 96, 28_681_000, (22.862, 6.440), None),
-    "densenet169": (32, (6, 12, 32, 32), 64, 14_149_480, (24.400, 7.194), (23.80, 6.85)),
-    "densenet201": (32, (6, 12, 48, 32), 64, 20_013_928, (23.104, 6.630), (22.58, 6.34)),
-}
-for name, (growth, blocks, stem, parameters, common, published) in TABLE.items():
-    errors = {"imagenet top-1 (common library)": common[0], "imagenet top-5 (common library)": common[1]}
-    if published:
-        errors |= {"imagenet top-1": published[0], "imagenet top-5": published[1]}
-    register(
-        DenseNet, name, parameters=parameters, input=(3, 224, 224), num_classes=1000, paper=PAPER, errors=errors,
-        aliases=() if name == "densenet161" else (f"keras_{name}",), growth=growth, blocks=blocks, stem=stem,
-    )  # fmt: skip
+
+def errors(common: tuple[float, float], published: tuple[float, float] | None = None) -> dict[str, float]:
+    """Top-1 and top-5 error on ImageNet: of the common library, and of the paper (single crop)."""
+    found = {"imagenet top-1 (common library)": common[0], "imagenet top-5 (common library)": common[1]}
+    return found | ({"imagenet top-1": published[0], "imagenet top-5": published[1]} if published else {})
+
+
+@register(
+    parameters=7_978_856, input=(3, 224, 224), paper=PAPER, errors=errors((25.566, 8.028), (25.02, 7.71)),
+    aliases=("keras_densenet121",),
+)  # fmt: skip
+def densenet121(num_classes: int = 1000, in_channels: int = 3, **arguments: Any) -> DenseNet:
+    """DenseNet-121: blocks of 6, 12, 24 and 16 layers, 32 maps a layer."""
+    return DenseNet(num_classes, in_channels, **arguments)
+
+
+@register(parameters=28_681_000, input=(3, 224, 224), paper=PAPER, errors=errors((22.862, 6.440)))
+def densenet161(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    *,
+    growth: int = 48,
+    blocks: tuple[int, ...] = (6, 12, 36, 24),
+    stem: int = 96,
+    **arguments: Any,
+) -> DenseNet:
+    """DenseNet-161: blocks of 6, 12, 36 and 24 layers, 48 maps a layer."""
+    return DenseNet(num_classes, in_channels, growth=growth, blocks=blocks, stem=stem, **arguments)
+
+
+@register(
+    parameters=14_149_480, input=(3, 224, 224), paper=PAPER, errors=errors((24.400, 7.194), (23.80, 6.85)),
+    aliases=("keras_densenet169",),
+)  # fmt: skip
+def densenet169(
+    num_classes: int = 1000, in_channels: int = 3, *, blocks: tuple[int, ...] = (6, 12, 32, 32), **arguments: Any
+) -> DenseNet:
+    """DenseNet-169: blocks of 6, 12, 32 and 32 layers, 32 maps a layer."""
+    return DenseNet(num_classes, in_channels, blocks=blocks, **arguments)
+
+
+@register(
+    parameters=20_013_928, input=(3, 224, 224), paper=PAPER, errors=errors((23.104, 6.630), (22.58, 6.34)),
+    aliases=("keras_densenet201",),
+)  # fmt: skip
+def densenet201(
+    num_classes: int = 1000, in_channels: int = 3, *, blocks: tuple[int, ...] = (6, 12, 48, 32), **arguments: Any
+) -> DenseNet:
+    """DenseNet-201: blocks of 6, 12, 48 and 32 layers, 32 maps a layer."""
+    return DenseNet(num_classes, in_channels, blocks=blocks, **arguments)
+
+
+def cifar(num_classes: int, in_channels: int, depth: int, growth: int, **arguments: Any) -> DenseNet:
+    """DenseNet-BC of `depth` layers for 32x32 pixels: three equal blocks, 2k maps in the stem."""
+    if depth < 10 or (depth - 4) % 6:
+        raise InputError(f"DenseNet-BC has 6n + 4 layers, not {depth}; choose 40, 100, 190 or 250, for example")
+    given: dict[str, Any] = {"blocks": ((depth - 4) // 6,) * 3, "stem": 2 * growth, "small": True, **arguments}
+    return DenseNet(num_classes, in_channels, growth=growth, **given)
+
 
 # L layers, growth k, n = (L - 4) / 6 layers per block. With m maps a layer has 2m + 4km + 8k + 36k^2 parameters, a
 # transition 2m + m^2 / 2, the stem 27 * 2k, the last norm 2m, the head 10 (m + 1); tests/models sums them.
-for depth, growth, parameters, error in ((40, 12, 176_122, None), (100, 12, 769_162, 4.51)):
-    register(
-        build_cifar, f"densenet_bc_{depth}_{growth}_cifar", parameters=parameters, input=(3, 32, 32), num_classes=10,
-        paper=PAPER, errors={"cifar10 test, augmented": error} if error else None,
-        aliases=("densenet_bc_cifar",) if depth == 100 else (), depth=depth, growth=growth,
-    )  # fmt: skip
+@register(parameters=176_122, input=(3, 32, 32), paper=PAPER)
+def densenet_bc_40_12_cifar(
+    num_classes: int = 10, in_channels: int = 3, *, depth: int = 40, growth: int = 12, **arguments: Any
+) -> DenseNet:
+    """DenseNet-BC of 40 layers, 12 maps a layer."""
+    return cifar(num_classes, in_channels, depth, growth, **arguments)
+
+
+@register(
+    parameters=769_162, input=(3, 32, 32), paper=PAPER, errors={"cifar10 test, augmented": 4.51},
+    aliases=("densenet_bc_cifar",),
+)  # fmt: skip
+def densenet_bc_100_12_cifar(
+    num_classes: int = 10, in_channels: int = 3, *, depth: int = 100, growth: int = 12, **arguments: Any
+) -> DenseNet:
+    """DenseNet-BC of 100 layers, 12 maps a layer."""
+    return cifar(num_classes, in_channels, depth, growth, **arguments)

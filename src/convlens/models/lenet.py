@@ -1,17 +1,25 @@
-"""LeNet-5: as published in 1998, in the modern form that everybody means today, and in the forms of textbooks."""
+"""LeNet-5: as published in 1998, and in the modern form that everybody means today."""
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convlens.base.initial import lecun_bound
-from convlens.models.network import ACTIVATIONS, POOLS, Network, Stage, flat_features
+from convlens.models.network import ACTIVATIONS, NORMS, POOLS, Make, Network, Stage, flat_features
 from convlens.models.registry import Paper, register
 
 
 class LeNet5(Network):
-    """Two convolutions with pooling, three dense layers: 6 and 16 maps, 120, 84 and `num_classes` units."""
+    """Two convolutions with pooling, three dense layers: 6 and 16 maps, 120, 84 and `num_classes` units.
+
+    Args:
+        padding: of C1; 2 makes 28x28 pixels as good as 32x32.
+        activation: "relu", "sigmoid", "tanh", "none", or a class of layers. pool: "max", "avg" or such a class.
+        norm_layer: None, "batch", "keras", or what makes a norm for so many maps; between convolution and activation.
+        dropout: after each hidden dense layer.
+    """
 
     output_layers = ("classifier.output",)
 
@@ -21,39 +29,50 @@ class LeNet5(Network):
         in_channels: int = 1,
         image_size: tuple[int, int] = (28, 28),
         *,
-        kernel: int = 5,
         padding: int = 2,
-        activation: str = "relu",
-        pool: str = "max",
-        pool_first: bool = False,
-        norm: bool = False,
+        activation: str | Make = "relu",
+        pool: str | Make = "max",
+        norm_layer: str | Make | None = None,
         dropout: float = 0.0,
         init: str = "he",
     ):
         super().__init__()
         self.init = init
+        act, pooling = ACTIVATIONS.named(activation), POOLS.named(pool)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for i, (before, after, pad) in enumerate([(in_channels, 6, padding), (6, 16, 0)]):
-            c, s = 2 * i + 1, 2 * i + 2  # the paper's numbers: convolutions C1, C3, subsampling S2, S4
-            layers[f"c{c}"] = nn.Conv2d(before, after, kernel, padding=pad)
-            if norm:
-                layers[f"b{c}"] = nn.BatchNorm2d(after)
-            tail: list[tuple[str, nn.Module]] = [(f"a{c}", ACTIVATIONS[activation]()), (f"s{s}", POOLS[pool](2))]
-            layers.update(reversed(tail) if pool_first else tail)
+        # the paper's numbers: convolutions C1 and C3, subsampling S2 and S4
+        for number, before, after, around in ((1, in_channels, 6, padding), (3, 6, 16, 0)):
+            layers[f"c{number}"] = nn.Conv2d(before, after, 5, padding=around)
+            if norm_layer is not None:
+                layers[f"b{number}"] = NORMS.named(norm_layer)(after)
+            layers[f"a{number}"] = act()
+            layers[f"s{number + 1}"] = pooling(2)
         self.features = nn.Sequential(layers)
-        head: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-        for number, before, after in ((5, flat_features(self.features, 16, image_size), 120), (6, 120, 84)):
-            head[f"f{number}"] = nn.Linear(before, after)
-            head[f"a{number}"] = ACTIVATIONS[activation]()
-            if dropout:
-                head[f"d{number}"] = nn.Dropout(dropout)
-        head["output"] = nn.Linear(84, num_classes)
-        self.classifier = nn.Sequential(head)
-        ends = ("c1", "a1", "c3", "a3") if pool_first else ("a1", "s2", "a3", "s4")
-        shapes = (("c1", 6, 1), ("s2", 6, 2), ("c3", 16, 2), ("s4", 16, 4))
-        self.stages = {name: Stage(f"features.{end}", *shape) for (name, *shape), end in zip(shapes, ends, strict=True)}
-        self.stages |= {"f5": Stage("classifier.a5", 120, None), "f6": Stage("classifier.a6", 84, None)}
+        flat = flat_features(self.features, 16, image_size)
+        self.classifier = dense_layers(flat, num_classes, act, dropout)
+        self.stages = stages("a1", "s2", "a3", "s4")
         self.initialize()
+
+
+def dense_layers(flat: int, num_classes: int, activation: Make, dropout: float = 0.0) -> nn.Sequential:
+    """The dense layers F5 (120 units), F6 (84) and the output."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    for number, before, after in ((5, flat, 120), (6, 120, 84)):
+        layers[f"f{number}"] = nn.Linear(before, after)
+        layers[f"a{number}"] = activation()
+        if dropout:
+            layers[f"d{number}"] = nn.Dropout(dropout)
+    layers["output"] = nn.Linear(84, num_classes)
+    return nn.Sequential(layers)
+
+
+def stages(c1: str, s2: str, c3: str, s4: str) -> dict[str, Stage]:
+    """The stages of LeNet-5, from the names of the layers that end them."""
+    return {
+        "c1": Stage(f"features.{c1}", 6, 1), "s2": Stage(f"features.{s2}", 6, 2),
+        "c3": Stage(f"features.{c3}", 16, 2), "s4": Stage(f"features.{s4}", 16, 4),
+        "f5": Stage("classifier.a5", 120, None), "f6": Stage("classifier.a6", 84, None),
+    }  # fmt: skip
 
 
 class ScaledTanh(nn.Module):
@@ -199,43 +218,24 @@ PLAIN_POOL = "pooling without trainable coefficients"
 LINEAR_OUT = "a linear output layer with softmax cross-entropy instead of radial basis units"
 MODERN = (FULL, PLAIN_POOL, LINEAR_OUT)
 
-register(
-    LeNet5, "lenet5", parameters=61_706, input=(1, 28, 28), num_classes=10, paper=PAPER,
+
+@register(
+    parameters=61_706, input=(1, 28, 28), paper=PAPER,
     differences=(*MODERN, "ReLU instead of the scaled tanh", "max pooling instead of averages",
                  "28x28 pixels padded by 2 inside C1 instead of 32x32 pixels", "He initialization"),
 )  # fmt: skip
-register(
-    LeNet5Of1998, "lenet5_1998", parameters=60_000, input=(1, 32, 32), num_classes=10, paper=PAPER,
+def lenet5(num_classes: int = 10, in_channels: int = 1, **arguments: Any) -> LeNet5:
+    """LeNet-5 in the form that everybody means today."""
+    return LeNet5(num_classes, in_channels, **arguments)
+
+
+@register(
+    parameters=60_000, input=(1, 32, 32), paper=PAPER,
     differences=("the bitmaps of the ten codes are drawn by us",
                  "the codes of any other number of classes are random",
                  "outputs are minus the distances, so that they serve as logits"),
     errors={"mnist test": 0.95, "mnist test, distortions": 0.8},
 )  # fmt: skip
-register(
-    LeNet5, "lenet5_tfbook", parameters=60_074, input=(1, 28, 28), num_classes=10, paper=PAPER,
-    differences=(*MODERN, "3x3 kernels, no padding", "max pooling before the ReLU", "Glorot initialization"),
-    kernel=3, padding=0, pool_first=True, init="glorot",
-)  # fmt: skip
-register(
-    LeNet5, "lenet5_bn_tfbook", parameters=60_118, input=(1, 28, 28), num_classes=10, paper=PAPER,
-    differences=(*MODERN, "3x3 kernels, no padding", "max pooling before the ReLU", "Glorot initialization",
-                 "batch norm after each convolution"),
-    kernel=3, padding=0, pool_first=True, norm=True, init="glorot",
-)  # fmt: skip
-register(
-    LeNet5, "lenet5_1998_described", parameters=61_706, input=(1, 32, 32), num_classes=10, paper=PAPER,
-    differences=(*MODERN, "no activations between the layers", "Glorot initialization"),
-    padding=0, pool="avg", activation="none", init="glorot",
-)  # fmt: skip
-register(
-    LeNet5, "lenet5_cifar", parameters=62_006, input=(3, 32, 32), num_classes=10, paper=PAPER,
-    differences=(*MODERN, "three colors", "sigmoids instead of the scaled tanh", "max pooling instead of averages",
-                 "Glorot initialization"),
-    padding=0, activation="sigmoid", init="glorot",
-)  # fmt: skip
-register(
-    LeNet5, "lenet_avg_sigmoid", parameters=61_706, input=(1, 28, 28), num_classes=10, paper=PAPER,
-    differences=(*MODERN, "sigmoids instead of the scaled tanh",
-                 "28x28 pixels padded by 2 inside C1 instead of 32x32 pixels", "Glorot initialization"),
-    pool="avg", activation="sigmoid", init="glorot",
-)  # fmt: skip
+def lenet5_1998(num_classes: int = 10, in_channels: int = 1, **arguments: Any) -> LeNet5Of1998:
+    """LeNet-5 as published."""
+    return LeNet5Of1998(num_classes, in_channels, **arguments)

@@ -1,5 +1,7 @@
 """MobileNet v1: depthwise-separable convolutions all the way."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +38,6 @@ class MobileNetV1(Network):
         self,
         num_classes: int = 1000,
         in_channels: int = 3,
-        image_size: tuple[int, int] = (224, 224),
         *,
         width: float = 1.0,
         dropout: float = 0.001,
@@ -64,7 +65,12 @@ PAPER = Paper(
     "Howard, Zhu, Chen, Kalenichenko, Wang, Weyand, Andreetto, Adam", 2017,
     "MobileNets: efficient convolutional neural networks for mobile vision applications",
 )  # fmt: skip
-register(
-    MobileNetV1, "mobilenet_v1", parameters=4_231_976, input=(3, 224, 224), num_classes=1000, paper=PAPER,
+
+
+@register(
+    parameters=4_231_976, input=(3, 224, 224), paper=PAPER,
     differences=("Glorot initialization (the paper gives none)",), errors={"imagenet top-1": 29.4},
 )  # fmt: skip
+def mobilenet_v1(num_classes: int = 1000, in_channels: int = 3, **arguments: Any) -> MobileNetV1:
+    """MobileNet v1 at its full width."""
+    return MobileNetV1(num_classes, in_channels, **arguments)

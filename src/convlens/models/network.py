@@ -1,6 +1,6 @@
 """What every network of the zoo offers besides `forward`, and the small parts they share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -15,11 +15,14 @@ from torch.overrides import TorchFunctionMode
 from convlens.geometry import conv_size
 from convlens.models.choices import Choices
 from convlens.models.init import SCHEMES
+from convlens.nn import KerasBatchNorm2d
 
 ACTIVATIONS: Choices[type[nn.Module]] = Choices(
     "activation", {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "none": nn.Identity}
 )
 POOLS: Choices[type[nn.Module]] = Choices("pool", {"max": nn.MaxPool2d, "avg": nn.AvgPool2d})
+NORMS: Choices[type[nn.Module]] = Choices("norm_layer", {"batch": nn.BatchNorm2d, "keras": KerasBatchNorm2d})
+Make = Callable[..., nn.Module]  # what makes a layer, such as its class
 
 
 class Stage(NamedTuple):
@@ -46,6 +49,7 @@ class Network(nn.Module):
         output_layers: paths of the layers with one output per class (several where there are auxiliary heads).
         stages: name -> `Stage` (path, channels, stride), in the order in which they run; for looking inside.
         init: name of the weight initialization in `convlens.models.init.SCHEMES`.
+        zoo_name: the name that it was created by, if it was.
     """
 
     features: Any
@@ -53,6 +57,7 @@ class Network(nn.Module):
     output_layers: tuple[str, ...] = ("classifier",)
     stages: dict[str, Stage]
     init: str = "pytorch"
+    zoo_name: str | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x))

@@ -1,12 +1,12 @@
 """Network in Network: each convolution is followed by two 1x1 convolutions, a small network at every position."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from convlens.models.choices import Choices
-from convlens.models.network import Network, Stage
+from convlens.models.network import POOLS, Network, Stage
 from convlens.models.registry import Paper, register
 
 
@@ -17,68 +17,58 @@ class Row(NamedTuple):
     kernel: int
     stride: int = 1
     padding: int = 0
-    pool: type[nn.Module] | None = None
+    pool: str | None = None  # "max" or "avg": windows of 3, stride 2
 
 
-FORMS = Choices(
-    "form",
-    {
-        "imagenet": (
-            Row((96, 96, 96), 11, 4, 0, nn.MaxPool2d),
-            Row((256, 256, 256), 5, 1, 2, nn.MaxPool2d),
-            Row((384, 384, 384), 3, 1, 1, nn.MaxPool2d),
-            Row((1024, 1024, 0), 3, 1, 1),
-        ),
-        "cifar": (
-            Row((192, 160, 96), 5, 1, 2, nn.MaxPool2d),
-            Row((192, 192, 192), 5, 1, 2, nn.AvgPool2d),
-            Row((192, 192, 0), 3, 1, 1),
-        ),
-        "text": (
-            Row((96, 96, 96), 11, 4, 0, nn.MaxPool2d),
-            Row((256, 256, 256), 5, 1, 2, nn.MaxPool2d),
-            Row((384, 384, 384), 3, 1, 1, nn.MaxPool2d),
-            Row((0, 0, 0), 3, 1, 1),
-        ),
-    },
-)
+IMAGENET = (
+    Row((96, 96, 96), 11, 4, 0, "max"), Row((256, 256, 256), 5, 1, 2, "max"),
+    Row((384, 384, 384), 3, 1, 1, "max"), Row((1024, 1024, 0), 3, 1, 1),
+)  # fmt: skip
+CIFAR = (
+    Row((192, 160, 96), 5, 1, 2, "max"), Row((192, 192, 192), 5, 1, 2, "avg"), Row((192, 192, 0), 3, 1, 1),
+)  # fmt: skip
 
 
 class NiN(Network):
-    """Blocks of three convolutions with ReLU; the maps of the last block, averaged, are the outputs. No dense layer."""
+    """Blocks of three convolutions with ReLU; the maps of the last block, averaged, are the outputs. No dense layer.
+
+    Args:
+        rows: the blocks; of the last, one width or more is 0.
+        all_dropout: dropout after each block but the last, not before the last alone.
+    """
+
+    ceil_mode = True  # the authors' framework rounds sizes up
 
     def __init__(
         self,
         num_classes: int = 1000,
         in_channels: int = 3,
-        image_size: tuple[int, int] = (224, 224),
         *,
-        form: str = "imagenet",
+        rows: Sequence[Row] = IMAGENET,
+        all_dropout: bool = False,
         dropout: float = 0.5,
         init: str = "he",
     ):
         super().__init__()
         self.init = init
-        rows = FORMS[form]
+        *body, self.last = (Row(*row) for row in rows)  # plain tuples will do
         layers: list[nn.Module] = []
         self.stages, stride = {}, 1
-        for number, row in enumerate(rows[:-1], start=1):
+        for number, row in enumerate(body, start=1):
             layers.append(block(in_channels, row, row.maps))
             stride *= row.stride
             if row.pool is not None:
-                # textbook: sizes rounded down; the authors' framework rounds up
-                layers.append(row.pool(3, 2, ceil_mode=form != "text"))
+                layers.append(POOLS[row.pool](3, 2, ceil_mode=self.ceil_mode))
                 stride *= 2
             self.stages[f"block{number}"] = Stage(f"features.{len(layers) - 1}", row.maps[-1], stride)
-            if form == "cifar" or number == len(rows) - 1:
+            if all_dropout or number == len(body):
                 layers.append(nn.Dropout(dropout))
             in_channels = row.maps[-1]
         self.features = nn.Sequential(*layers)
-        self.last = rows[-1]
         self.classifier = self._head(in_channels, num_classes)
-        # as many outputs as classes: in the textbook's form all three convolutions of the last block
+        # as many outputs as classes: in a textbook's form all three convolutions of the last block
         self.output_layers = tuple(f"classifier.0.{2 * i}" for i in range(3) if self.last.maps[i] == 0)
-        self.stages[f"block{len(rows)}"] = Stage("classifier.0", num_classes, stride)
+        self.stages[f"block{len(rows)}"] = Stage("classifier.0", num_classes, stride * self.last.stride)
         self.initialize()
 
     def init_layer(self, name: str, layer: nn.Module) -> None:
@@ -118,20 +108,26 @@ def block(before: int, row: Row, maps: tuple[int, int, int]) -> nn.Sequential:
 PAPER = Paper("Lin, Chen, Yan", 2013, "Network in network")
 HE = ("He initialization, output biases 1 (the paper gives none)",)
 
+
 # 34,944 + 2 * 9,312; 614,656 + 2 * 65,792; 885,120 + 2 * 147,840; 3,539,968 + 1,049,600 + 1,025,000
-register(
-    NiN, "nin_imagenet", parameters=7_595_176, input=(3, 224, 224), num_classes=1000, paper=PAPER,
+@register(
+    parameters=7_595_176, input=(3, 224, 224), paper=PAPER,
     differences=("the ImageNet network that the authors published with their code; the paper has none", *HE),
     errors={"imagenet top-1": 40.64},
 )  # fmt: skip
+def nin_imagenet(num_classes: int = 1000, in_channels: int = 3, **arguments: Any) -> NiN:
+    """The network for ImageNet."""
+    return NiN(num_classes, in_channels, **arguments)
+
+
 # 14,592 + 30,880 + 15,456; 460,992 + 2 * 37,056; 331,968 + 37,056 + 1,930
-register(
-    NiN, "nin_cifar", parameters=966_986, input=(3, 32, 32), num_classes=10, paper=PAPER, differences=HE,
-    errors={"cifar10 test": 10.41, "cifar10 test, augmented": 8.81}, form="cifar",
+@register(
+    parameters=966_986, input=(3, 32, 32), paper=PAPER, differences=HE,
+    errors={"cifar10 test": 10.41, "cifar10 test, augmented": 8.81},
 )  # fmt: skip
-register(
-    NiN, "nin", parameters=1_992_166, input=(1, 224, 224), num_classes=10, paper=PAPER,
-    differences=("one channel", "10 maps in all three convolutions of the last block",
-                 "Glorot initialization, output biases 1"),
-    form="text", init="glorot",
-)  # fmt: skip
+def nin_cifar(
+    num_classes: int = 10, in_channels: int = 3, *, rows: Sequence[Row] = CIFAR, all_dropout: bool = True,
+    **arguments: Any,
+) -> NiN:  # fmt: skip
+    """The network for CIFAR."""
+    return NiN(num_classes, in_channels, rows=rows, all_dropout=all_dropout, **arguments)

@@ -1,6 +1,5 @@
 """The CIFAR ResNets of 6n + 2 layers, their plain twins, and the pre-activation form."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,10 +24,13 @@ class Shortcut(nn.Module):
         return F.pad(x, (0, 0, 0, 0, 0, self.new)) if self.new else x
 
 
-class Block(nn.Module):
-    """Two 3x3 convolutions, each with batch norm; the shortcut is added before the last ReLU."""
+class CifarBlock(nn.Module):
+    """Two 3x3 convolutions, each with batch norm; the shortcut is added before the last ReLU.
 
-    def __init__(self, before: int, maps: int, stride: int, residual: bool):
+    Shapes: (N, before, H, W) to (N, maps, H / stride, W / stride), rounded up. residual: False leaves the shortcut out.
+    """
+
+    def __init__(self, before: int, maps: int, stride: int = 1, *, residual: bool = True):
         super().__init__()
         self.conv1 = nn.Conv2d(before, maps, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(maps)
@@ -42,14 +44,16 @@ class Block(nn.Module):
         return F.relu(y if self.shortcut is None else y + self.shortcut(x))
 
 
-class PreBlock(nn.Module):
+class PreActivationBlock(nn.Module):
     """Pre-activation: norm and ReLU come before each convolution, nothing stands on the shortcut.
 
     Two 3x3 convolutions, or 1x1, 3x3, 1x1 with four times the maps. Where the number of maps changes, the shortcut
     is a 1x1 convolution of the activated input.
+
+    Shapes: (N, before, H, W) to (N, maps, H / stride, W / stride), rounded up; 4 * maps with a bottleneck.
     """
 
-    def __init__(self, before: int, maps: int, stride: int, bottleneck: bool):
+    def __init__(self, before: int, maps: int, stride: int = 1, *, bottleneck: bool = False):
         super().__init__()
         after = 4 * maps if bottleneck else maps
         kernels = ((before, maps, 1), (maps, maps, 3), (maps, after, 1)) if bottleneck else (
@@ -74,49 +78,31 @@ class CifarResNet(Network):
     """A 3x3 stem with 16 maps, three stages of n blocks with 16, 32 and 64 maps, average pooling, one dense layer.
 
     Args:
-        depth: 6n + 2 layers with weights (9n + 2 with bottlenecks).
+        depth: 6n + 2 layers with weights.
         residual: False leaves the shortcuts out: the plain networks of the paper.
-        preactivation: the blocks of the second paper. bottleneck: with those only, 1x1, 3x3, 1x1.
     """
 
     init = "he"
     output_layers = ("fc",)
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        image_size: tuple[int, int] = (32, 32),
-        *,
-        depth: int = 20,
-        residual: bool = True,
-        preactivation: bool = False,
-        bottleneck: bool = False,
-    ):
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, *, depth: int = 20, residual: bool = True):
         super().__init__()
-        layers = 9 if bottleneck else 6
-        if depth <= 2 or (depth - 2) % layers:
-            raise InputError(f"such a network has {layers}n + 2 layers, not {depth}; {layers * 3 + 2} is one")
-        n = (depth - 2) // layers
-        wide = 4 if bottleneck else 1
+        n = blocks_per_stage(depth, 6)
 
-        def blocks(before: int, maps: int, stride: int) -> Iterator[nn.Module]:
-            for i in range(n):
-                geometry = (before if i == 0 else maps * wide, maps, stride if i == 0 else 1)
-                yield PreBlock(*geometry, bottleneck) if preactivation else Block(*geometry, residual)
+        def stage(before: int, maps: int, stride: int) -> nn.Sequential:
+            first = CifarBlock(before, maps, stride, residual=residual)
+            return nn.Sequential(first, *(CifarBlock(maps, maps, residual=residual) for _ in range(n - 1)))
 
         self.conv1 = nn.Conv2d(in_channels, 16, 3, 1, 1, bias=False)
-        norm = nn.BatchNorm2d(64 * wide if preactivation else 16)
-        self.bn1 = nn.Identity() if preactivation else norm
-        self.layer1 = nn.Sequential(*blocks(16, 16, 1))
-        self.layer2 = nn.Sequential(*blocks(16 * wide, 32, 2))
-        self.layer3 = nn.Sequential(*blocks(32 * wide, 64, 2))
-        self.last = norm if preactivation else nn.Identity()
-        self.fc = nn.Linear(64 * wide, num_classes)
-        self.preactivation = preactivation
-        self.stages = {"stem": Stage("conv1" if preactivation else "bn1", 16, 1)} | {
-            f"stage{i}": Stage(f"layer{i}", 2 ** (i + 3) * wide, 2 ** (i - 1)) for i in (1, 2, 3)
-        }
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = stage(16, 16, 1)
+        self.layer2 = stage(16, 32, 2)
+        self.layer3 = stage(32, 64, 2)
+        self.fc = nn.Linear(64, num_classes)
+        self.stages = {
+            "stem": Stage("bn1", 16, 1), "stage1": Stage("layer1", 16, 1),
+            "stage2": Stage("layer2", 32, 2), "stage3": Stage("layer3", 64, 4),
+        }  # fmt: skip
         self.initialize()
 
     @property
@@ -124,42 +110,166 @@ class CifarResNet(Network):
         return self.fc
 
     def features(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
-        if not self.preactivation:
-            x = F.relu(self.bn1(x))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return F.relu(self.last(x)) if self.preactivation else x
+        x = F.relu(self.bn1(self.conv1(x)))
+        return self.layer3(self.layer2(self.layer1(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(self.features(x), (1, 1)), 1))
 
 
+class PreActivationResNet(Network):
+    """The second paper's network: nothing but additions on the way of the shortcuts, a norm after the last stage.
+
+    Args:
+        depth: 6n + 2 layers with weights, 9n + 2 with bottlenecks.
+        bottleneck: blocks of 1x1, 3x3, 1x1 with four times the maps.
+    """
+
+    init = "he"
+    output_layers = ("fc",)
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, *, depth: int = 20, bottleneck: bool = False):
+        super().__init__()
+        n = blocks_per_stage(depth, 9 if bottleneck else 6)
+        wide = 4 if bottleneck else 1
+
+        def stage(before: int, maps: int, stride: int) -> nn.Sequential:
+            first = PreActivationBlock(before, maps, stride, bottleneck=bottleneck)
+            rest = (PreActivationBlock(maps * wide, maps, bottleneck=bottleneck) for _ in range(n - 1))
+            return nn.Sequential(first, *rest)
+
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, 1, 1, bias=False)
+        self.layer1 = stage(16, 16, 1)
+        self.layer2 = stage(16 * wide, 32, 2)
+        self.layer3 = stage(32 * wide, 64, 2)
+        self.last = nn.BatchNorm2d(64 * wide)
+        self.fc = nn.Linear(64 * wide, num_classes)
+        self.stages = {
+            "stem": Stage("conv1", 16, 1), "stage1": Stage("layer1", 16 * wide, 1),
+            "stage2": Stage("layer2", 32 * wide, 2), "stage3": Stage("layer3", 64 * wide, 4),
+        }  # fmt: skip
+        self.initialize()
+
+    @property
+    def classifier(self) -> nn.Module:
+        return self.fc
+
+    def features(self, x: Tensor) -> Tensor:
+        return F.relu(self.last(self.layer3(self.layer2(self.layer1(self.conv1(x))))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.flatten(F.adaptive_avg_pool2d(self.features(x), (1, 1)), 1))
+
+
+def blocks_per_stage(depth: int, layers: int) -> int:
+    """n of a network of layers * n + 2 layers. Raises `InputError` for any other depth."""
+    if depth <= 2 or (depth - 2) % layers:
+        raise InputError(f"such a network has {layers}n + 2 layers, not {depth}; {layers * 3 + 2} is one")
+    return (depth - 2) // layers
+
+
 PAPER = Paper("He, Zhang, Ren, Sun", 2015, "Deep residual learning for image recognition")
 PAPER2 = Paper("He, Zhang, Ren, Sun", 2016, "Identity mappings in deep residual networks")
-CIFAR: dict[str, Any] = {"input": (3, 32, 32), "num_classes": 10}
+ONE_BY_ONE = ("1x1 convolutions instead of padding with zeros where the number of maps changes",)
+
 
 # parameters: 97,216 n - 21,926 with n = (depth - 2) / 6
-for depth, parameters, error in (
-    (20, 269_722, 8.75), (32, 464_154, 7.51), (44, 658_586, 7.17), (56, 853_018, 6.97),
-    (110, 1_727_962, 6.43), (1202, 19_421_274, 7.93),
-):  # fmt: skip
-    aliases = (f"resnet{depth}", "resnet_cifar") if depth == 20 else (f"resnet{depth}",)
-    register(
-        CifarResNet, f"resnet{depth}_cifar", parameters=parameters, paper=PAPER, aliases=aliases,
-        errors={"cifar10 test, augmented": error}, depth=depth, **CIFAR,
-    )  # fmt: skip
-for depth, parameters in ((20, 269_722), (56, 853_018)):
-    register(
-        CifarResNet, f"plain{depth}_cifar", parameters=parameters, paper=PAPER, depth=depth, residual=False, **CIFAR
-    )
+@register(
+    parameters=269_722, input=(3, 32, 32), paper=PAPER, errors={"cifar10 test, augmented": 8.75},
+    aliases=("resnet20", "resnet_cifar",),
+)  # fmt: skip
+def resnet20_cifar(num_classes: int = 10, in_channels: int = 3, *, depth: int = 20, **arguments: Any) -> CifarResNet:
+    """Three blocks a stage."""
+    return CifarResNet(num_classes, in_channels, depth=depth, **arguments)
+
+
+@register(
+    parameters=464_154, input=(3, 32, 32), paper=PAPER, errors={"cifar10 test, augmented": 7.51},
+    aliases=("resnet32",),
+)  # fmt: skip
+def resnet32_cifar(num_classes: int = 10, in_channels: int = 3, *, depth: int = 32, **arguments: Any) -> CifarResNet:
+    """Five blocks a stage."""
+    return CifarResNet(num_classes, in_channels, depth=depth, **arguments)
+
+
+@register(
+    parameters=658_586, input=(3, 32, 32), paper=PAPER, errors={"cifar10 test, augmented": 7.17},
+    aliases=("resnet44",),
+)  # fmt: skip
+def resnet44_cifar(num_classes: int = 10, in_channels: int = 3, *, depth: int = 44, **arguments: Any) -> CifarResNet:
+    """Seven blocks a stage."""
+    return CifarResNet(num_classes, in_channels, depth=depth, **arguments)
+
+
+@register(
+    parameters=853_018, input=(3, 32, 32), paper=PAPER, errors={"cifar10 test, augmented": 6.97},
+    aliases=("resnet56",),
+)  # fmt: skip
+def resnet56_cifar(num_classes: int = 10, in_channels: int = 3, *, depth: int = 56, **arguments: Any) -> CifarResNet:
+    """Nine blocks a stage."""
+    return CifarResNet(num_classes, in_channels, depth=depth, **arguments)
+
+
+@register(
+    parameters=1_727_962, input=(3, 32, 32), paper=PAPER, errors={"cifar10 test, augmented": 6.43},
+    aliases=("resnet110",),
+)  # fmt: skip
+def resnet110_cifar(num_classes: int = 10, in_channels: int = 3, *, depth: int = 110, **arguments: Any) -> CifarResNet:
+    """Eighteen blocks a stage."""
+    return CifarResNet(num_classes, in_channels, depth=depth, **arguments)
+
+
+@register(
+    parameters=19_421_274, input=(3, 32, 32), paper=PAPER, errors={"cifar10 test, augmented": 7.93},
+    aliases=("resnet1202",),
+)  # fmt: skip
+def resnet1202_cifar(
+    num_classes: int = 10, in_channels: int = 3, *, depth: int = 1202, **arguments: Any
+) -> CifarResNet:
+    """Two hundred blocks a stage."""
+    return CifarResNet(num_classes, in_channels, depth=depth, **arguments)
+
+
+@register(parameters=269_722, input=(3, 32, 32), paper=PAPER)
+def plain20_cifar(
+    num_classes: int = 10, in_channels: int = 3, *, depth: int = 20, residual: bool = False
+) -> CifarResNet:
+    """Three blocks a stage, without shortcuts."""
+    return CifarResNet(num_classes, in_channels, depth=depth, residual=residual)
+
+
+@register(parameters=853_018, input=(3, 32, 32), paper=PAPER)
+def plain56_cifar(
+    num_classes: int = 10, in_channels: int = 3, *, depth: int = 56, residual: bool = False
+) -> CifarResNet:
+    """Nine blocks a stage, without shortcuts."""
+    return CifarResNet(num_classes, in_channels, depth=depth, residual=residual)
+
 
 # summed layer by layer in tests/models
-for depth, parameters, error, bottleneck in (
-    (20, 272_282, None, False), (110, 1_730_522, 6.37, False), (164, 1_703_258, 5.46, True),
-):  # fmt: skip
-    register(
-        CifarResNet, f"preresnet{depth}_cifar", parameters=parameters, paper=PAPER2,
-        differences=("1x1 convolutions instead of padding with zeros where the number of maps changes",),
-        errors={"cifar10 test, augmented": error} if error else None,
-        depth=depth, preactivation=True, bottleneck=bottleneck, **CIFAR,
-    )  # fmt: skip
+@register(parameters=272_282, input=(3, 32, 32), paper=PAPER2, differences=ONE_BY_ONE)
+def preresnet20_cifar(num_classes: int = 10, in_channels: int = 3, **arguments: Any) -> PreActivationResNet:
+    """Three blocks a stage."""
+    return PreActivationResNet(num_classes, in_channels, **arguments)
+
+
+@register(
+    parameters=1_730_522, input=(3, 32, 32), paper=PAPER2, differences=ONE_BY_ONE,
+    errors={"cifar10 test, augmented": 6.37},
+)  # fmt: skip
+def preresnet110_cifar(
+    num_classes: int = 10, in_channels: int = 3, *, depth: int = 110, **arguments: Any
+) -> PreActivationResNet:
+    """Eighteen blocks a stage."""
+    return PreActivationResNet(num_classes, in_channels, depth=depth, **arguments)
+
+
+@register(
+    parameters=1_703_258, input=(3, 32, 32), paper=PAPER2, differences=ONE_BY_ONE,
+    errors={"cifar10 test, augmented": 5.46},
+)  # fmt: skip
+def preresnet164_cifar(
+    num_classes: int = 10, in_channels: int = 3, *, depth: int = 164, bottleneck: bool = True
+) -> PreActivationResNet:
+    """Eighteen bottlenecks a stage."""
+    return PreActivationResNet(num_classes, in_channels, depth=depth, bottleneck=bottleneck)

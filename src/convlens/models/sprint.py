@@ -6,6 +6,7 @@ those of Jordan's networks for CIFAR-10, without the whitening.
 """
 
 from collections import OrderedDict
+from typing import Any
 
 from torch import nn
 
@@ -55,8 +56,15 @@ class Sprint(Network):
         self.initialize()
 
 
-register(Sprint, "sprint", parameters=29_434, input=(1, 28, 28), num_classes=10, paper=PAPER, differences=OWN)
-register(
-    Sprint, "sprint4", parameters=109_178, input=(1, 28, 28), num_classes=10, paper=PAPER, differences=OWN,
-    maps=(16, 32, 64, 128),
-)  # fmt: skip
+@register(parameters=29_434, input=(1, 28, 28), paper=PAPER, differences=OWN)
+def sprint(num_classes: int = 10, in_channels: int = 1, **arguments: Any) -> Sprint:
+    """Three convolutions."""
+    return Sprint(num_classes, in_channels, **arguments)
+
+
+@register(parameters=109_178, input=(1, 28, 28), paper=PAPER, differences=OWN)
+def sprint4(
+    num_classes: int = 10, in_channels: int = 1, *, maps: tuple[int, ...] = (16, 32, 64, 128), **arguments: Any
+) -> Sprint:
+    """Four convolutions."""
+    return Sprint(num_classes, in_channels, maps=maps, **arguments)

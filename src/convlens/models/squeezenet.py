@@ -1,5 +1,7 @@
 """SqueezeNet, with the common library's parameter names."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,10 @@ from convlens.models.registry import Paper, register
 
 
 class Fire(nn.Module):
-    """A 1x1 convolution squeezes the maps; a 1x1 and a 3x3 beside it expand them again."""
+    """A 1x1 convolution squeezes the maps; a 1x1 and a 3x3 beside it expand them again.
+
+    Shapes: (N, before, H, W) to (N, 2 * expand, H, W).
+    """
 
     def __init__(self, before: int, squeeze: int, expand: int):
         super().__init__()
@@ -46,7 +51,6 @@ class SqueezeNet(Network):
         self,
         num_classes: int = 1000,
         in_channels: int = 3,
-        image_size: tuple[int, int] = (224, 224),
         *,
         version: str = "1.0",
         dropout: float = 0.5,
@@ -84,15 +88,27 @@ PAPER = Paper(
     "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size",
 )  # fmt: skip
 HE = ("He initialization, N(0, 0.01^2) in the last convolution",)
-register(
-    SqueezeNet, "squeezenet", parameters=1_248_424, input=(3, 224, 224), num_classes=1000, paper=PAPER, differences=HE,
-    errors={"imagenet top-1": 42.5, "imagenet top-5": 19.7,
-            "imagenet top-1 (common library)": 41.908, "imagenet top-5 (common library)": 19.58},
-    aliases=("squeezenet1_0",),
-)  # fmt: skip
-register(
-    SqueezeNet, "squeezenet1_1", parameters=1_235_496, input=(3, 224, 224), num_classes=1000, paper=PAPER,
+ERRORS = {
+    "imagenet top-1": 42.5, "imagenet top-5": 19.7,
+    "imagenet top-1 (common library)": 41.908, "imagenet top-5 (common library)": 19.58,
+}  # fmt: skip
+
+
+@register(
+    parameters=1_248_424, input=(3, 224, 224), paper=PAPER, differences=HE, errors=ERRORS, aliases=("squeezenet1_0",)
+)
+def squeezenet(num_classes: int = 1000, in_channels: int = 3, **arguments: Any) -> SqueezeNet:
+    """SqueezeNet as published."""
+    return SqueezeNet(num_classes, in_channels, **arguments)
+
+
+@register(
+    parameters=1_235_496, input=(3, 224, 224), paper=PAPER,
     differences=(*HE, "3x3 stem with 64 maps and earlier pooling (the authors' later release)"),
     errors={"imagenet top-1 (common library)": 41.822, "imagenet top-5 (common library)": 19.376},
-    version="1.1",
 )  # fmt: skip
+def squeezenet1_1(
+    num_classes: int = 1000, in_channels: int = 3, *, version: str = "1.1", **arguments: Any
+) -> SqueezeNet:
+    """The authors' later release: as accurate, with less than half the work."""
+    return SqueezeNet(num_classes, in_channels, version=version, **arguments)

@@ -1,14 +1,16 @@
-"""VGG: the table of the paper (A to E), with batch norm, and the forms of textbooks for small images."""
+"""VGG: the table of the paper (A to E), with batch norm, and any column of one's own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from convlens.base.errors import InputError
 from convlens.models.choices import Choices
-from convlens.models.network import Network, Stage, flat_features
+from convlens.models.network import NORMS, Make, Network, Stage, flat_features
 from convlens.models.registry import Paper, register
-from convlens.nn import KerasBatchNorm2d, LocalResponseNorm
+from convlens.nn import LocalResponseNorm
 
 # Columns of the paper's table 1. A number is a 3x3 convolution with so many maps, "1x256" a 1x1 convolution,
 # M max pooling, L local response norm.
@@ -21,24 +23,74 @@ COLUMNS = Choices(
         "C": "64 64 M 128 128 M 256 256 1x256 M 512 512 1x512 M 512 512 1x512 M",
         "D": "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M",
         "E": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M",
-        "D-512": "64 64 M 128 128 M 256 256 512 M 512 512 512 M 512 512 512 M",
     },
 )
-NORMS: Choices[Any] = Choices("norm", {"batch": nn.BatchNorm2d, "keras": KerasBatchNorm2d})
+Column = str | Sequence[int | str]
+
+
+def groups_of(column: Column) -> list[list[str]]:
+    """The convolutions and norms of a column, in groups: each ends where M stands.
+
+    column: a name of the paper's table, or one's own, as a text such as "64 64 M 128 M" or as a list such as
+        [64, 64, "M", 128, "M"].
+
+    Raises:
+        InputError: no such column, or something in it that is none of the known.
+    """
+    if isinstance(column, str):
+        tokens = (column if " " in column or column.isdigit() else COLUMNS[column]).split()
+    else:
+        tokens = [str(token) for token in column]
+    groups: list[list[str]] = [[]]
+    for token in tokens:
+        if token == "M":
+            groups.append([])
+        elif token == "L" or (token.removeprefix("1x").isdigit() and int(token.removeprefix("1x"))):
+            groups[-1].append(token)
+        else:
+            raise InputError(
+                f"column: {token!r} is neither a number of maps (64: 3x3, '1x64': 1x1) nor 'M' (max pooling) nor 'L' "
+                f"(local response norm)"
+            )
+    if groups.pop() or not groups or not all(any(token != "L" for token in group) for group in groups):
+        raise InputError("column: each group needs a convolution and a pooling 'M' after it, such as 64 64 M 128 M")
+    return groups
+
+
+def group_layers(
+    tokens: Sequence[str], in_channels: int, norm_layer: Make | None = None, *, inplace: bool = True
+) -> tuple[list[nn.Module], int]:
+    """The layers of one group without its pooling, and how many maps come out of them."""
+    layers: list[nn.Module] = []
+    for token in tokens:
+        if token == "L":
+            layers.append(LocalResponseNorm())
+            continue
+        maps, kernel = int(token.removeprefix("1x")), 1 if token.startswith("1x") else 3
+        layers.append(nn.Conv2d(in_channels, maps, kernel, padding=kernel // 2))
+        if norm_layer is not None:
+            layers.append(norm_layer(maps))
+        layers.append(nn.ReLU(inplace=inplace))
+        in_channels = maps
+    return layers, in_channels
 
 
 class VGG(Network):
-    """Five groups of 3x3 convolutions, each ended by pooling, and three dense layers.
+    """Groups of 3x3 convolutions, each ended by pooling, and three dense layers.
 
     Args:
-        column: a column of the paper's table.
-        norm: None, "batch" or "keras" (batch norm with Keras' constants) between convolution and ReLU.
+        column: a column of the paper's table ("A", "A-LRN", "B", "C", "D", "E"), or one's own, as a text
+            ("64 64 M 128 M") or a list ([64, 64, "M", 128, "M"]); M is a 2x2 pooling.
+        norm_layer: None, "batch", "keras" (batch norm with Keras' constants), or what makes a norm for so many maps;
+            between convolution and ReLU.
         hidden: widths of the two hidden dense layers.
         side: pools the last maps to side x side cells; None hands them on as they are.
-        dropout: in the dense layers. pool_dropout: after each pooling.
-        skip: adds the input of the last group to what comes out of its last convolution, before the ReLU.
-        divide: divides all widths of the column.
+        dropout: in the dense layers.
+
+    Shapes: (N, in_channels, H, W) to (N, num_classes).
     """
+
+    output_layers = ("classifier.6",)
 
     def __init__(
         self,
@@ -46,121 +98,187 @@ class VGG(Network):
         in_channels: int = 3,
         image_size: tuple[int, int] = (224, 224),
         *,
-        column: str = "D",
-        norm: str | None = None,
+        column: Column = "D",
+        norm_layer: str | Make | None = None,
         hidden: tuple[int, int] = (4096, 4096),
         side: int | None = 7,
         dropout: float = 0.5,
-        pool_dropout: float = 0.0,
-        skip: bool = False,
-        divide: int = 1,
         init: str = "glorot",
     ):
         super().__init__()
         self.init = init
+        norm = None if norm_layer is None else NORMS.named(norm_layer)
         layers: list[nn.Module] = []
         self.stages = {}
-        groups = COLUMNS[column].removesuffix(" M").split(" M ")
+        groups = groups_of(column)
         for number, tokens in enumerate(groups, start=1):
-            group: list[nn.Module] = []
-            for token in tokens.split():
-                if token == "L":
-                    group.append(LocalResponseNorm())
-                    continue
-                kernel, maps = (1, int(token[2:])) if token.startswith("1x") else (3, int(token))
-                maps //= divide
-                group.append(nn.Conv2d(in_channels, maps, kernel, padding=kernel // 2))
-                if norm is not None:
-                    group.append(NORMS[norm](maps))
-                group.append(nn.ReLU(inplace=not skip))
-                in_channels = maps
-            if skip and number == len(groups):
-                group = [Skip(*group[:-1]), group[-1]]
+            group, maps = self.group(tokens, in_channels, norm, last=number == len(groups))
             # on odd sizes the small-image forms keep the last row, as Keras' `same` does
             layers += [*group, nn.MaxPool2d(2, 2, ceil_mode=side is None)]
-            self.stages[f"group{number}"] = Stage(f"features.{len(layers) - 1}", in_channels, 2**number)
-            if pool_dropout:
-                layers.append(nn.Dropout(pool_dropout))
+            self.stages[f"group{number}"] = Stage(f"features.{len(layers) - 1}", maps, 2**number)
+            layers += self.after_pooling()
+            in_channels = maps
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.Identity() if side is None else nn.AdaptiveAvgPool2d((side, side))
         flat = flat_features(self.features, in_channels, image_size) if side is None else in_channels * side**2
-        drop = [nn.Dropout(dropout)] if dropout else []
-        self.classifier = nn.Sequential(
-            nn.Linear(flat, hidden[0]), nn.ReLU(inplace=True), *drop,
-            nn.Linear(hidden[0], hidden[1]), nn.ReLU(inplace=True), *drop,
-            nn.Linear(hidden[1], num_classes),
-        )  # fmt: skip
+        self.classifier = dense_layers(flat, hidden, num_classes, dropout)
         self.output_layers = (f"classifier.{len(self.classifier) - 1}",)
         self.initialize()
+
+    def group(
+        self, tokens: Sequence[str], in_channels: int, norm: Make | None, *, last: bool
+    ) -> tuple[list[nn.Module], int]:
+        """The layers of a group before its pooling, and how many maps come out of them."""
+        return group_layers(tokens, in_channels, norm)
+
+    def after_pooling(self) -> list[nn.Module]:
+        """What follows each pooling: nothing, unless a textbook wants it."""
+        return []
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
 
 
-class Skip(nn.Sequential):
-    """Adds its input to its output."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return input + super().forward(input)
+def dense_layers(flat: int, hidden: tuple[int, int], num_classes: int, dropout: float) -> nn.Sequential:
+    """The three dense layers."""
+    drop = [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(
+        nn.Linear(flat, hidden[0]), nn.ReLU(inplace=True), *drop,
+        nn.Linear(hidden[0], hidden[1]), nn.ReLU(inplace=True), *drop,
+        nn.Linear(hidden[1], num_classes),
+    )  # fmt: skip
 
 
 PAPER = Paper("Simonyan, Zisserman", 2014, "Very deep convolutional networks for large-scale image recognition")
+IMAGENET = (3, 224, 224)
 ADAPTIVE = ("average pooling to 7x7 before the dense layers, which changes nothing at 224x224 pixels",)
 BATCH_NORM = ("batch norm after each convolution",)
-SMALL = ("32x32 pixels, hence 1x1 cells before the dense layers",)
 
-for column, name, plain, normed, single, normed_single, published, aliases in (
-    ("A", "vgg11", 132_863_336, 132_868_840, (30.980, 11.372), (29.630, 10.190), (29.6, 10.4), ()),
-    ("B", "vgg13", 133_047_848, 133_053_736, (30.072, 10.754), (28.414, 9.626), (28.7, 9.9), ()),
-    ("D", "vgg16", 138_357_544, 138_365_992, (28.408, 9.618), (26.640, 8.484), (25.6, 8.1), ("keras_vgg16",)),
-    ("E", "vgg19", 143_667_240, 143_678_248, (27.624, 9.124), (25.782, 8.158), (25.5, 8.0), ("keras_vgg19",)),
-):
-    keys = ("imagenet top-1 (common library)", "imagenet top-5 (common library)")
-    paper_keys = ("imagenet top-1, single scale", "imagenet top-5, single scale")
-    register(
-        VGG, name, parameters=plain, input=(3, 224, 224), num_classes=1000, paper=PAPER, differences=ADAPTIVE,
-        errors=dict(zip(paper_keys + keys, published + single, strict=True)), aliases=aliases, column=column,
-    )  # fmt: skip
-    register(
-        VGG, f"{name}_bn", parameters=normed, input=(3, 224, 224), num_classes=1000, paper=PAPER,
-        differences=ADAPTIVE + BATCH_NORM, errors=dict(zip(keys, normed_single, strict=True)),
-        column=column, norm="batch",
-    )  # fmt: skip
-register(
-    VGG, "vgg11_lrn", parameters=132_863_336, input=(3, 224, 224), num_classes=1000, paper=PAPER,
-    differences=ADAPTIVE, errors={"imagenet top-1, single scale": 29.7, "imagenet top-5, single scale": 10.5},
-    column="A-LRN",
+
+def errors(single: tuple[float, float] | None, common: tuple[float, float] | None) -> dict[str, float]:
+    """Top-1 and top-5 error on ImageNet: of the paper (single scale), and of the common library."""
+    found = {}
+    if single is not None:
+        found |= {"imagenet top-1, single scale": single[0], "imagenet top-5, single scale": single[1]}
+    if common is not None:
+        found |= {"imagenet top-1 (common library)": common[0], "imagenet top-5 (common library)": common[1]}
+    return found
+
+
+@register(
+    parameters=132_863_336, input=IMAGENET, paper=PAPER, differences=ADAPTIVE,
+    errors=errors((29.6, 10.4), (30.98, 11.372)),
 )  # fmt: skip
-register(
-    VGG, "vgg16_c_1x1", parameters=133_638_952, input=(3, 224, 224), num_classes=1000, paper=PAPER,
-    differences=ADAPTIVE, errors={"imagenet top-1, single scale": 27.3, "imagenet top-5, single scale": 8.8},
-    aliases=("vgg16_1x1",), column="C",
+def vgg11(num_classes: int = 1000, in_channels: int = 3, *, column: Column = "A", **arguments: Any) -> VGG:
+    """Column A: 11 layers with weights."""
+    return VGG(num_classes, in_channels, column=column, **arguments)
+
+
+@register(
+    parameters=132_868_840, input=IMAGENET, paper=PAPER, differences=ADAPTIVE + BATCH_NORM,
+    errors=errors(None, (29.63, 10.19)),
 )  # fmt: skip
-register(
-    VGG, "vgg_blocks_d2l", parameters=128_806_154, input=(1, 224, 224), num_classes=10, paper=PAPER,
-    differences=("one channel",), column="A", side=None,
+def vgg11_bn(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    *,
+    column: Column = "A",
+    norm_layer: str | Make | None = "batch",
+    **arguments: Any,
+) -> VGG:
+    """Column A with batch norm."""
+    return VGG(num_classes, in_channels, column=column, norm_layer=norm_layer, **arguments)
+
+
+@register(
+    parameters=133_047_848, input=IMAGENET, paper=PAPER, differences=ADAPTIVE,
+    errors=errors((28.7, 9.9), (30.072, 10.754)),
 )  # fmt: skip
-register(
-    VGG, "vgg_blocks_small_ratio8", parameters=2_018_346, input=(1, 224, 224), num_classes=10, paper=PAPER,
-    differences=("one channel", "all widths divided by 8"), column="A", side=None, divide=8, hidden=(512, 512),
+def vgg13(num_classes: int = 1000, in_channels: int = 3, *, column: Column = "B", **arguments: Any) -> VGG:
+    """Column B: 13 layers with weights."""
+    return VGG(num_classes, in_channels, column=column, **arguments)
+
+
+@register(
+    parameters=133_053_736, input=IMAGENET, paper=PAPER, differences=ADAPTIVE + BATCH_NORM,
+    errors=errors(None, (28.414, 9.626)),
 )  # fmt: skip
-for name, parameters, column, extra in (
-    ("vgg16_bn_cifar", 15_253_578, "D", ()),
-    ("vgg16_bn_cifar_literal_c7_512", 17_023_818, "D-512", ("512 instead of 256 maps in the seventh convolution",)),
-):
-    register(
-        VGG, name, parameters=parameters, input=(3, 32, 32), num_classes=10, paper=PAPER,
-        differences=(*SMALL, *BATCH_NORM, "512 hidden units", "dropout of 0.2 after each pooling", *extra),
-        column=column, norm="keras", side=None, hidden=(512, 512), dropout=0.2, pool_dropout=0.2,
-    )  # fmt: skip
-for name, parameters, classes, hidden, skip, extra in (
-    ("vgg13_cifar", 9_570_506, 10, (256, 128), False, ()),
-    ("vgg13_cifar_fc_256_64_10", 9_553_418, 10, (256, 64), False, ()),
-    ("vgg13_cifar100_head", 9_582_116, 100, (256, 128), False, ()),
-    ("vgg13_skip_cifar", 9_570_506, 10, (256, 128), True, ("a skip connection around the last two convolutions",)),
-):
-    register(
-        VGG, name, parameters=parameters, input=(3, 32, 32), num_classes=classes, paper=PAPER,
-        differences=(*SMALL, f"{hidden[0]} and {hidden[1]} hidden units, no dropout", *extra),
-        column="B", side=None, hidden=hidden, dropout=0.0, skip=skip,
-    )  # fmt: skip
+def vgg13_bn(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    *,
+    column: Column = "B",
+    norm_layer: str | Make | None = "batch",
+    **arguments: Any,
+) -> VGG:
+    """Column B with batch norm."""
+    return VGG(num_classes, in_channels, column=column, norm_layer=norm_layer, **arguments)
+
+
+@register(
+    parameters=138_357_544, input=IMAGENET, paper=PAPER, differences=ADAPTIVE,
+    errors=errors((25.6, 8.1), (28.408, 9.618)),
+    aliases=("keras_vgg16",),
+)  # fmt: skip
+def vgg16(num_classes: int = 1000, in_channels: int = 3, *, column: Column = "D", **arguments: Any) -> VGG:
+    """Column D: 16 layers with weights."""
+    return VGG(num_classes, in_channels, column=column, **arguments)
+
+
+@register(
+    parameters=138_365_992, input=IMAGENET, paper=PAPER, differences=ADAPTIVE + BATCH_NORM,
+    errors=errors(None, (26.64, 8.484)),
+)  # fmt: skip
+def vgg16_bn(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    *,
+    column: Column = "D",
+    norm_layer: str | Make | None = "batch",
+    **arguments: Any,
+) -> VGG:
+    """Column D with batch norm."""
+    return VGG(num_classes, in_channels, column=column, norm_layer=norm_layer, **arguments)
+
+
+@register(
+    parameters=143_667_240, input=IMAGENET, paper=PAPER, differences=ADAPTIVE,
+    errors=errors((25.5, 8.0), (27.624, 9.124)),
+    aliases=("keras_vgg19",),
+)  # fmt: skip
+def vgg19(num_classes: int = 1000, in_channels: int = 3, *, column: Column = "E", **arguments: Any) -> VGG:
+    """Column E: 19 layers with weights."""
+    return VGG(num_classes, in_channels, column=column, **arguments)
+
+
+@register(
+    parameters=143_678_248, input=IMAGENET, paper=PAPER, differences=ADAPTIVE + BATCH_NORM,
+    errors=errors(None, (25.782, 8.158)),
+)  # fmt: skip
+def vgg19_bn(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    *,
+    column: Column = "E",
+    norm_layer: str | Make | None = "batch",
+    **arguments: Any,
+) -> VGG:
+    """Column E with batch norm."""
+    return VGG(num_classes, in_channels, column=column, norm_layer=norm_layer, **arguments)
+
+
+@register(
+    parameters=132_863_336, input=IMAGENET, paper=PAPER, differences=ADAPTIVE, errors=errors((29.7, 10.5), None),
+)  # fmt: skip
+def vgg11_lrn(num_classes: int = 1000, in_channels: int = 3, *, column: Column = "A-LRN", **arguments: Any) -> VGG:
+    """Column A-LRN: local response norm after the first convolution."""
+    return VGG(num_classes, in_channels, column=column, **arguments)
+
+
+@register(
+    parameters=133_638_952, input=IMAGENET, paper=PAPER, differences=ADAPTIVE, errors=errors((27.3, 8.8), None),
+    aliases=("vgg16_1x1",),
+)  # fmt: skip
+def vgg16_c_1x1(num_classes: int = 1000, in_channels: int = 3, *, column: Column = "C", **arguments: Any) -> VGG:
+    """Column C: the last convolution of three groups is 1x1."""
+    return VGG(num_classes, in_channels, column=column, **arguments)

@@ -49,7 +49,7 @@ class Xception(Network):
 
     init = "glorot"
 
-    def __init__(self, num_classes: int = 1000, in_channels: int = 3, image_size: tuple[int, int] = (299, 299)):
+    def __init__(self, num_classes: int = 1000, in_channels: int = 3):
         super().__init__()
         self.entry = nn.Sequential(
             conv(in_channels, 32, 2),
@@ -78,8 +78,13 @@ class Xception(Network):
 
 
 PAPER = Paper("Chollet", 2016, "Xception: deep learning with depthwise separable convolutions")
-register(
-    Xception, "xception", parameters=22_855_952, input=(3, 299, 299), num_classes=1000, paper=PAPER,
+
+
+@register(
+    parameters=22_855_952, input=(3, 299, 299), paper=PAPER,
     differences=("Glorot initialization (the paper gives none)",),
     errors={"imagenet top-1": 21.0, "imagenet top-5": 5.5},
 )  # fmt: skip
+def xception(num_classes: int = 1000, in_channels: int = 3) -> Xception:
+    """Xception."""
+    return Xception(num_classes, in_channels)

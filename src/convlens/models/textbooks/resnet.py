@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convlens.models.network import Network, Stage
-from convlens.models.registry import Paper, register
+from convlens.models.registry import register
+from convlens.models.resnet import PAPER, Four
 from convlens.nn import Conv2dSame, KerasBatchNorm2d, MaxPool2dSame
 
 
@@ -48,9 +49,8 @@ class SmallResNet(Network):
         self,
         num_classes: int = 10,
         in_channels: int = 3,
-        image_size: tuple[int, int] = (32, 32),
         *,
-        blocks: tuple[int, int, int, int] = (2, 2, 2, 2),
+        blocks: Four = (2, 2, 2, 2),
         biased: bool = False,
     ):
         super().__init__()
@@ -84,17 +84,30 @@ class SmallResNet(Network):
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(self.features(x), (1, 1)), 1))
 
 
-PAPER = Paper("He, Zhang, Ren, Sun", 2015, "Deep residual learning for image recognition")
 SMALL = ("a 3x3 stem for 32x32 pixels", "same padding of Keras in strided convolutions", "Glorot initialization")
 BIASED = (
     "biases in the convolutions", "no batch norm on the shortcuts", "no padding in the stem",
     "a 2x2 pooling of stride 1 after the stem",
 )  # fmt: skip
-CIFAR: dict[str, Any] = {"input": (3, 32, 32), "num_classes": 10, "paper": PAPER}
 
-register(SmallResNet, "resnet18_cifar", parameters=11_173_962, differences=SMALL, **CIFAR)
-register(SmallResNet, "resnet18_tfbook", parameters=11_176_970, differences=SMALL + BIASED, biased=True, **CIFAR)
-register(
-    SmallResNet, "resnet34_tfbook", parameters=21_288_842, differences=SMALL + BIASED,
-    biased=True, blocks=(3, 4, 6, 3), **CIFAR,
-)  # fmt: skip
+
+@register(parameters=11_173_962, input=(3, 32, 32), paper=PAPER, differences=SMALL)
+def resnet18_cifar(num_classes: int = 10, in_channels: int = 3, **arguments: Any) -> SmallResNet:
+    """ResNet-18 for 32x32 pixels."""
+    return SmallResNet(num_classes, in_channels, **arguments)
+
+
+@register(parameters=11_176_970, input=(3, 32, 32), paper=PAPER, differences=SMALL + BIASED)
+def resnet18_tfbook(
+    num_classes: int = 10, in_channels: int = 3, *, biased: bool = True, **arguments: Any
+) -> SmallResNet:
+    """ResNet-18 for 32x32 pixels, with biases."""
+    return SmallResNet(num_classes, in_channels, biased=biased, **arguments)
+
+
+@register(parameters=21_288_842, input=(3, 32, 32), paper=PAPER, differences=SMALL + BIASED)
+def resnet34_tfbook(
+    num_classes: int = 10, in_channels: int = 3, *, biased: bool = True, blocks: Four = (3, 4, 6, 3)
+) -> SmallResNet:
+    """ResNet-34 for 32x32 pixels, with biases."""
+    return SmallResNet(num_classes, in_channels, biased=biased, blocks=blocks)

@@ -1,12 +1,13 @@
 """Small networks that textbooks use to introduce convolution: few layers, nothing to hide."""
 
 from collections import OrderedDict
+from typing import Any
 
 from torch import nn
 
-from convlens.models.network import ACTIVATIONS, Network, Stage, flat_features
+from convlens.models.blocks import CBAPD
+from convlens.models.network import ACTIVATIONS, Make, Network, Stage, flat_features
 from convlens.models.registry import Paper, register
-from convlens.nn import KerasBatchNorm2d
 
 PAPER = Paper("LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel", 1989,
               "Backpropagation applied to handwritten zip code recognition")  # fmt: skip
@@ -30,7 +31,7 @@ class Convolutions(Network):
         *,
         maps: tuple[int, ...] = (32,),
         padding: int = 2,
-        activation: str = "tanh",
+        activation: str | Make = "tanh",
         pool: bool = False,
         bias: bool = False,
     ):
@@ -38,7 +39,7 @@ class Convolutions(Network):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i, after in enumerate(maps, start=1):
             layers[f"c{i}"] = nn.Conv2d(in_channels, after, 5, padding=padding, bias=bias)
-            layers[f"a{i}"] = ACTIVATIONS[activation]()
+            layers[f"a{i}"] = ACTIVATIONS.named(activation)()
             if pool:
                 layers[f"p{i}"] = nn.MaxPool2d(2)
             in_channels = after
@@ -66,15 +67,7 @@ class Baseline(Network):
         dropout: float = 0.2,
     ):
         super().__init__()
-        self.features = nn.Sequential(
-            OrderedDict(
-                c=nn.Conv2d(in_channels, 6, 5, padding=2),
-                b=KerasBatchNorm2d(6),
-                a=nn.ReLU(),
-                p=nn.MaxPool2d(2, ceil_mode=True),
-                d=nn.Dropout(dropout),
-            )
-        )
+        self.features = CBAPD(in_channels, 6, 5, norm_layer="keras", dropout=dropout)
         self.classifier = nn.Sequential(
             OrderedDict(
                 flatten=nn.Flatten(),
@@ -91,17 +84,38 @@ class Baseline(Network):
 
 
 TEXT = ("a textbook's example, not a network of the paper",)
-register(
-    Baseline, "baseline_cbapd", parameters=198_494, input=(3, 32, 32), num_classes=10, paper=PAPER, differences=TEXT
-)
-register(
-    Baseline, "baseline_cbapd_120", parameters=186_118, input=(3, 32, 32), num_classes=10, paper=PAPER,
-    differences=TEXT, hidden=120,
-)  # fmt: skip
-register(
-    Convolutions, "dlfs_conv32", parameters=251_690, input=(1, 28, 28), num_classes=10, paper=PAPER, differences=TEXT
-)
-register(
-    Convolutions, "conv_syntax_demo_64", parameters=3_238, input=(3, 64, 64), num_classes=10, paper=PAPER,
-    differences=TEXT, maps=(6, 6, 6), padding=0, activation="sigmoid", pool=True, bias=True,
-)  # fmt: skip
+
+
+@register(parameters=198_494, input=(3, 32, 32), paper=PAPER, differences=TEXT)
+def baseline_cbapd(num_classes: int = 10, in_channels: int = 3, **arguments: Any) -> Baseline:
+    """One block and 128 hidden units."""
+    return Baseline(num_classes, in_channels, **arguments)
+
+
+@register(parameters=186_118, input=(3, 32, 32), paper=PAPER, differences=TEXT)
+def baseline_cbapd_120(num_classes: int = 10, in_channels: int = 3, *, hidden: int = 120, **arguments: Any) -> Baseline:
+    """One block and 120 hidden units."""
+    return Baseline(num_classes, in_channels, hidden=hidden, **arguments)
+
+
+@register(parameters=251_690, input=(1, 28, 28), paper=PAPER, differences=TEXT)
+def dlfs_conv32(num_classes: int = 10, in_channels: int = 1, **arguments: Any) -> Convolutions:
+    """One convolution with tanh."""
+    return Convolutions(num_classes, in_channels, **arguments)
+
+
+@register(parameters=3_238, input=(3, 64, 64), paper=PAPER, differences=TEXT)
+def conv_syntax_demo_64(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    maps: tuple[int, ...] = (6, 6, 6),
+    padding: int = 0,
+    activation: str | Make = "sigmoid",
+    pool: bool = True,
+    bias: bool = True,
+    **arguments: Any,
+) -> Convolutions:
+    """Three convolutions with sigmoids and pooling."""
+    given: dict[str, Any] = {"padding": padding, "pool": pool, "bias": bias, **arguments}
+    return Convolutions(num_classes, in_channels, maps=maps, activation=activation, **given)

@@ -1,11 +1,14 @@
 """Inception10: a textbook's slim inception network for 32x32 pixels."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convlens.models.googlenet import PAPER
 from convlens.models.network import Network, Stage
-from convlens.models.registry import Paper, register
+from convlens.models.registry import register
 from convlens.nn import Conv2dSame, KerasBatchNorm2d
 
 
@@ -14,7 +17,7 @@ def conv(before: int, after: int, kernel: int, stride: int = 1) -> nn.Sequential
     return nn.Sequential(Conv2dSame(before, after, kernel, stride), KerasBatchNorm2d(after), nn.ReLU())
 
 
-class Inception(nn.Module):
+class EqualInception(nn.Module):
     """Four branches of equal width: 1x1; 1x1 and 3x3; 1x1 and 5x5; pooling and 1x1. The 1x1 takes the stride."""
 
     def __init__(self, before: int, maps: int, stride: int):
@@ -38,19 +41,12 @@ class Inception10(Network):
     init = "glorot"
     output_layers = ("fc",)
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        image_size: tuple[int, int] = (32, 32),
-        *,
-        widths: tuple[int, ...] = (16, 16, 32, 32),
-    ):
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, *, widths: tuple[int, ...] = (16, 16, 32, 32)):
         super().__init__()
         self.stem = conv(in_channels, widths[0], 3)
         before, modules = widths[0], []
         for i, maps in enumerate(widths):
-            modules.append(Inception(before, maps, 2 if i % 2 == 0 else 1))
+            modules.append(EqualInception(before, maps, 2 if i % 2 == 0 else 1))
             before = 4 * maps
         self.blocks = nn.Sequential(*modules)
         self.fc = nn.Linear(before, num_classes)
@@ -70,19 +66,27 @@ class Inception10(Network):
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(self.features(x), (1, 1)), 1))
 
 
-PAPER = Paper(
-    "Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich", 2014, "Going deeper with convolutions"
-)
 SLIM = (
     "four modules instead of nine", "all branches of a module have the same width", "batch norm with biases kept",
     "a 3x3 stem for 32x32 pixels", "modules halve the size themselves", "no auxiliary heads", "no dropout",
     "Glorot initialization",
 )  # fmt: skip
-register(
-    Inception10, "inception10", parameters=120_234, input=(3, 32, 32), num_classes=10, paper=PAPER, differences=SLIM,
-    aliases=("inception10_cifar",),
+
+
+@register(
+    parameters=120_234, input=(3, 32, 32), paper=PAPER, differences=SLIM, aliases=("inception10_cifar",),
 )  # fmt: skip
-register(
-    Inception10, "inception10_cifar_literal", parameters=922_826, input=(3, 32, 32), num_classes=10, paper=PAPER,
-    differences=(*SLIM, "the width doubles with each module, as the listing prints it"), widths=(16, 32, 64, 128),
+def inception10(num_classes: int = 10, in_channels: int = 3, **arguments: Any) -> Inception10:
+    """16 and 32 maps a branch."""
+    return Inception10(num_classes, in_channels, **arguments)
+
+
+@register(
+    parameters=922_826, input=(3, 32, 32), paper=PAPER,
+    differences=(*SLIM, "the width doubles with each module, as the listing prints it"),
 )  # fmt: skip
+def inception10_cifar_literal(
+    num_classes: int = 10, in_channels: int = 3, *, widths: tuple[int, ...] = (16, 32, 64, 128)
+) -> Inception10:
+    """As it was printed: 16, 32, 64 and 128 maps a branch."""
+    return Inception10(num_classes, in_channels, widths=widths)
