@@ -338,11 +338,15 @@ def test_what_a_dead_writer_left_is_removed_and_a_living_one_is_left_alone(own_c
     living.discard()
 
 
+@pytest.mark.parametrize("large", [1 << 30, 10])
 @pytest.mark.parametrize("file", ["meta.json", "train.u8"])
-def test_each_flipped_bit_of_a_cache_entry_is_a_miss_or_changes_nothing(own_cache, file):
+def test_each_flipped_bit_of_a_cache_entry_is_a_miss_or_changes_nothing(own_cache, monkeypatch, file, large):
+    monkeypatch.setattr(cache, "LARGE", large)  # from there on a memory map
+    monkeypatch.setattr(cache, "_BLOCK", 20)
     arrays, value = {"train": np.arange(48, dtype=np.uint8).reshape(4, 12)}, [["a/1.png", "damaged"]]
     entry = cache.Entry("key")
     entry.keep(arrays, value)
+    entry.discard()
     path = entry.folder / file
     whole = path.read_bytes()
     misses = 0

@@ -9,6 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from convlens.base import files
 from convlens.base.arrays import pack, unpack
 from convlens.base.errors import InputError
+from convlens.base.hardware import usable_cores
 
 LIMIT = 8 << 30
 """Decoded pictures are kept up to this many bytes in all; the longest unused go first."""
@@ -90,7 +92,7 @@ def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray], meta: dict[s
 
 
 class _Meta(BaseModel):
-    """meta.json of an entry. checksums: CRC-32 of each array that is not a memory map. own: that of all the rest."""
+    """meta.json of an entry. checksums: of each array. own: that of all the rest."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -113,14 +115,17 @@ class Entry:
         self.failure: str | None = None
         self._lock: files.FolderLock | None = None
 
-    def load(self) -> tuple[dict[str, np.ndarray], Any] | None:
-        """(arrays, value), or None if there is no such entry or it is damaged. Large arrays are read-only memory maps,
-        of which only the size is compared: to read them takes as long as to decode them takes elsewhere."""
+    def load(self, *, compare: bool = True) -> tuple[dict[str, np.ndarray], Any] | None:
+        """(arrays, value), or None if there is no such entry or it is damaged. Large arrays are read-only memory maps.
+
+        compare: whether every byte is compared with the checksums, large arrays too. That reads them once, with 1.5 to
+        2.4 GiB/s on two cores; whoever trains looks at each picture for its mean and fingerprint anyway, with 0.17.
+        """
         try:
             with files.open_plain(self.folder / "meta.json") as file:
                 meta = _Meta.model_validate_json(file.read(1 << 28))
             arrays = {name: self._open(name, tuple(shape)) for name, shape in meta.shapes.items()}
-            if any(_checksum(array) != meta.checksums.get(name) for name, array in arrays.items()):
+            if compare and any(_checksum(array) != meta.checksums.get(name) for name, array in arrays.items()):
                 return None
             if meta.own != _checksum_of([meta.shapes, meta.checksums, meta.value]):
                 return None
@@ -175,7 +180,7 @@ class Entry:
             self.failure = str(error)
             return dict(arrays)
         self._prune()
-        loaded = self.load() if any(isinstance(array, np.memmap) for array in arrays.values()) else None
+        loaded = self.load(compare=False) if any(isinstance(array, np.memmap) for array in arrays.values()) else None
         return loaded[0] if loaded else dict(arrays)
 
     def discard(self) -> None:
@@ -218,6 +223,13 @@ def _remove_if_abandoned(draft: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+_BLOCK = 1 << 24  # bytes
+
+
 def _checksum(array: np.ndarray) -> int:
-    """CRC-32 of an array; of a memory map 0, so that it is not read as a whole."""
-    return 0 if isinstance(array, np.memmap) else zlib.crc32(np.ascontiguousarray(array).reshape(-1).data)
+    """CRC-32 of the CRC-32 of each block of an array: several blocks are read at a time, as zlib releases the GIL."""
+    values = np.ascontiguousarray(array).reshape(-1)
+    blocks = [values[start : start + _BLOCK].data for start in range(0, len(values), _BLOCK)]
+    with ThreadPoolExecutor(min(usable_cores(), len(blocks) or 1), thread_name_prefix="checksum") as pool:
+        sums = list(pool.map(zlib.crc32, blocks))
+    return zlib.crc32(np.array(sums, "<u4").tobytes())
