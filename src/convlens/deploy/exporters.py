@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from convlens.base import files
 from convlens.base.errors import InputError, nearest
-from convlens.deploy import text
 
 if TYPE_CHECKING:
     from convlens.classify.classifier import Classifier
@@ -82,4 +81,18 @@ def export(classifier: "Classifier", name: str, path: Path | str) -> Exported:
     return Exported(path, max_error)
 
 
-register("text", write=text.write, check=text.check, file="weights.txt", about="name, shape and values of every array")
+def _write_text(classifier: "Classifier", path: Path) -> None:
+    from convlens.deploy import text  # with NumPy, which takes a while; the names alone are for --help
+
+    text.write(classifier, path)
+
+
+def _check_text(classifier: "Classifier", path: Path) -> float:
+    from convlens.deploy import text
+
+    return text.check(classifier, path)
+
+
+register(
+    "text", write=_write_text, check=_check_text, file="weights.txt", about="name, shape and values of every array"
+)
