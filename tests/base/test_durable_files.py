@@ -227,3 +227,37 @@ def test_a_folder_inside_a_run_may_not_be_a_link(tmp_path):
     with pytest.raises(InputError, match="is a link"):
         files.make_inner_folder(tmp_path / "events")
     assert files.make_inner_folder(tmp_path / "others").is_dir()
+
+
+def test_a_draft_has_the_name_of_the_file_and_replaces_it_only_when_all_went_well(tmp_path):
+    path = tmp_path / "weights.npz"
+    path.write_text("the old one")
+
+    def interrupted() -> None:
+        with files.draft(path) as draft:
+            assert draft.name == path.name  # some writers add the suffix that they miss
+            draft.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with pytest.raises(InputError, match=r"cannot write .*weights\.npz"), files.draft(path):
+        pass  # a writer that wrote nothing
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("weights.npz", "the old one")]
+    with files.draft(path) as draft:
+        draft.write_text("the new one")
+        assert path.read_text() == "the old one"
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("weights.npz", "the new one")]
+
+
+def test_a_draft_of_a_killed_writer_is_removed_and_no_link_in_it_is_followed(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("kept")
+    run = tmp_path / "run"
+    (run / ".weights.txt.0123.tmp").mkdir(parents=True)
+    (run / ".weights.txt.0123.tmp" / "link").symlink_to(elsewhere)
+    (run / ".link.tmp").symlink_to(elsewhere)
+    files.remove_temporaries(run)
+    assert list(run.iterdir()) == []
+    assert (elsewhere / "kept").read_text() == "kept"

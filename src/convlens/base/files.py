@@ -15,6 +15,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,20 +174,21 @@ def _temporary(path: Path) -> Path:
 
 @contextlib.contextmanager
 def draft(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write a file under, which after the block is synced and replaces `path`.
+    """A path of the same name in a folder of its own beside `path`, for what others write.
 
-    For what others write. After an error in the block the draft is removed, and `path` is what it was.
+    After the block the file there is synced and replaces `path`. After an error `path` is what it was, and nothing
+    else is left.
     """
-    temporary = _temporary(path)
+    folder = _temporary(path)
     with explained("write", path):
+        os.mkdir(folder)
         try:
-            yield temporary
-            with open(temporary, "rb+") as file:
+            yield folder / path.name
+            with open(folder / path.name, "rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+            os.replace(folder / path.name, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         sync_folder(path.parent)
 
 
@@ -204,7 +206,10 @@ def remove_temporaries(folder: Path) -> None:
     """Removes temporary files that a killed process left in `folder`. Call only while holding its lock."""
     for temporary in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            if temporary.is_dir() and not temporary.is_symlink():
+                shutil.rmtree(temporary)
+            else:
+                temporary.unlink()
 
 
 class FolderLock:

@@ -51,7 +51,7 @@ class Item:
 def pictures(given: Any, channels: int, say: Say) -> tuple[bool, Iterator[Item]]:
     """Whether it is several pictures (even if of one), and these in order.
 
-    given: see `Predictor.predict`. channels: of the network's input; tells a color picture from three gray ones.
+    given: see `predictions.stream`. channels: of the network's input; tells a color picture from three gray ones.
     say: is told what was guessed about the axes of an array.
     Raises `InputError` for what is no picture, at once or when its turn comes.
     """
