@@ -134,6 +134,19 @@ def test_a_writer_that_fails_leaves_nothing(classifier, tmp_path, registered):
     assert list(tmp_path.iterdir()) == []
 
 
+def fails(classifier, path):
+    np.testing.assert_allclose([1.0], [2.0], err_msg="other logits")
+
+
+@pytest.mark.parametrize(("check", "words"), [(fails, "other logits"), (lambda *_: float("nan"), "differ by nan")])
+def test_a_check_may_be_an_assertion_and_nan_is_no_small_difference(classifier, tmp_path, registered, check, words):
+    exporters.register("classes", write=write_classes, check=check, file="classes.json", about="the names")
+    with pytest.raises(InputError, match=words) as refused:
+        exporters.export(classifier, "classes", tmp_path / "classes.json")
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_form_is_refused_with_the_nearest(classifier, tmp_path):
     with pytest.raises(InputError, match=r"did you mean 'text'.*known: text"):
         exporters.export(classifier, "txt", tmp_path / "file")

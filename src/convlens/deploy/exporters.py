@@ -5,6 +5,7 @@ A form of one's own:
 >>> register("labels", write=write, check=check, file="labels.txt", about="the classes")  # doctest: +SKIP
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ class Exporter:
 
     write: `write(classifier, path)` writes the file.
     check: `check(classifier, path)` reads it back as its users will, and returns the largest difference of a number in
-        it from what the classifier has or gives. Raises `InputError` where the file is of no use.
+        it from what the classifier has or gives. Raises `InputError` or `AssertionError` where the file is of no use.
     file: what the file is called in a run folder. about: one line for people.
     """
 
@@ -76,8 +77,11 @@ def export(classifier: "Classifier", name: str, path: Path | str) -> Exported:
         exporter.write(classifier, draft)
         try:
             max_error = exporter.check(classifier, draft)
-        except InputError as error:
-            raise InputError(f"{path} was not written: {error}") from error
+        except (InputError, AssertionError) as error:
+            why = " ".join(str(error).split()) or "it did not pass its check"
+            raise InputError(f"{path} was not written: {why}") from error
+        if not 0 <= max_error < math.inf:
+            raise InputError(f"{path} was not written: read back, its numbers differ by {max_error}")
     return Exported(path, max_error)
 
 
