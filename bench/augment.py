@@ -111,7 +111,7 @@ def training_step(name: str, arguments: dict[str, Any], shape: tuple[int, int, i
     h, w, c = shape
     module = models.create(name, num_classes=10, **arguments).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
-    dtype = settings.settle("cpu").torch_dtype
+    dtype = settings.DTYPES[settings.settle("cpu").dtype]
     x = torch.randn(BATCH, c, h, w).to(dtype=dtype, memory_format=torch.channels_last)
     y = torch.randint(0, 10, (BATCH,))
 

@@ -35,7 +35,7 @@ from convlens.data.augment import Augmentation  # noqa: E402
 from convlens.data.augment.augmenter import Augmenter  # noqa: E402
 from convlens.data.loader import Loader  # noqa: E402
 from convlens.training import recipe as recipes  # noqa: E402
-from convlens.training.settings import settle  # noqa: E402
+from convlens.training.settings import DTYPES, settle  # noqa: E402
 from convlens.training.torch_engine import TorchEngine  # noqa: E402
 
 Steps = Iterator[int]  # each step done yields its number of images
@@ -74,7 +74,7 @@ def plain(name: str, batch: int, images: data.Images) -> Steps:
 
 def bare(name: str, batch: int, images: data.Images) -> Steps:
     torch.manual_seed(0)
-    dtype = settle().torch_dtype
+    dtype = DTYPES[settle().dtype]
     module = models.create(name).train().to(memory_format=torch.channels_last)
     x = torch.from_numpy(images.pixels).permute(0, 3, 1, 2).float().div(255).to(dtype)
     x, y = x.contiguous(memory_format=torch.channels_last), torch.from_numpy(images.labels)
@@ -97,7 +97,7 @@ def ours(name: str, batch: int, images: data.Images) -> Steps:
     preprocess = data.Preprocess(images.shape[1:], images.shape[0]).fitted(images.pixels)
     augmentation = Augmentation(flip=images.shape[0] == 3, shift=2, cutout=8)
     loader = Loader(
-        images, preprocess, batch_size=batch, device=numeric.device, dtype=numeric.torch_dtype,
+        images, preprocess, batch_size=batch, device=numeric.device, dtype=DTYPES[numeric.dtype],
         augmenter=Augmenter(augmentation), drop_last=True,
     )  # fmt: skip
     recipe = recipes.load("default", epochs=1)

@@ -1,15 +1,15 @@
 """The Python face: `cl.train`, `cl.load` and the `Run` that both give."""
 
-import inspect
 import statistics
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
 from convlens import report
-from convlens.base.errors import InputError, nearest
+from convlens.base.errors import InputError
 from convlens.base.progress import say
 from convlens.classify.classifier import Classifier, Prediction
 from convlens.classify.evaluation import Evaluation
@@ -21,8 +21,9 @@ from convlens.deploy.judging import judge
 from convlens.deploy.predictions import Failure
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import job
+from convlens.training.options import TrainOptions, described, python_signature
 from convlens.training.place import fresh_path
-from convlens.training.request import Request, parse_size
+from convlens.training.request import Request
 
 
 class Run:
@@ -135,77 +136,34 @@ class Run:
             say(note)
 
 
-def train(
-    model: str | nn.Module | None = None,
-    data: Any = None,
-    *,
-    recipe: Any = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int | None = None,
-    size: int | tuple[int, int] | str | None = None,
-    stream: bool = False,
-    classes: Any = None,
-    settings: Sequence[str] = (),
-    out: Path | str | None = None,
-    resume: bool = False,
-    weights: Path | str | None = None,
-    engine: str | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
-    deterministic: bool = False,
-    quiet: bool = False,
-    **more: Any,
-) -> Run:
+def train(model: str | nn.Module | None = None, data: Any = None, **options: Unpack[TrainOptions]) -> Run:
     """Trains a network, judges it once on its test set, writes the report.
 
-    Args:
-        model: a zoo name (`lenet5` by default), "path/to/file.py:Function", or an `nn.Module` that gives logits.
-        data: a name (`digits` by default), a folder, zip or tar of images in class folders, `Images`, a pair
-            (pixels uint8 [N, H, W] or [N, H, W, C], labels), a dataset of (picture, label) such as PyTorch's, or a
-            mapping of "train", "val", "test" to those.
-        recipe: a shipped name, a TOML file, a dictionary or a `Recipe`; the model's own by default.
-        epochs, batch_size: in place of the recipe's.
-        seed: names every random number of the run, the split included; 0 by default.
-        size: side of the network's input in pixels, or (height, width), or "48x64".
-        stream: decode the pictures of a folder or zip each time they are needed, not ahead; the results are the same.
-        classes: names of the classes, a list or a file with one per line: those of the folders that count, in the order
-            of their labels; of arrays and named sets the names of the labels 0, 1, ...
-        settings: assignments such as "optimizer.lr=0.1".
-        out: the run folder; `runs/<model>-<data>-<time>` by default.
-        resume: go on with the run in `out`.
-        weights: a file to start from (safetensors, or a PyTorch file without code in it), or a run folder.
-        engine: "torch", or "numpy": the readable arithmetic, without augmentation and averages.
-        device, precision: "auto" by default.
-        threads: of PyTorch on a CPU, one per core by default; the last bits of the weights depend on their number.
-        deterministic: bit-identical results on a GPU too, at some cost.
-        quiet: no progress.
+        Args:
+            model: a zoo name (`lenet5` by default), "path/to/file.py:Function", or an `nn.Module` that gives logits.
+            data: a name (`digits` by default), a folder, zip or tar of images in class folders, `Images`, a pair
+                (pixels uint8 [N, H, W] or [N, H, W, C], labels), a dataset of (picture, label) such as PyTorch's, or a
+                mapping of "train", "val", "test" to those.
+            options: those of `convlens train`, by the same names; each None by default, which means not given.
+    {options}
 
-    Raises:
-        InputError: anything that the caller can mend.
-        DivergedError: the loss became infinite or not a number; the last good weights are kept.
-        Interrupted: SIGINT or SIGTERM; the state was saved and `resume` goes on.
+        Raises:
+            InputError: anything that the caller can mend.
+            DivergedError: the loss became infinite or not a number; the last good weights are kept.
+            Interrupted: SIGINT or SIGTERM; the state was saved and `resume` goes on.
     """
-    known = {name for name in inspect.signature(train).parameters if name != "more"} | {"tensorboard", "started"}
-    for name in more.keys() - known:
-        hint = nearest(name, known) or nearest(name, ("settings",))
-        raise InputError(
-            f"cl.train: unknown argument {name!r}{hint}; recipe settings go into settings=['optimizer.lr=0.1']"
-        )
-    request = Request(
-        model=model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, seed=seed,
-        size=parse_size(size),
-        stream=stream, classes=classes, settings=settings, out=out, resume=resume, weights=weights, engine=engine,
-        device=device, precision=precision, threads=threads, deterministic=deterministic, quiet=quiet, **more,
-    )  # fmt: skip
-    finished = job.run(request)
+    finished = job.train(Request(model, data, **options))
     handed_over = model if isinstance(model, nn.Module) or (isinstance(model, str) and ".py:" in model) else None
+    device = options.get("device")
     if isinstance(finished, RunFolder):
         return Run(finished.path, model=handed_over, device=device)
     report.save_evaluation(finished.folder.path, finished.evaluation, finished.test)
     report.write(finished.folder.path)
     return Run(finished.folder.path, model=handed_over, device=device)
+
+
+train.__doc__ = (train.__doc__ or "").replace("{options}", textwrap.indent(described(), " " * 12))
+train.__signature__ = python_signature()  # type: ignore[attr-defined] - for help() and completion
 
 
 def train_seeds(count: int, *, seed: int | None = None, out: Path | str | None = None, **arguments: Any) -> list[Run]:

@@ -17,7 +17,7 @@ from convlens.classify import device as devices
 from convlens.cli import app
 from convlens.inspection import verify as verifying
 from convlens.models import create
-from convlens.training import job
+from convlens.training import engines
 
 PIXELS, UNSEEN = np.random.default_rng(0).integers(0, 256, (2, 20, 8, 8), dtype=np.uint8)
 IMAGES = {"train": (PIXELS, np.arange(20) % 2), "test": (UNSEEN, np.arange(20) % 2)}
@@ -148,13 +148,13 @@ def test_a_run_from_a_machine_with_a_gpu_is_judged_here_and_one_line_says_so(tra
 def test_a_run_is_trained_validated_and_judged_on_one_device(monkeypatch, tmp_path):
     """ "cpu:0" is another word for the CPU that only a device that was handed on can be called."""
     seen = []
-    true = job.Loader.__init__
+    true = engines.Loader.__init__
 
     def init(self, *args, **more):
         true(self, *args, **more)
         seen.append(self.device)
 
-    monkeypatch.setattr(job.Loader, "__init__", init)
+    monkeypatch.setattr(engines.Loader, "__init__", init)
     monkeypatch.setattr("convlens.training.settings.choose", lambda wanted: ("cpu:0", "for this test"))
     run = cl.train("mlp", IMAGES, epochs=1, out=tmp_path / "run", quiet=True, tensorboard=False)
     assert seen == [torch.device("cpu:0")] * 3  # training, validation, test

@@ -68,7 +68,7 @@ def batch_norm_formula(i, p, e):
     return ops.batch_norm(array(i["H"])[:, None], array([i["gamma"]]), array([i["beta"]]), eps=p["delta"])[:, 0]
 
 
-def normalization_statistics(i, p, e):
+def normalisation_statistics(i, p, e):
     """Mean and variance are read off what each normalization does to the batch: x = x_hat * std + mean."""
     x = (np.arange(32.0) ** 1.5).reshape(i["x_shape"])
     n, c, h, w = x.shape

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from convlens.base.errors import InputError
-from convlens.training import job, numpy_engine
+from convlens.training import engines, job, numpy_engine, run
 from convlens.training import recipe as recipes
 from convlens.training import settings as numeric_settings
 from convlens.training.request import Request
@@ -105,15 +105,15 @@ def _outcome(folder, engine: str, settings: list[str]) -> tuple[dict | None, str
     said, seen = [], {"batches": [], "saves": 0}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numeric_settings, "_no_compiler", lambda device: "this test has no compiler")
-        patch.setattr(job.Progress, "note", lambda self, text: said.append(text))
-        _spy(patch, job.Trainer, "save", lambda *a, **k: seen.update(saves=seen["saves"] + 1))
-        _spy(patch, job.Loader, "__init__", lambda *a, **k: seen["batches"].append(k["batch_size"]))
+        patch.setattr(run.Progress, "note", lambda self, text: said.append(text))
+        _spy(patch, run.Trainer, "save", lambda *a, **k: seen.update(saves=seen["saves"] + 1))
+        _spy(patch, engines.Loader, "__init__", lambda *a, **k: seen["batches"].append(k["batch_size"]))
         _spy(patch, numpy_engine.loop, "predict", lambda *a, **k: seen["batches"].append(k["batch_size"]))
         model = "lenet5" if "of lenet5" in settings else "mlp"
         chosen = tuple(OFF + [word for word in settings if word != "of lenet5"])
         size = 28 if model == "lenet5" else 8
         try:
-            job.run(
+            job.train(
                 Request(model=model, data=(PIXELS, LABELS), engine=engine, settings=chosen, out=folder, size=size,
                         quiet=True, tensorboard=False, seed=1, started=time.perf_counter())
             )  # fmt: skip

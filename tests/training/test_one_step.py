@@ -10,7 +10,7 @@ from torch import nn
 from convlens.data import Images, Preprocess
 from convlens.data.augment.augmenter import Augmenter
 from convlens.data.loader import Loader
-from convlens.training import job, settings
+from convlens.training import engines, settings
 from convlens.training import recipe as recipes
 from convlens.training.torch_engine import TorchEngine
 
@@ -53,7 +53,7 @@ def engine_of(module: nn.Module, changes: dict, images: Images = IMAGES) -> Torc
     )  # fmt: skip
     return TorchEngine(
         module, loader, None, classes=images.classes, recipe=recipe, numeric=settings.settle("cpu", "float32"), seed=5,
-        class_weights=job._class_weights(recipe, images),
+        class_weights=engines.class_weights_of(recipe, images),
     )  # fmt: skip
 
 

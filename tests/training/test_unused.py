@@ -50,7 +50,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
 def weights(out: Path, recipe: dict[str, Any], **how: Any) -> tuple[bytes, Any]:
     """(the weights that come out, the record), of four epochs of a small network; no report is written."""
     asked = {"model": "mlp", "data": pictures(), "quiet": True, "tensorboard": False, "precision": "float32"} | how
-    folder = job.run(Request(recipe=recipe, out=out, **asked)).folder  # type: ignore[union-attr]
+    folder = job.train(Request(recipe=recipe, out=out, **asked)).folder  # type: ignore[union-attr]
     return folder.weights.read_bytes(), folder.read_record()
 
 

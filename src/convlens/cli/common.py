@@ -1,7 +1,9 @@
 """What the commands share: options, output, and the one JSON object on the last line of stdout."""
 
+import inspect
 import json
 import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +30,32 @@ Classes = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+
+
+def with_options(command: Callable[..., None], options: Mapping[str, Any]) -> inspect.Signature:
+    """The signature of a command with rows of a table of options (`training.options`) in place of its `**options`."""
+    own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    rows = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=row.default if row.typed is bool else None,
+            annotation=Annotated[
+                row.typed if row.typed is bool else row.typed | None,
+                typer.Option(*_flags(name, row), help=row.help, metavar=row.metavar),
+            ],
+        )
+        for name, row in options.items()
+        if row.typed is not None
+    ]
+    return inspect.Signature([*own, *rows])
+
+
+def _flags(name: str, row: Any) -> list[str]:
+    """What Typer is told of an option's name: a switch that is off has no --no-... of its own."""
+    if row.flag:
+        return row.flag.split()
+    return [f"--{name.replace('_', '-')}"] if row.typed is bool and not row.default else []
 
 
 def emit(result: dict[str, Any]) -> None:

@@ -120,13 +120,15 @@ def cache(
     from convlens.base.progress import bars
     from convlens.base.words import bytes_text
     from convlens.data.formats.folders import FolderSource
-    from convlens.training.prepare import input_for
-    from convlens.training.request import DEFAULT_MODEL, parse_size
+    from convlens.training.input_size import input_for
+    from convlens.training.options import DEFAULT_MODEL, parse_size
 
     found = _find(source, classes, quiet)
     if not isinstance(found, FolderSource):
         raise InputError(f"{found.name} is no set of image files: there is nothing to decode")
-    preprocess = input_for(found, models.get(model or DEFAULT_MODEL), parse_size(size))
+    preprocess = input_for(
+        found, models.get(model or DEFAULT_MODEL), None if size is None else parse_size("size", size)
+    )
     with bars(quiet, unit="images") as progress:
         place, reading = found.decode_ahead(
             preprocess, lambda done, total: progress(f"decoding {found.name}", done, total)

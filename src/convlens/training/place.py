@@ -13,7 +13,8 @@ from convlens.base import files
 from convlens.base.errors import InputError, InUseError
 from convlens.runs import RunFolder, RunRecord
 from convlens.runs.trained import FILE as TRAINED
-from convlens.training.request import DEFAULT_DATA, DEFAULT_MODEL, Request
+from convlens.training.options import DEFAULT_DATA, DEFAULT_MODEL
+from convlens.training.request import Request
 
 
 def open_folder(request: Request) -> tuple[RunFolder, RunRecord | None]:
@@ -22,18 +23,19 @@ def open_folder(request: Request) -> tuple[RunFolder, RunRecord | None]:
     A folder in which nothing was trained yet (a bad setting, a kill before the first save) may be begun anew.
     Raises `InputError` for a folder of anything else.
     """
-    if request.out is None:
-        if request.resume:
+    out, resume = request.options["out"], request.options["resume"]
+    if out is None:
+        if resume:
             raise InputError("--resume needs --out DIR, the folder of the run to go on with")
         return RunFolder(fresh_path(request.model, request.data)), None
-    folder = RunFolder(request.out)
+    folder = RunFolder(out)
     if not folder.holds_a_run():
         if folder.path.is_dir() and any(not _ours(p) for p in folder.path.iterdir()):
             raise InputError(f"--out {folder.path} is a folder with other things in it; choose a new or an empty one")
         if folder.path.exists() and not folder.path.is_dir():
             raise InputError(f"--out {folder.path} is a file; choose a folder")
         return folder, None
-    if request.resume:
+    if resume:
         return folder, folder.read_record()
     if folder.holds_weights():
         raise InputError(f"--out {folder.path} already holds a run; continue it with --resume or choose another folder")
@@ -58,7 +60,7 @@ def reserved(request: Request) -> Iterator[tuple[RunFolder, RunRecord | None]]:
             files.remove_temporaries(folder.path)
             yield (
                 folder,
-                open_folder(request)[1] if request.out is not None else None,
+                open_folder(request)[1] if request.options["out"] is not None else None,
             )  # read again, now that it is ours
         except BaseException:
             if not begun and not folder.holds_weights():
@@ -75,7 +77,7 @@ def _taken(request: Request, stack: contextlib.ExitStack) -> tuple[RunFolder, bo
             files.make_folder(folder.path)
             stack.enter_context(folder.lock())
         except InUseError:
-            if request.out is not None:
+            if request.options["out"] is not None:
                 raise  # otherwise another process took the name in the same second, and the next is free
         except BaseException:
             _remove(folder, made)

@@ -1,10 +1,8 @@
-"""Numeric settings: settled once at the start from the hardware, stored in `run.json`, reused by `--resume`."""
+"""Numeric settings: settled once at the start from the hardware, put in force, reused by `--resume`."""
 
 import importlib.util
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import torch
 
@@ -12,28 +10,9 @@ from convlens.base.errors import InputError
 from convlens.base.hardware import usable_cores
 from convlens.classify.device import choose
 from convlens.nn import private
+from convlens.training.numeric import Numeric
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Numeric:
-    """What the arithmetic runs on. `dtype` is that of activations; weights and optimizer state stay float32."""
-
-    device: str
-    dtype: str
-    channels_last: bool
-    threads: int
-    compile: bool = False
-    deterministic: bool = False
-    reasons: dict[str, str] = field(default_factory=dict, compare=False)
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        return DTYPES[self.dtype]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key != "reasons"}
 
 
 def settle(

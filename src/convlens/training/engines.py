@@ -1,0 +1,96 @@
+"""The engine of an experiment, with its loaders."""
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from convlens import data
+from convlens.base.errors import InputError
+from convlens.data.augment.augmenter import Augmenter
+from convlens.data.loader import Loader
+from convlens.training import groups
+from convlens.training.experiment import Experiment
+from convlens.training.recipe import Recipe
+from convlens.training.settings import DTYPES
+from convlens.training.torch_engine import TorchEngine
+
+if TYPE_CHECKING:
+    from convlens.training.numpy_engine import NumpyEngine
+
+
+def engine_of(experiment: Experiment) -> "TorchEngine | NumpyEngine":
+    """The engine that the plan names; what it leaves out is added to the notes."""
+    return _numpy_engine(experiment) if experiment.plan.engine == "numpy" else _torch_engine(experiment)
+
+
+def threads_of(engine: str) -> contextlib.AbstractContextManager[None]:
+    """Inside, the engine takes no more threads than may run."""
+    if engine != "numpy":
+        return contextlib.nullcontext()  # PyTorch's own are limited already
+    from convlens.training.numpy_engine import limited_products
+
+    return limited_products()
+
+
+def test_loader(experiment: Experiment) -> Loader:
+    """The test images, in float32 whatever the precision of training."""
+    numeric = experiment.plan.numeric
+    return Loader(
+        experiment.splits.test, experiment.preprocess, batch_size=experiment.plan.recipe.eval_batch_size, shuffle=False,
+        device=numeric.device, channels_last=numeric.channels_last,
+    )  # fmt: skip
+
+
+def _torch_engine(experiment: Experiment) -> TorchEngine:
+    recipe, numeric, splits, seed = (
+        experiment.plan.recipe,
+        experiment.plan.numeric,
+        experiment.splits,
+        experiment.plan.seed,
+    )
+    experiment.module.to(numeric.device)
+    if numeric.channels_last:
+        experiment.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - a documented overload
+    shared: dict[str, Any] = {
+        "device": numeric.device, "channels_last": numeric.channels_last, "dtype": DTYPES[numeric.dtype],
+    }  # fmt: skip
+    augmentation = recipe.augment.resolve(*splits.train.shape)
+    train = Loader(
+        splits.train, experiment.preprocess, batch_size=recipe.batch_size_for(len(splits.train)), seed=seed,
+        augmenter=Augmenter(augmentation, seed=seed) if augmentation.active else None,
+        drop_last=True, **shared,
+    )  # fmt: skip
+    val = None
+    if len(splits.val):
+        val = Loader(splits.val, experiment.preprocess, batch_size=recipe.eval_batch_size, shuffle=False, **shared)
+    output_weights: set[str] = set()
+    if recipe.optimizer.name == "muon":
+        few = torch.from_numpy(experiment.preprocess.normalize(splits.train.pixels[:2]))
+        output_weights = groups.output_weights(experiment.module, few, len(splits.train.classes))
+    return TorchEngine(
+        experiment.module, train, val, classes=splits.train.classes, recipe=recipe, numeric=numeric, seed=seed,
+        class_weights=class_weights_of(recipe, splits.train), output_weights=output_weights,
+    )  # fmt: skip
+
+
+def _numpy_engine(experiment: Experiment) -> "NumpyEngine":
+    from convlens.training.numpy_engine import NumpyEngine, unsupported  # only where it is asked for: 70 ms
+
+    plan, splits = experiment.plan, experiment.splits
+    left_out = unsupported(plan.recipe, splits.train.shape)
+    if left_out:
+        experiment.notes.append(f"the NumPy engine trains without {', '.join(left_out)}")
+    return NumpyEngine(experiment.module, splits, experiment.preprocess, recipe=plan.recipe, seed=plan.seed)
+
+
+def class_weights_of(recipe: Recipe, train: data.Images) -> np.ndarray | None:
+    """float64 [K], or None where all classes weigh the same."""
+    if recipe.class_weights == "none":
+        return None
+    if recipe.class_weights == "balanced":
+        return len(train) / (len(train.classes) * np.maximum(train.counts(), 1))
+    if len(recipe.class_weights) != len(train.classes):
+        raise InputError(f"class_weights: {len(recipe.class_weights)} numbers for {len(train.classes)} classes")
+    return np.asarray(recipe.class_weights)
