@@ -29,7 +29,7 @@ def test_neighboring_addresses_give_different_numbers():
 
 def test_numbers_of_neighboring_addresses_are_uncorrelated():
     draws = np.stack([generator(0, "order", epoch).random(2000) for epoch in range(20)])
-    correlation = np.corrcoef(draws)[np.triu_indices(20, 1)]
+    correlation = np.asarray(np.corrcoef(draws))[np.triu_indices(20, 1)]
     assert np.abs(correlation).max() < 5 / np.sqrt(2000)
     assert abs(draws.mean() - 0.5) < 5 * np.sqrt(1 / 12 / draws.size)
 

@@ -23,7 +23,7 @@ SWITCHES = {
     ),
     "autocast cache": (torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled, st.booleans()),
     "seed": (torch.manual_seed, torch.get_rng_state, st.integers(0, 9)),
-    "seed of NumPy": (np.random.seed, lambda: np.random.get_state()[1], st.integers(0, 9)),  # noqa: NPY002
+    "seed of NumPy": (np.random.seed, lambda: np.random.get_state(legacy=False)["state"]["key"], st.integers(0, 9)),  # noqa: NPY002
     "seed of Python": (random.seed, random.getstate, st.integers(0, 9)),
 }
 BLOCKS = {
@@ -81,7 +81,7 @@ def test_all_that_the_caller_has_set_is_as_before_however_it_ends(values, others
             assert (torch.zeros(2, 2) @ torch.zeros(2, 2)).dtype == torch.float32
             for name, value in others.items():
                 SWITCHES[name][0](value)
-            torch.rand(3), np.random.rand(3), random.random()  # noqa: NPY002
+            _ = torch.rand(3), np.random.rand(3), random.random()  # noqa: NPY002
             if ending:
                 raise ending
         assert seen() == before

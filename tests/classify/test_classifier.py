@@ -165,12 +165,12 @@ def test_the_callers_module_and_process_stay_as_they_were(flags, threads, double
     torch.set_num_threads(threads)
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     try:
-        states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+        states = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist(), random.getstate()  # noqa: NPY002
         Classifier(net, PREPROCESS, CLASSES).predict(PIXELS[:3])
         assert torch.get_num_threads() == threads
         assert torch.get_default_dtype() == (torch.float64 if double else torch.float32)
         assert torch.equal(torch.get_rng_state(), states[0])
-        assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
+        assert np.random.get_state(legacy=False)["state"]["key"].tolist() == states[1]  # noqa: NPY002
         assert random.getstate() == states[2]
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()

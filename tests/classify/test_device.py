@@ -123,7 +123,7 @@ def test_a_run_goes_to_the_device_that_it_was_trained_on(on_meta, trained, monke
                                      ["verify", "lenet5"], ["train", "mlp"]])  # fmt: skip
 def test_each_command_hands_the_device_on(command, trained, tmp_path):
     """A device that is no device is refused wherever it is looked at, and nothing is done before."""
-    words = [{"RUN": str(trained), "PICTURE": str(tmp_path)}.get(word, word) for word in command]
+    words = [{"RUN": str(trained), "PICTURE": str(tmp_path)}.get(word) or word for word in command]
     answer = CliRunner().invoke(app, [*words, "--device", "abacus"])
     assert isinstance(answer.exception, InputError)
     assert "'abacus'" in str(answer.exception)

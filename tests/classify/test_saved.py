@@ -29,7 +29,7 @@ def attribute(net: nn.Module) -> None:
 
 
 def listed(net: nn.Module) -> None:
-    net.scales = [torch.full((1,), 2.0)]
+    vars(net)["scales"] = [torch.full((1,), 2.0)]
 
 
 def nothing(net: nn.Module) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.deploy.inputs import Item, pictures
+from typed import present
 
 SIZE = (14, 11)
 GRAY = np.random.default_rng(0).integers(0, 256, (6, *SIZE), dtype=np.uint8)
@@ -150,7 +151,7 @@ def test_files_of_several_names_in_folders_and_archives_are_found_as_in_training
         paths = [item.path for item in items]
         assert set(paths) == {f"{place}/{name}" for name in ("2.PNG", "10.jfif", "deep/er/x.bmp")}
     _, items = pictures(folder, 1, print)
-    assert [Path(item.path).name for item in items] == ["2.PNG", "10.jfif", "x.bmp"]
+    assert [Path(present(item.path)).name for item in items] == ["2.PNG", "10.jfif", "x.bmp"]
 
 
 def test_a_generator_is_read_as_the_answers_are_taken():

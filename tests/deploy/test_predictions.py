@@ -30,7 +30,7 @@ NETWORK = {"source": "zoo", "name": "lenet5", "arguments": {}, "input": [1, 28, 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     source = data.find("digits")
     images = source.read(data.Preprocess((8, 8), 1)).parts["train"]
-    return images.pixels, images.labels
+    return np.asarray(images.pixels), images.labels
 
 
 def test_evaluate_repeats_the_figures_of_training(run):

@@ -1,5 +1,7 @@
 """What the computations of the worked examples have in common."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -13,12 +15,12 @@ def image(value):
     return x.reshape(1, *((1,) * (3 - x.ndim)), *x.shape)
 
 
-def settings(params, *names):
+def settings(params, *names) -> dict[str, Any]:
     """Those of the parameters that an operation takes, lists as tuples."""
     return {n: tuple(params[n]) if isinstance(params[n], list) else params[n] for n in names if n in params}
 
 
-def filled(shape, order="NHWC"):
+def filled(shape, order: str | None = "NHWC") -> np.ndarray:
     """Any array of that shape as N, C, H, W."""
     x = np.arange(float(np.prod(shape))).reshape(shape)
     return x.transpose(0, 3, 1, 2) if order == "NHWC" else x
@@ -29,7 +31,7 @@ def nhwc(y):
     return [n, h, w, c]
 
 
-def conv_padding(padding):
+def conv_padding(padding) -> Any:
     if isinstance(padding, dict):
         return tuple(padding[side] for side in ("top", "bottom", "left", "right"))
     if isinstance(padding, list) and len(padding) == 4:  # TensorFlow: batch, height, width, channels

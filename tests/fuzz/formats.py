@@ -198,9 +198,9 @@ def _arrays(work: Path) -> Iterator[Format]:
 
 def _caches(work: Path) -> Iterator[Format]:
     folder = work / "set"
-    for name, content in {**_tree(), "cat/bad.png": b"no picture"}.items():
+    for name, pixels in {**_tree(), "cat/bad.png": b"no picture"}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+        (folder / name).write_bytes(pixels)
     path = work / "set.tar"
     with tarfile.open(path, "w") as archive:
         archive.add(folder, ".")

@@ -335,8 +335,8 @@ def test_the_effective_field_of_a_stack_is_smaller_than_the_theoretical_one_and_
     shares = []
     for depth in (3, 12):
         net = nn.Sequential(*(nn.Conv2d(4 if i else 1, 4, 3, padding=1, bias=False) for i in range(depth)))
-        for part in net:
-            nn.init.constant_(part.weight, 1.0)
+        for weight in net.parameters():
+            nn.init.constant_(weight, 1.0)
         (measured,) = summarize(net, (1, 41, 41), effective=True).effective.values()
         assert measured.theoretical == pytest.approx(2 * depth + 1)
         shares.append(measured.ratio)
@@ -346,8 +346,8 @@ def test_the_effective_field_of_a_stack_is_smaller_than_the_theoretical_one_and_
 def test_the_effective_field_of_equal_weights_is_the_repeated_box_filter():
     # n boxes of width 3 convolved: the gradient of the middle cell, along each axis (Luo et al., section 2.2).
     net = nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(4)))
-    for part in net:
-        nn.init.constant_(part.weight, 1.0)
+    for weight in net.parameters():
+        nn.init.constant_(weight, 1.0)
     (measured,) = summarize(net, (1, 21, 21), effective=True).effective.values()
     line = torch.ones(1)
     for _ in range(4):

@@ -48,8 +48,8 @@ def small_input(name):
 def test_a_network_of_the_zoo_is_the_same_in_both_engines(name):
     torch.manual_seed(0)
     shape = small_input(name)
-    size = {"image_size": shape[1:]} if len(shape) == 3 else {}
-    found = verify(models.create(name, **size), shape)
+    size = (shape[1], shape[2]) if len(shape) == 3 else None
+    found = verify(models.create(name, image_size=size), shape)
     assert found.agrees(1e-8), found
     assert found.nodes > 0
 

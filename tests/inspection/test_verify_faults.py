@@ -19,7 +19,7 @@ def normalized_twice(scale=1.0):
         nn.Conv2d(6, 2, 3), nn.BatchNorm2d(2),
     )  # fmt: skip
     with torch.no_grad():
-        net[2].weight.mul_(scale)
+        net.get_parameter("2.weight").mul_(scale)
     return net
 
 

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations
 CHANNELS, SIDE, CLASSES = 1, 16, 2
 
 
-def conv_bn(i, o, k=3, s=1, g=1, act=nn.ReLU):
+def conv_bn(i, o, k=3, s=1, g=1, act: type[nn.Module] = nn.ReLU):
     return nn.Sequential(nn.Conv2d(i, o, k, s, k // 2, groups=g, bias=False), nn.BatchNorm2d(o), act())
 
 

@@ -1,6 +1,7 @@
 """What the zoo promises of names, arguments, auxiliary outputs, and networks behind a whitening layer."""
 
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_auxiliary_outputs_are_in_the_librarys_order(name, side):
     assert [id(y) for y in outputs] == [id(seen[path]) for path in ("fc", "aux2", "aux1")]
 
 
-def whitened(name="lenet5", **arguments):
+def whitened(name="lenet5", **arguments) -> Any:
     torch.manual_seed(0)
     return build(name, in_channels=1, image_size=(28, 28), whitening=3, **{"num_classes": 5, **arguments})
 
@@ -70,7 +71,7 @@ def test_a_network_behind_a_whitening_layer_keeps_the_contract(name):
     assert y.shape == (2, 5)
     assert seen == [stage.path for stage in network.stages.values()]
     assert network.features(x).ndim == 4
-    assert network.classifier is network.network.classifier
+    assert network.classifier is network.get_submodule("network.classifier")
     names = list(network.state_dict())
     assert names[0] == "whitening.weight"
     assert all(key.startswith("network.") for key in names[2:])
@@ -87,7 +88,7 @@ def test_a_whitened_network_takes_another_head_and_weights_with_another():
 
 
 def test_the_last_stage_of_a_whitened_network_follows_its_head():
-    network = build("nin_cifar", num_classes=5, in_channels=3, image_size=(32, 32), whitening=3)
+    network: Any = build("nin_cifar", num_classes=5, in_channels=3, image_size=(32, 32), whitening=3)
     network.reset_classifier(7)
     assert network.stages["block3"] == ("network.classifier.0", 7, 4)
     assert network(torch.randn(1, 3, 32, 32)).shape == (1, 7)

@@ -1,5 +1,7 @@
 """`models.create` gives what the constructor gives: every weight, constant and buffer, under the same seed."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -47,7 +49,7 @@ def entry(monkeypatch):
     return models.get("computed")
 
 
-def plainly(entry, **arguments):
+def plainly(entry, **arguments) -> Any:
     size = {"image_size": entry.input[1:]} if "image_size" in entry.arguments and entry.input[1:] else {}
     return entry.build(**{"num_classes": entry.num_classes, "in_channels": entry.input[0], **size, **arguments})
 
@@ -69,7 +71,7 @@ def assert_same(made, expected):
 @pytest.mark.parametrize("size", [(10, 10), (8, 12), (16, 16)])
 def test_constants_buffers_and_free_parameters_are_those_of_the_constructor(entry, size):
     torch.manual_seed(3)
-    made = models.create("computed", image_size=size)
+    made: Any = models.create("computed", image_size=size)
     torch.manual_seed(3)
     expected = plainly(entry, image_size=size)
     assert_same(made, expected)

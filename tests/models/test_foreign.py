@@ -1,5 +1,7 @@
 """Each network of `foreign.py` trains for an epoch, answers about pictures, can be summarized and verified."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -90,7 +92,7 @@ def scripted_function():
 
 
 def scripted_part():
-    network = Mish()
+    network: Any = Mish()
     network.conv = torch.jit.script(network.conv)
     return network
 

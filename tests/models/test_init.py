@@ -1,6 +1,7 @@
 """Weights start as the papers say: measured on layers large enough for their statistics."""
 
 from math import sqrt
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_each_scheme_draws_with_its_deviation(scheme, deviation):
 
 def test_resnet_draws_convolutions_by_their_fan_out():
     torch.manual_seed(0)
-    network = models.create("resnet18")
+    network: Any = models.create("resnet18")
     assert network.conv1.weight.std().item() == pytest.approx(sqrt(2 / (64 * 49)), rel=0.03)
     assert network.fc.weight.abs().max().item() == pytest.approx(1 / sqrt(512), rel=0.01)
 
@@ -61,7 +62,7 @@ def test_published_alexnet_starts_the_biases_of_some_layers_at_one():
 
 def test_dcgan_draws_the_scales_of_its_norms_around_one():
     torch.manual_seed(0)
-    scale = models.create("dcgan64_generator").features[1].weight
+    scale = models.create("dcgan64_generator").get_parameter("features.1.weight")
     assert scale.mean().item() == pytest.approx(1, abs=0.005)
     assert scale.std().item() == pytest.approx(0.02, rel=0.15)
 
@@ -80,9 +81,9 @@ def test_nothing_but_our_weights_moves_the_generator():
     torch.manual_seed(0)
     models.create("lenet5")
     state = torch.get_rng_state()
-    first = models.create("lenet5").features.c1.weight.clone()
+    first = models.create("lenet5").get_parameter("features.c1.weight").clone()
     torch.set_rng_state(state)
-    assert torch.equal(models.create("lenet5").features.c1.weight, first)
+    assert torch.equal(models.create("lenet5").get_parameter("features.c1.weight"), first)
 
 
 def test_the_librarys_input_transform_moves_pixels_to_minus_one_to_one():

@@ -1,5 +1,7 @@
 """A network in a user's own file: what goes wrong in it is one line that names the line."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -63,7 +65,7 @@ def test_functions_of_any_signature_get_what_they_take(tmp_path, form):
     text, outputs = FORMS[form]
     path = tmp_path / "mine.py"
     path.write_text(HEAD + text)
-    network = build(f"{path}:make", num_classes=2, in_channels=1, image_size=(4, 4))
+    network: Any = build(f"{path}:make", num_classes=2, in_channels=1, image_size=(4, 4))
     if form == "a class without __init__":
         assert network.net.body[1].out_features == outputs
         return

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from checking import assert_close, check_operation, distinct, normal
 
 from convlens import ops
+from typed import wrong
 
 CASES = [
     ("relu", {}, F.relu),
@@ -136,7 +137,7 @@ def test_odd_inputs_of_an_activation_give_what_pytorch_gives(name, settings, ref
 
 
 def test_settings_of_numpy_do_not_widen_float32():
-    x = np.float32([-1, 2])
+    x = np.array([-1, 2], np.float32)
     for name, settings in [(name, s) for name, s, _ in CASES if s and "axis" not in s and "approximate" not in s]:
         wide = {key: np.float64(value) for key, value in settings.items()}
         assert getattr(ops, name)(x, **wide).dtype == np.float32, name
@@ -156,7 +157,7 @@ def test_integers_are_converted_and_never_truncated():
         (lambda: ops.relu_backward(np.ones(2), np.ones(3)), r"grad: shape \(2,\), expected \(3,\)"),
         (lambda: ops.gelu(np.ones(2), approximate="tan"), "approximate: 'tan', expected"),
         (lambda: ops.clamp(np.ones(2)), "clamp"),
-        (lambda: ops.clamp(np.ones(2), low="0"), "low: '0', expected a number"),
+        (lambda: ops.clamp(np.ones(2), low=wrong("0")), "low: '0', expected a number"),
         (lambda: ops.relu(np.ones(2, np.float16)), "x: dtype float16"),
         (lambda: ops.relu([[1], [1, 2]]), "x: not an array"),
         (lambda: ops.celu(np.ones(2), alpha=0), "alpha: 0"),

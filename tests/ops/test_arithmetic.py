@@ -6,6 +6,7 @@ import torch
 from checking import check_operation, normal
 
 from convlens import ops
+from typed import wrong
 
 SHAPES = [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1, 4), (3, 1)), ((), (2, 2)), ((2, 3, 2, 2), (1, 3, 1, 1))]
 
@@ -85,7 +86,7 @@ def test_numbers_without_axes_and_empty_arrays_give_what_pytorch_gives(shape):
         (lambda: ops.mean(np.ones(2), axis=1), "axis: 1, expected -1 to 0"),
         (lambda: ops.total(np.ones((2, 2)), axis=(0, -2)), "axis: .* at most once"),
         (lambda: ops.mean_backward(np.ones(3), np.ones((2, 2)), axis=1), "grad: shape"),
-        (lambda: ops.power(np.ones(2), exponent="2"), "exponent: '2', expected a number"),
+        (lambda: ops.power(np.ones(2), exponent=wrong("2")), "exponent: '2', expected a number"),
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_expected(call, words):

@@ -226,8 +226,8 @@ def test_penalties_and_their_gradients():
 
 def test_losses_convert_integers_and_keep_float32():
     assert ops.mse([1, 2], [2, 2]) == 0.5
-    assert ops.mae(np.float32([1, 2]), np.array([2, 2])).dtype == np.float32
-    assert ops.mse_backward(1, np.float32([1, 2]), np.array([2, 2])).prediction.dtype == np.float32
+    assert ops.mae(np.array([1, 2], np.float32), np.array([2, 2])).dtype == np.float32
+    assert ops.mse_backward(1, np.array([1, 2], np.float32), np.array([2, 2])).prediction.dtype == np.float32
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convlens import ops
+from typed import wrong
 
 
 def arrays(shape, vector=None):
@@ -126,11 +127,11 @@ def test_the_variance_survives_a_large_mean():
         (lambda: ops.layer_norm(np.ones((2, 3)), axes=3), "axes: 3, expected 1 to 2"),
         (lambda: ops.local_response_norm(np.ones((2, 3)), size=0), "size: 0"),
         (
-            lambda: ops.update_statistics(ops.Statistics(np.ones(1), np.ones(1)), batch=None, n=1),
+            lambda: ops.update_statistics(ops.Statistics(np.ones(1), np.ones(1)), batch=wrong(None), n=1),
             "n: 1 value",
         ),
         (
-            lambda: ops.update_statistics(ops.Statistics(np.ones(1), np.ones(1)), batch=None, n=4, momentum=2),
+            lambda: ops.update_statistics(ops.Statistics(np.ones(1), np.ones(1)), batch=wrong(None), n=4, momentum=2),
             "momentum: 2",
         ),
         (lambda: ops.batch_norm_backward(np.ones((2, 2)), np.ones((2, 3))), "grad: shape"),

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from checking import check_operation, normal
 
 from convlens import ops
+from typed import wrong
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_single_numbers_and_empty_arrays_move_as_in_pytorch():
         (lambda: ops.put_backward(np.ones(3), np.ones(2), 1.0, index=(0,)), "grad: shape"),
         (lambda: ops.reshape_backward(np.ones(3), np.ones(2)), "grad: shape"),
         (lambda: ops.pad(np.ones((0, 2)), padding=((1, 1), (0, 0)), mode="replicate"), "padding"),
-        (lambda: ops.pad(np.ones(3), padding=((1.5, 0),)), "padding: 1.5, expected an integer"),
+        (lambda: ops.pad(np.ones(3), padding=wrong(((1.5, 0),))), "padding: 1.5, expected an integer"),
         (lambda: ops.pixel_shuffle(np.ones((1, 3, 2, 2)), factor=2), "x: 3 channels, expected a multiple of 4"),
         (lambda: ops.pixel_unshuffle(np.ones((1, 3, 3, 2)), factor=2), "x: 3 x 2 pixels"),
     ],

@@ -1,5 +1,7 @@
 """Transposed convolution: PyTorch, the loops, the sparse matrix, and the adjoint of convolution agree with it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch.nn.functional as F
@@ -60,7 +62,7 @@ def test_fast_transposed_convolution_and_loops_agree(case):
 
 @pytest.mark.parametrize("shape", [(40, 6, 8, 8), (3, 16, 30, 33)])
 def test_transposed_convolution_is_right_in_every_layout(shape):
-    options = {"stride": 2, "padding": 1}
+    options: dict[str, Any] = {"stride": 2, "padding": 1}
     check_operation(
         lambda x, w, b: ops.conv_transpose2d(x, w, b, **options),
         lambda grad, x, w, b: ops.conv_transpose2d_backward(grad, x, w, **options),

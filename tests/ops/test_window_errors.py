@@ -6,6 +6,7 @@ from checking import normal
 
 from convlens import ops
 from convlens.base.errors import InputError
+from typed import wrong
 
 X, W = normal(2, 4, 6, 6), normal(3, 4, 3, 3)
 Y = normal(2, 3, 4, 4)
@@ -23,7 +24,7 @@ Y = normal(2, 3, 4, 4)
         (lambda: ops.conv2d(X, W, stride=0), r"^stride: 0, expected an integer of at least 1"),
         (lambda: ops.conv2d(X, W, stride=(1, -2)), r"^stride: -2, expected"),
         (lambda: ops.conv2d(X, W, stride=(1, 1, 1)), r"^stride: \(1, 1, 1\), expected one integer or 2"),
-        (lambda: ops.conv2d(X, W, stride=1.5), r"^stride: 1\.5, expected an integer"),
+        (lambda: ops.conv2d(X, W, stride=wrong(1.5)), r"^stride: 1\.5, expected an integer"),
         (lambda: ops.conv2d(X, W, dilation=True), r"^dilation: True, expected an integer"),
         (lambda: ops.conv2d(X, W, padding=-1), r"^padding: -1, expected an integer of at least 0"),
         (lambda: ops.conv2d(X, W, padding="full"), r"^padding: 'full', expected 'same', 'valid'"),

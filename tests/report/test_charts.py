@@ -18,7 +18,8 @@ def _chart(values, **options) -> ET.Element:
 
 def _points(svg: ET.Element) -> list[tuple[float, float]]:
     (path,) = svg.findall("path")
-    return [tuple(map(float, pair.split())) for pair in re.split("[ML]", path.get("d"))[1:]]
+    pairs = [pair.split() for pair in re.split("[ML]", path.attrib["d"])[1:]]
+    return [(float(x), float(y)) for x, y in pairs]
 
 
 def test_points_keep_their_proportions():
@@ -51,7 +52,7 @@ def test_values_that_are_not_finite_are_left_out():
 def test_the_mark_stands_at_its_epoch():
     svg = _chart([3.0, 2.0, 1.0], mark=2)
     (mark,) = [line for line in svg.findall("line") if line.get("class") == "mark"]
-    assert float(mark.get("x1")) == pytest.approx(_points(svg)[1][0], abs=0.1)
+    assert float(mark.attrib["x1"]) == pytest.approx(_points(svg)[1][0], abs=0.1)
     assert not [line for line in _chart([1.0], mark=9).findall("line") if line.get("class") == "mark"]
 
 

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from convlens.report.curves import charts
+from typed import present
 
 
 def _record(epoch, accuracy, **more):
@@ -14,7 +15,7 @@ def _record(epoch, accuracy, **more):
 
 def _points(chart, kind):
     path = re.search(rf'class="line {kind}" d="M([^"]*)"', str(chart["svg"]))
-    return [tuple(map(float, point.split())) for point in path.group(1).split("L")]
+    return [tuple(map(float, point.split())) for point in present(path).group(1).split("L")]
 
 
 def test_a_run_of_one_epoch_is_a_line_of_its_parts():

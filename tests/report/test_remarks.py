@@ -1,6 +1,7 @@
 """What the report says beside the accuracy."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from convlens.report.charts import Series, line_chart
 from convlens.report.words import disagreement, majority
 
 
-def _run(val: float, test: float, n_val: int = 1000, n_test: int = 1000) -> SimpleNamespace:
+def _run(val: float, test: float, n_val: int = 1000, n_test: int = 1000) -> Any:
     results = {"val": {"accuracy": val}, "test": {"accuracy": test}}
     return SimpleNamespace(results=results, data=SimpleNamespace(counts={"val": n_val, "test": n_test}))
 

@@ -1,5 +1,7 @@
 """What NumPy alone learns on MNIST. No time is asserted here: see bench/scratch.py."""
 
+from typing import Any
+
 import pytest
 
 from convlens import data, scratch
@@ -26,7 +28,7 @@ def test_one_layer_of_32_kernels_reaches_90_percent_in_an_epoch(mnist):
 @pytest.mark.slow
 def test_lenet5_reaches_98_and_a_half_percent_in_three_epochs(mnist):
     ((x, y), test), normalize = mnist
-    glorot = {"weights": "glorot_uniform"}
+    glorot: dict[str, Any] = {"weights": "glorot_uniform"}
     network = scratch.image(1, 28, 28).conv2d(6, 5, padding=2, **glorot).tanh().avg_pool2d(2)
     network = network.conv2d(16, 5, **glorot).tanh().avg_pool2d(2).flatten()
     network = network.linear(120, **glorot).tanh().linear(84, **glorot).tanh().linear(10, **glorot)

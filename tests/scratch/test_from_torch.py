@@ -199,7 +199,7 @@ def test_nodes_are_called_after_their_modules():
     module = nn.Sequential()
     module.add_module("body", nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
     module.add_module("head", Lambda(lambda x: x + 1))
-    module.head.stem = nn.Conv2d(4, 2, 1)
+    module.get_submodule("head").add_module("stem", nn.Conv2d(4, 2, 1))
     names = [n.name for n in from_torch(module, (3, 8, 8)).nodes]
     assert {"body.0", "body.1", "head.stem", "body.0.weight"} <= set(names)
     assert any(name.startswith("head.add") for name in names)
@@ -216,7 +216,7 @@ class Writes(nn.Module):
         self.register_buffer("total", torch.zeros(()))
 
     def forward(self, x):
-        self.total.add_(x.sum())
+        self.get_buffer("total").add_(x.sum())
         return x * self.total
 
 

@@ -75,7 +75,7 @@ def by_torch(module, x):
     x = torch.from_numpy(x).requires_grad_()
     try:
         outputs = module(x)
-        total = sum((y * weights(y.shape)).sum() for y in outputs)
+        total = torch.stack([(y * weights(y.shape)).sum() for y in outputs]).sum()
         total.backward()
     except (RuntimeError, UserWarning):
         return None

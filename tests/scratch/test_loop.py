@@ -13,6 +13,7 @@ from convlens.base.errors import DivergedError
 from convlens.base.schedules import cosine, triangular
 from convlens.scratch.from_torch import write_back
 from convlens.scratch.loop import predict
+from typed import present
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_a_small_network_learns_digits(digits):
     x, y, x_val, y_val = digits
     graph = network()
     history = scratch.fit(graph, x, y, epochs=6, batch_size=32, schedule=cosine, validation=(x_val, y_val))
-    assert history.last.val_accuracy > 0.95
+    assert present(history.last.val_accuracy) > 0.95
     assert history.last.loss < history.epochs[0].loss
     assert scratch.evaluate(graph, x_val, y_val) == (history.last.val_loss, history.last.val_accuracy)
 
@@ -76,7 +77,7 @@ def test_what_numpy_trained_goes_back_into_the_module(digits):
     seen = []
     graph, history = scratch.train_numpy(module, x, y, x_val, y_val, epochs=2, on_epoch=seen.append)
     assert seen == history.epochs
-    assert history.last.val_accuracy > 0.85
+    assert present(history.last.val_accuracy) > 0.85
     assert not module.training
     write_back(graph, module)
     with torch.no_grad():
@@ -99,7 +100,7 @@ def test_a_network_with_another_path_in_inference_is_trained_with_its_auxiliary_
     before = module.extra.weight.detach().numpy().copy()
     graph, history = scratch.train_numpy(module, x, y, x_val, y_val, epochs=3)
     assert len(graph.outputs) == 1
-    assert history.last.val_accuracy > 0.8
+    assert present(history.last.val_accuracy) > 0.8
     assert not np.array_equal(graph.parameters["extra.weight"], before)
     assert np.array_equal(module.extra.weight.detach().numpy(), before)
 

@@ -1,6 +1,7 @@
 """Networks written by hand: shapes, names, starting weights."""
 
 from inspect import Parameter, getdoc, signature
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from convlens import ops, scratch
 from convlens.scratch import initial
 from convlens.scratch.layers import PlainLayers
 from convlens.scratch.operations import OPERATIONS
+from typed import present, wrong
 
 
 def lenet(seed=0):
@@ -78,7 +80,7 @@ def test_values_can_be_added_subtracted_multiplied_and_divided():
         (lambda: scratch.image(4).linear(2, weights="he"), "unknown initialization"),
         (lambda: scratch.image(4).linear(2, name="a").linear(2, name="a"), "two layers are called 'a'"),
         (lambda: scratch.image(4).dropout(2), "rate: 2"),
-        (lambda: scratch.image(4).softmax(axis="c"), "axis: .c., expected an integer"),
+        (lambda: scratch.image(4).softmax(axis=wrong("c")), "axis: .c., expected an integer"),
         (lambda: scratch.image(3, 4, 4) + scratch.image(3, 5, 5), "b: shape"),
     ],
 )
@@ -88,10 +90,11 @@ def test_a_line_that_cannot_work_is_refused(write, words):
 
 
 def test_an_unknown_operation_or_setting_is_an_error_of_python():
+    value: Any = scratch.image(4)
     with pytest.raises(AttributeError, match="'rleu'"):
-        scratch.image(3).rleu()
+        value.rleu()
     with pytest.raises(TypeError, match="'axes'"):
-        scratch.image(4).softmax(axes=1)
+        value.softmax(axes=1)
 
 
 PLAIN = sorted(name for name in vars(PlainLayers) if not name.startswith("_"))
@@ -167,4 +170,4 @@ def test_a_layer_hands_its_gradient_back(layer):
     assert tape.output.shape[1:] == value.shape
     assert np.array_equal(tape.value("it"), tape.output)
     (gradient,) = tape.backward(tape.output, inputs=True).inputs
-    assert np.allclose(gradient, numeric(graph, x), atol=1e-6)
+    assert np.allclose(present(gradient), numeric(graph, x), atol=1e-6)

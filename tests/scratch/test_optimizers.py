@@ -54,7 +54,9 @@ def test_float32_parameters_stay_float32():
 
 def test_optimizers_have_names():
     assert isinstance(optimizers.create("nesterov", 0.1), SGD)
-    assert optimizers.create("adamw", 0.1).decoupled
+    adamw = optimizers.create("adamw", 0.1)
+    assert isinstance(adamw, Adam)
+    assert adamw.decoupled
     with pytest.raises(ValueError, match="unknown optimizer 'sgdm'"):
         optimizers.create("sgdm", 0.1)
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from convlens.base.errors import InputError
 from convlens.training.averaging import ExponentialMovingAverage, Lookahead
+from typed import in_format
 
 
 def network() -> nn.Sequential:
@@ -57,7 +58,7 @@ def test_swapping_gives_the_own_values_back_bit_by_bit_even_after_an_error():
         average.update(module)
     before, pointers = copied(module), [p.data_ptr() for p in module.parameters()]
     with average.swapped(module):
-        assert not torch.equal(module[0].weight, before["0.weight"])
+        assert not torch.equal(module.get_parameter("0.weight"), before["0.weight"])
     assert_same(before, module.state_dict())
     with pytest.raises(RuntimeError, match="cannot be multiplied"), average.swapped(module):
         module(torch.zeros(1, 2, 9, 9))
@@ -109,7 +110,7 @@ def test_lookahead_pulls_the_weights_back_every_few_steps_ever_more_slowly():
 
 
 def test_memory_formats_are_kept():
-    module = network().to(memory_format=torch.channels_last)
+    module = in_format(network(), torch.channels_last)
     average = ExponentialMovingAverage(module)
     average.update(module)
     state = average.state_dict()["average.0.weight"]

@@ -70,6 +70,6 @@ def test_a_network_that_was_made_within_a_block_and_cannot_be_trained_is_one_lin
 def test_a_network_that_was_made_within_a_harmless_block_is_trained(block, tmp_path):
     with BLOCKS[block]():
         module = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
-    before = module[1].weight.detach().clone()
+    before = module.get_parameter("1.weight").detach().clone()
     cl.train(module, IMAGES, epochs=1, size=8, out=tmp_path / "run", quiet=True, tensorboard=False)
-    assert not torch.equal(module[1].weight, before)
+    assert not torch.equal(module.get_parameter("1.weight"), before)

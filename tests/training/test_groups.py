@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_the_output_layer_of_networks_of_public_shapes_is_found(name):
 
 @pytest.mark.parametrize("name", ["lenet5", "googlenet_aux", "sprint", "squeezenet", "resnet18", "mobilenet_v1"])
 def test_output_layers_of_the_zoo_are_those_that_the_network_names(name):
-    module = models.create(name, num_classes=3)
+    module: Any = models.create(name, num_classes=3)
     found = groups.output_weights(module, torch.zeros(0), 3)
     assert found == {f"{path}.weight" for path in module.output_layers}
 

@@ -7,6 +7,7 @@ from torch import nn
 from convlens.base.errors import InputError
 from convlens.training.muon import Muon, orthogonalized
 from convlens.training.optimizers import export_state, import_state
+from typed import in_format
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 150), (150, 16), (64, 576)])
@@ -59,7 +60,7 @@ def reference(weight, gradients, *, lr, momentum, nesterov, weight_decay, normal
 @pytest.mark.parametrize("extra", [{"weight_decay": 0.1, "normalize": False}, {"weight_decay": 0.0, "normalize": True}])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_steps_match_the_rule_written_out(nesterov, extra, memory_format):
-    module = network().to(memory_format=memory_format)
+    module = in_format(network(), memory_format)
     weights = list(module.parameters())
     before = [w.detach().clone() for w in weights]
     optimizer = Muon(weights, lr=0.05, momentum=0.9, nesterov=nesterov, **extra)

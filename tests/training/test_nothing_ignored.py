@@ -1,6 +1,7 @@
 """The caller's process stays as it was; recipes are checked at the door; a diverged run says so."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,8 +57,9 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path):
 
 @pytest.mark.parametrize(("name", "hint"), [("epoch", "'epochs'"), ("lr", "settings"), ("batchsize", "'batch_size'")])
 def test_a_misspelt_argument_is_named(name, hint):
+    misspelt: dict[str, Any] = {name: 1}
     with pytest.raises(InputError, match=hint):
-        cl.train("lenet5", "digits", **{name: 1})
+        cl.train("lenet5", "digits", **misspelt)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm
 
 import convlens as cl
+from typed import in_format
 
 
 def pictures(n=24, side=12, classes=2):
@@ -128,17 +129,17 @@ def test_a_network_is_given_back_in_the_order_and_the_modes_that_it_came_in(engi
     module = nn.Sequential(
         nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(256, 2)
     )
-    module.to(memory_format=layout).train(training)
+    in_format(module, layout).train(training)
     module[1].eval()
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     places = {name: (t.stride(), t.device) for name, t in tensors.items()}
-    first = module[3].weight.detach().clone()
+    first = module.get_parameter("3.weight").detach().clone()
     run = train(module, tmp_path, engine=engine, settings=[])
     assert [part.training for part in module] == [training, False, *[training] * 4]
     now = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     assert all(now[name] is tensors[name] for name in now)
     assert {name: (t.stride(), t.device) for name, t in now.items()} == places
-    assert not torch.equal(module[3].weight, first)
+    assert not torch.equal(module.get_parameter("3.weight"), first)
     saved, _ = run.folder.read_weights()
     for name, tensor in module.state_dict().items():
         np.testing.assert_array_equal(tensor.numpy(), saved[name])

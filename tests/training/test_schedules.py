@@ -1,7 +1,6 @@
 """Schedules against those of PyTorch."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,12 +11,13 @@ from torch.optim import lr_scheduler
 from convlens.base import schedules
 from convlens.base.errors import InputError
 from convlens.base.schedules import INITIAL
+from convlens.training.recipe import Schedule
 from convlens.training.schedules import Plateau, make_schedule
 
 
-def chosen(name: str, **changes) -> SimpleNamespace:
+def chosen(name: str, **changes) -> Schedule:
     settings = {"warmup": 0.2, "final": 0.0, "milestones": (0.5, 0.75), "gamma": 0.1}
-    return SimpleNamespace(name=name, **(settings | changes))
+    return Schedule.model_construct(None, name=name, **(settings | changes))
 
 
 def by_pytorch(make, steps: int) -> list[float]:

@@ -1,6 +1,7 @@
 """Both engines from the same weights over the same batches: after five steps they hold the same weights."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def both(name: str, changes: dict, steps: int = 5) -> tuple[TorchEngine, NumpyEn
     )  # fmt: skip
     assert ours.steps_per_epoch == theirs.steps_per_epoch == 5
     for engine in (ours, theirs):
-        for step, (x, y) in enumerate(engine.batches(0, 0)):
+        batches: Any = engine.batches(0, 0)
+        for step, (x, y) in enumerate(batches):
             engine.step(x, y, epoch=0, step=step, factor=1 - step / 10)
     return theirs, ours
 

@@ -11,6 +11,7 @@ import convlens as cl
 from convlens import models
 from convlens.base.errors import InputError
 from convlens.training.again import again
+from typed import present
 
 BRIEF = {"data": "digits", "epochs": 1, "quiet": True, "device": "cpu", "settings": ["optimizer.lr=1e-30"]}
 
@@ -31,7 +32,7 @@ def test_what_was_stripped_is_said_and_where_it_came_from_recorded(tmp_path, cap
     run = cl.train("sprint", **{**BRIEF, "quiet": False}, weights=tmp_path / "w.safetensors", out=tmp_path / "run")
     said = " ".join(capsys.readouterr().err.split())
     assert "'backbone.' stripped from the names" in said
-    assert run.record.started_from.path == str(tmp_path / "w.safetensors")
+    assert present(run.record.started_from).path == str(tmp_path / "w.safetensors")
     torch.testing.assert_close(first_filter(run), state["features.conv1.weight"])
     assert f"--weights {tmp_path}/w.safetensors" in (again(run.record).command or "")
 

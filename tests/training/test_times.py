@@ -1,6 +1,7 @@
 """The time of a run is that of all processes that worked on it, and a run that stops early says so."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,9 @@ class Engine:
 
     def weights(self) -> dict[str, np.ndarray]:
         return {"w": np.zeros(1, np.float32)}
+
+    def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+        return iter(self.weights().items())
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return {"model.w": np.zeros(1, np.float32)}, {}

@@ -1,6 +1,6 @@
 """A classifier: a network, how a picture becomes its input, and what its outputs are called."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
@@ -171,8 +171,9 @@ class Classifier:
         single = isinstance(pictures, (str, bytes, PathLike)) or not hasattr(pictures, "__iter__")
         if single or getattr(pictures, "ndim", 4) != 4:
             raise InputError("predict takes several pictures: put one into a list, arrays into a stack [N, H, W, C]")
-        found, pictures = [], iter(pictures)
-        while batch := list(islice(pictures, BATCH)):
+        found: list[Prediction] = []
+        waiting: Iterator[Any] = iter(pictures)
+        while batch := list(islice(waiting, BATCH)):
             found += self.ranked(np.stack([self.preprocess.prepare(picture) for picture in batch]), top)
         return found
 

@@ -17,7 +17,7 @@ from convlens.base.errors import InputError, nearest
 if TYPE_CHECKING:
     from convlens.classify.classifier import Classifier
 
-Write = Callable[["Classifier", Path], None]
+Write = Callable[["Classifier", Path], object]
 Check = Callable[["Classifier", Path], float]
 
 

@@ -14,7 +14,7 @@ from convlens.ops._checks import real, resolve_axes, resolve_axis, whole
 from convlens.ops._types import Array, ArrayLike
 from convlens.ops.arrays import as_float, as_floats, check_same_shape, unbroadcast
 
-Index = tuple[int | slice, ...]
+Index = tuple[int | slice | None, ...]
 
 
 class ShapeGradients(NamedTuple):
