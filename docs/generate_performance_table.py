@@ -48,7 +48,7 @@ def _rows(folder: Path) -> list[Row]:
     logs = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")}
     makers = {
         "mnist": _mnist, "unseen": _unseen, "training": _training, "augment": _augment, "streaming": _streaming,
-        "ops": _ops, "scratch": _scratch, "startup": _startup,
+        "ops": _ops, "ops_one_thread": _ops_one_thread, "scratch": _scratch, "startup": _startup,
     }  # fmt: skip
     return [(*row, name) for name, make in makers.items() if name in logs for row in make(logs[name])]
 
@@ -120,6 +120,13 @@ def _ops(log: Log) -> list[Made]:
     measured = f"**{log['geometric_mean']:.2f}**, at most {log['worst']:.1f}: {each}"
     goals = f"<= {log['goal']['geometric_mean']}, none above {log['goal']['worst']:g}"
     return [("NumPy convolutions, forward and backward, x PyTorch's time (geometric mean)", measured, goals)]
+
+
+def _ops_one_thread(log: Log) -> list[Made]:
+    each = ", ".join(f"{name} {case['plain_ratio']:.1f}" for name, case in log["cases"].items())
+    measured = f"at most **{log['plain_worst']:.1f}**: {each}"
+    goal = f"none above {log['goal']['plain_worst']:g}"
+    return [("plain NumPy convolutions, one thread, x the fast forms' time", measured, goal)]
 
 
 def _scratch(log: Log) -> list[Made]:
