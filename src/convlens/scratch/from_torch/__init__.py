@@ -46,11 +46,19 @@ def from_torch(
     return Builder(module, program).graph(tuple(input_shape))
 
 
-def training_pair(module: nn.Module, input_shape: Sequence[int]) -> tuple[Graph, Graph]:
-    """The graphs for training and for inference, which share their arrays. The module's mode is left as it is."""
+def training_pair(
+    module: nn.Module, input_shape: Sequence[int], *, frozen: Sequence[nn.Module] = ()
+) -> tuple[Graph, Graph]:
+    """The graphs for training and for inference, which share their arrays. The module's mode is left as it is.
+
+    frozen: parts that stay in inference mode, in training too.
+    """
     modes = {m: m.training for m in module.modules()}
     try:
-        trained = from_torch(module.train(), input_shape)
+        module.train()
+        for part in frozen:
+            part.eval()
+        trained = from_torch(module, input_shape)
         evaluated = from_torch(module.eval(), input_shape)
     finally:
         for m, mode in modes.items():
