@@ -12,8 +12,11 @@ import torch
 from torch import nn
 
 from convlens.base.errors import InputError
+from convlens.scratch.from_torch.aten import HANDLERS
+from convlens.scratch.from_torch.aten_layers import plain
 from convlens.scratch.from_torch.builder import Builder
 from convlens.scratch.from_torch.export import exported
+from convlens.scratch.from_torch.translation import Handler
 from convlens.scratch.graph import Graph
 
 
@@ -75,3 +78,13 @@ def write_back(graph: Graph, module: nn.Module) -> None:
             if name not in targets:
                 raise InputError(f"the module has no {name}: the graph was made from another one")
             targets[name].copy_(torch.from_numpy(np.array(array)))
+
+
+def translate(operator: str, handler: Handler | str) -> None:
+    """Says what an operator of PyTorch becomes in a graph.
+
+    operator: its name in PyTorch's operator library, as in "asinh" (`torch.ops.aten.asinh`).
+    handler: the name of an operation (see `scratch.register`) of one tensor without options; or a function
+        `handler(builder, arguments) -> Out` as in `aten`, for everything else.
+    """
+    HANDLERS[operator] = plain(handler) if isinstance(handler, str) else handler
