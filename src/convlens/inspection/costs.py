@@ -10,8 +10,10 @@ from math import prod
 
 from torch import Tensor
 
+from convlens.classify.outputs import tensors_in
 from convlens.geometry import conv_macs, linear_macs
-from convlens.inspection.trace import Op, Trace, tensors_in
+from convlens.inspection.probe import Op
+from convlens.inspection.trace import Trace
 from convlens.nn.private import storage
 
 MAC_CONVENTION = (

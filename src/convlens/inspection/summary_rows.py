@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from convlens.inspection import costs
-from convlens.inspection.trace import Call, Op, Trace
+from convlens.inspection.probe import Call, Op
+from convlens.inspection.trace import Trace
 from convlens.nn.private import storage
 
 

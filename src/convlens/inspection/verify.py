@@ -4,8 +4,7 @@ The module runs as it is, in PyTorch; its exported program runs as a graph on `c
 so rounding explains differences of 1e-15 or, through many layers, 1e-12: anything above 1e-8 is a different formula.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -20,8 +19,8 @@ from convlens.base.seeds import generator
 from convlens.classify.caller import undisturbed
 from convlens.classify.device import available, choose
 from convlens.inspection.draws import SharedDraws
+from convlens.inspection.probe import Probe, refuse_scripted
 from convlens.inspection.sums import RESIDUE, Magnitudes, deviations, summed
-from convlens.inspection.trace import refuse_scripted
 from convlens.models.lazy import settled_copy
 from convlens.nn import private
 from convlens.scratch.from_torch import from_torch
@@ -150,8 +149,15 @@ def _compare(
     forward: dict[str, float] = {}
     module.to(device)
     inputs = torch.from_numpy(x).to(device).requires_grad_()
-    with _compared_layers(module, graph, tape, forward), SharedDraws(Mode(training, seed)):
+
+    def compared(path: str, output: torch.Tensor) -> float:
+        return relative_difference(tape.value(path), _array(output))
+
+    with Probe(module, _layers(module, graph), inputs=False, keep=compared) as probe, SharedDraws(Mode(training, seed)):
         outputs = _outputs(module, inputs)
+    for path, errors in probe.outputs.items():
+        if len(errors) == 1 and isinstance(errors[0], float):  # a layer that is used twice is left to its users
+            forward[path] = errors[0]
     if len(outputs) != len(tape.outputs):
         raise InputError(f"the network gave {len(outputs)} outputs, its exported form {len(tape.outputs)}")
     for i, (ours, reference) in enumerate(zip(tape.outputs, outputs, strict=True)):
@@ -268,29 +274,11 @@ def _compare_gradients(
     return errors, tuple(cancelled)
 
 
-@contextmanager
-def _compared_layers(module: nn.Module, graph: Graph, tape: Tape, errors: dict[str, float]) -> Iterator[None]:
-    """While it is open, the output of each layer that is one node of the graph is compared as soon as it exists."""
+def _layers(module: nn.Module, graph: Graph) -> list[str]:
+    """The paths of the layers that are one node of the graph."""
     names = {node.name for node in graph.nodes}
-    single = {name for name in names if f"{name}#2" not in names}
-    called: set[str] = set()
-    handles = []
-    for name, layer in module.named_modules():
-        if name in single:
-
-            def hook(_layer: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
-                if name in called:  # a layer that is used twice has two outputs and one name: leave it to its users
-                    errors.pop(name, None)
-                elif isinstance(output, torch.Tensor):
-                    errors[name] = relative_difference(tape.value(name), _array(output))
-                called.add(name)
-
-            handles.append(layer.register_forward_hook(hook))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    paths = [path for path, _ in module.named_modules() if path in names]
+    return [path for path in paths if f"{path}#2" not in names]
 
 
 def _tensors(output: Any) -> list[torch.Tensor]:

@@ -28,7 +28,9 @@ __all__ = [
     "fused_sgd_",
     "has_backward_hooks",
     "has_fast_bfloat16",
+    "in_backward",
     "is_operator",
+    "is_view",
     "saved_limits",
     "schema",
     "storage",
@@ -56,6 +58,16 @@ def storage(tensor: Tensor) -> int:
 def version(tensor: Tensor) -> int:
     """How often a tensor was written into."""
     return tensor._version
+
+
+def is_view(tensor: Tensor) -> bool:
+    """Whether automatic differentiation takes a tensor for a part of another one, its memory shared."""
+    return tensor._is_view()
+
+
+def in_backward() -> bool:
+    """Whether a backward pass runs in this thread."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def schema(function: Any) -> Any | None:

@@ -8,7 +8,7 @@ list, or None where they do not depend on the image. An operation without a rule
 from collections.abc import Callable, Sequence
 
 from convlens.inspection.fields.tensors import Atom, Dim, TensorField, TensorFields, plain, union
-from convlens.inspection.trace import Op
+from convlens.inspection.probe import Op
 
 Result = TensorField | list[TensorField] | None
 RULES: dict[str, Callable[[TensorFields, Op], Result]] = {}

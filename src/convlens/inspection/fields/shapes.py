@@ -6,7 +6,7 @@ from math import prod
 from convlens.geometry import FieldMap
 from convlens.inspection.fields.rules import Result, along, anything, first, rule, shape_of
 from convlens.inspection.fields.tensors import Atom, TensorField, TensorFields, plain, union
-from convlens.inspection.trace import Op
+from convlens.inspection.probe import Op
 
 
 @rule("view _unsafe_view reshape _reshape_alias flatten unflatten")

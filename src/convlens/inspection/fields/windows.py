@@ -7,7 +7,7 @@ from typing import Any
 from convlens.geometry import conv_size
 from convlens.inspection.fields.rules import along, first, rule, shape_of
 from convlens.inspection.fields.tensors import Atom, TensorField, TensorFields, union
-from convlens.inspection.trace import Op
+from convlens.inspection.probe import Op
 
 
 def _per_axis(value: Any, axes: int, default: int = 0) -> list[int]:
