@@ -1,5 +1,6 @@
 """The summary against tables worked out by hand, and its promises: shared once, functions counted, idle layers not."""
 
+import gc
 import math
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from convlens import models
 from convlens.base.errors import InputError
@@ -217,6 +219,97 @@ def test_control_flow_that_depends_on_values_is_followed_on_real_numbers():
     assert [layer.name for layer in summary.layers][:2] == ["conv", "norm"]
     assert summary.unused == {"never": 10}
     assert net.norm.num_batches_tracked == 0
+
+
+class Asking(nn.Module):
+    """The same network, but it asks for values on the way."""
+
+    def __init__(self, asks):
+        super().__init__()
+        self.asks = asks
+        self.conv, self.norm, self.head = nn.Conv2d(1, 14, 3), nn.BatchNorm2d(14), nn.Linear(14, 7)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x)).relu()
+        self.asks(y)
+        return self.head(y.mean((2, 3)))
+
+
+ASKING = {
+    "branch": lambda y: bool(y.sum() > 0), "number": lambda y: y.mean().item(),
+    "array": lambda y: y.detach().numpy(), "list": lambda y: y.tolist(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ASKING)
+def test_numbers_counted_on_real_values_are_those_counted_on_shapes(kind):
+    asking, plain = (summarize(Asking(asks), (1, 9, 9)) for asks in (ASKING[kind], lambda y: None))
+    assert asking.depends_on_values
+    values = "values decide" in asking.why_real
+    assert values or kind == "array"
+    assert asking.why_real.endswith("test_summary.py)")  # and the line
+    assert not plain.why_real
+    assert [(layer.macs, layer.kept) for layer in asking.layers if layer.macs] == [
+        (layer.macs, layer.kept) for layer in plain.layers if layer.macs
+    ]
+    assert asking.memory.training == plain.memory.training
+
+
+def test_what_grows_with_the_batch_is_told_by_two_batches():
+    # sizes that are multiples of the batch, or of any other number, do not grow
+    net = nn.Sequential(nn.Conv2d(1, 1009 * 2, 1), nn.BatchNorm2d(1009 * 2))
+    pixel, channels = 4, 2018
+    assert summarize(net, (1, 1, 1)).memory.training == pixel + channels * 4  # what convolution and norm took in
+
+
+def test_memory_is_not_known_where_values_decide_what_runs():
+    class Net(nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            return y.sigmoid() if y.sum().item() > -1e9 and len(y) == 2 else y.exp().sigmoid()
+
+    found = summarize(Net(3, 2), (3,))
+    assert found.memory.training is None
+    assert [layer.kept for layer in found.layers] == [None] * 5
+
+
+def test_an_error_of_the_network_is_the_one_of_real_numbers():
+    class Net(nn.Module):
+        def forward(self, x):
+            raise KeyError(f"no {type(x).__name__}")
+
+    with pytest.raises(InputError, match=r"cannot run on an input of 3: KeyError: 'no Tensor' \(line \d+ of .*\)"):
+        summarize(Net(), (3,))
+
+
+def test_what_a_network_keeps_of_a_pass_is_that_of_before():
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.last, self.count = nn.Linear(3, 2), None, 0
+
+        def forward(self, x):
+            self.last = self.layer(x)
+            self.count += 1
+            self.shape = x.shape
+            return self.last
+
+    net = Keeping()
+    summarize(net, (3,))
+    assert (net.last, net.count, hasattr(net, "shape")) == (None, 0, False)
+
+
+def test_a_summary_lets_all_of_its_tensors_go():
+    net = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid())
+
+    def alive() -> int:
+        gc.collect()
+        return sum(type(o) in (FakeTensor, torch.Tensor) for o in gc.get_objects())
+
+    summarize(net, (3,))
+    before = alive()
+    summarize(net, (3,))
+    assert alive() == before
 
 
 def test_totals_are_the_sums_of_their_columns():

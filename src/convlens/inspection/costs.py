@@ -4,11 +4,9 @@ Multiply-accumulates are those of convolutions and matrix products; biases, acti
 everything else count 0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-
-from torch import Tensor
 
 from convlens.classify.outputs import tensors_in
 from convlens.geometry import conv_macs, linear_macs
@@ -140,16 +138,6 @@ def forward_peak(traced: Trace) -> int:
 
 
 def kept(traced: Trace) -> dict[int, int]:
-    """By storage, the bytes per example that are kept for the backward pass. What does not grow with the batch
-    (statistics, transformed weights) is left out."""
-    result: dict[int, int] = {}
-    for tensor in traced.saved:
-        place = storage(tensor)
-        if place not in traced.constants and _grows(tensor, traced):
-            result[place] = tensor.untyped_storage().nbytes() // traced.batch
-    return result
-
-
-def _grows(tensor: Tensor, traced: Trace) -> bool:
-    shape: Sequence[int] = tensor.shape
-    return any(n and n % traced.batch == 0 for n in shape)
+    """By storage, the bytes that are kept for the backward pass, parameters and buffers left out."""
+    places = {storage(tensor): tensor.untyped_storage().nbytes() for tensor in traced.saved}
+    return {place: size for place, size in places.items() if place not in traced.constants}

@@ -20,12 +20,12 @@ from convlens.inspection.fields.follow import follow
 from convlens.inspection.summary_rows import first_uses, rows_of
 from convlens.inspection.trace import Trace, trace
 from convlens.models.lazy import settled
-from convlens.nn.private import uncompiled
+from convlens.nn.private import storage, uncompiled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_PRIME = 1009  # a batch size that no other dimension is a multiple of, to tell what grows with the batch
+_BATCHES = (2, 4)  # sizes of two batches in training, to tell what grows with the batch; normalization needs 2 examples
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Summary:
         groups: class of each module that has parts, by dotted path.
         unused: parameters that nothing uses in evaluation mode, by the path of the module that holds them.
         memory: bytes of activations.
-        depends_on_values: the network's control flow depends on values; the numbers are those of one random input.
+        why_real: why the numbers are those of one random input: shapes alone were not enough to run the network.
         effective: measured receptive fields by layer name, empty unless asked for.
     """
 
@@ -108,8 +108,13 @@ class Summary:
     groups: dict[str, str]
     unused: dict[str, int]
     memory: costs.Memory
-    depends_on_values: bool = False
+    why_real: str = ""
     effective: dict[str, EffectiveField] = field(default_factory=dict)
+
+    @property
+    def depends_on_values(self) -> bool:
+        """Whether the network asks for values: the numbers are those of the branch that one random input takes."""
+        return bool(self.why_real)
 
     @property
     def parameters(self) -> int:
@@ -241,7 +246,7 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
         memory=costs.Memory(
             costs.forward_peak(traced) // traced.batch, total // traced.batch, training, _state_bytes(module)
         ),
-        depends_on_values=traced.is_real,
+        why_real=traced.why_real,
     )
     return _with_effective(summary, module, seed) if effective else summary
 
@@ -270,17 +275,30 @@ def _state_bytes(module: nn.Module) -> int:
 
 
 def _kept(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, int] | None, int | None]:
-    """Bytes per example kept for the backward pass: by the name of the row that made them, and in all."""
+    """Bytes per example kept for the backward pass: by the name of the row that made them, and in all.
+
+    What does not grow with the batch (statistics, transformed weights) is left out.
+    """
+    small, large = _BATCHES
     try:
-        traced = trace(module, input_shape, training=True, batch=_PRIME)
+        one, other = (trace(module, input_shape, training=True, batch=batch) for batch in _BATCHES)
     except InputError:
         return None, None
+    if [op.name for op in one.ops] != [op.name for op in other.ops]:  # values decide what runs
+        return None, None
+    less, more = _kept_by_row(one), _kept_by_row(other)
+    grown = {row: (more[row] - less[row]) // (large - small) for row in more}
+    return grown, sum(grown.values())
+
+
+def _kept_by_row(traced: Trace) -> Counter[str]:
+    """Bytes kept for the backward pass by the name of the row that made them; "" for the input."""
     rows = rows_of(traced)
     sizes = costs.kept(traced)
-    by_row = Counter[str]()
+    kept = Counter({"": sizes.get(storage(traced.input), 0)})
     for row, fresh in zip(rows.of_op, costs.allocations(traced), strict=True):
-        by_row[rows.names.get(row, "")] += sum(sizes.get(place, 0) for place in fresh)
-    return dict(by_row), sum(sizes.values())
+        kept[rows.names.get(row, "")] += sum(sizes.get(place, 0) for place in fresh)
+    return kept
 
 
 def _by_module(module: nn.Module, unused: dict[str, int]) -> dict[str, int]:

@@ -210,6 +210,7 @@ def _notes(summary: "Summary", wide: bool) -> Table:
         notes.add_row(
             "effective", "side of the square of pixels whose gradient is at least 4.55 % of the largest (Luo, 2016)"
         )
-    if summary.depends_on_values:
-        notes.add_row("note", "the control flow depends on values; these are the numbers of one random input")
+    if summary.why_real:
+        why = f"shapes alone are not enough to run it ({summary.why_real}); these are the numbers of one random input"
+        notes.add_row("note", Text(why))
     return notes

@@ -1,12 +1,13 @@
 """A trace: every operation that one forward pass runs, in order, with the layer that asked for it.
 
 A probe looks at the pass, which runs on fake tensors (shapes without values), so the largest network takes a second
-and no memory. Control flow that depends on values cannot run that way; then the pass is repeated on real numbers, and
-the trace is that of the branch taken.
+and no memory. A network that asks for values cannot run that way; then the pass is repeated on real numbers, the trace
+is that of the branch taken, and it says why.
 """
 
 import contextlib
 import logging
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,19 +16,23 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from convlens.base.errors import InputError, out_of_memory, reason
+from convlens.base.errors import ConvlensError, InputError, out_of_memory, reason
 from convlens.classify.outputs import run
-from convlens.inspection.probe import Call, Op, Probe
+from convlens.inspection.probe import Call, Op, Probe, refuse_scripted
 from convlens.models.lazy import settled
 from convlens.models.random_state import same_random_state
-from convlens.nn.private import FakeTensorMode, storage, uncompiled
+from convlens.nn.private import FakeTensorMode, NeedsValues, storage, uncompiled
 
 
 @dataclass
 class Trace:
     """What one forward pass ran.
 
-    `parameters` and `buffers` map `id` of a tensor that stands for one to its name.
+    Attributes:
+        parameters, buffers: name by `id` of the tensor that stands for it.
+        constants: storages of parameters and buffers.
+        saved: what automatic differentiation keeps.
+        why_real: why the pass ran on real numbers, "" if shapes were enough.
     """
 
     batch: int
@@ -36,18 +41,18 @@ class Trace:
     calls: list[Call] = field(default_factory=list)
     parameters: dict[int, str] = field(default_factory=dict)
     buffers: dict[int, str] = field(default_factory=dict)
-    constants: set[int] = field(default_factory=set)  # storages of parameters and buffers
-    saved: list[Tensor] = field(default_factory=list)  # what automatic differentiation keeps
+    constants: set[int] = field(default_factory=set)
+    saved: list[Tensor] = field(default_factory=list)
     output: Any = None
-    is_real: bool = False
+    why_real: str = ""
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = False, batch: int = 1) -> Trace:
     """Runs the network once and records every operation.
 
     Args:
-        module: any network that takes one tensor. Weights, buffers, gradients, modes and the random state stay as
-            they are.
+        module: any network that takes one tensor. Weights, buffers, gradients, modes, attributes and the random state
+            stay as they are.
         input_shape: of one example, without the batch: (C, H, W), (C, L), (F,), ...
         training: run in training mode and collect what is saved for the backward pass.
         batch: number of examples.
@@ -56,16 +61,22 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
         InputError: the network cannot run on such an input.
     """
     module = settled(uncompiled(module), input_shape)
-    with _modes_restored(module, training):
+    refuse_scripted(module)
+    shape = (batch, *input_shape)
+    with _unchanged(module, training):
         try:
             with _silenced("torch._subclasses.fake_tensor"):  # it reports what we report
-                return _run(module, (batch, *input_shape), training, fake=True)
-        except Exception:  # values are needed, or an operation without a fake form: count a real pass instead
-            pass
+                return _run(module, shape, training, why_real="")
+        except ConvlensError:
+            raise
+        except Exception as error:  # it asks for values, or an operation has no fake form; or it cannot run at all
+            why = reason(error)
+            if isinstance(error, NeedsValues):  # its message is the name of an operation
+                why = why.replace(str(error), "values decide what runs")
         try:
-            return _run(module, (min(batch, 7), *input_shape), training, fake=False)
+            return _run(module, shape, training, why_real=why)
         except Exception as error:
-            if out_of_memory(error):
+            if isinstance(error, ConvlensError) or out_of_memory(error):
                 raise
             size = "x".join(map(str, input_shape))
             raise InputError(f"the network cannot run on an input of {size}: {reason(error)}") from error
@@ -82,42 +93,56 @@ def _silenced(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _modes_restored(module: nn.Module, training: bool) -> Iterator[None]:
-    modes = [(part, part.training) for part in module.modules()]
+def _unchanged(module: nn.Module, training: bool) -> Iterator[None]:
+    """Inside, the network is in training mode or not; then each part has the mode and the attributes that it had."""
+    before = [(vars(part), dict(vars(part))) for part in module.modules()]
     module.train(training)
     try:
         yield
     finally:
-        for part, mode in modes:
-            part.training = mode
+        for attributes, old in before:  # some networks keep their last activations
+            attributes.update(old)
+            for name in attributes.keys() - old.keys():
+                del attributes[name]
 
 
-def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, fake: bool) -> Trace:
+def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, why_real: str) -> Trace:
+    """One pass, on fake tensors unless there is a reason why not."""
     first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(0))
-    mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else None
+    fake = None if why_real else FakeTensorMode(allow_non_fake_inputs=True)
 
     def stand_in(tensor: Tensor) -> Tensor:
-        if mode is not None:
-            return mode.from_tensor(tensor, static_shapes=True)
+        if fake is not None:
+            return fake.from_tensor(tensor, static_shapes=True)
         return tensor if isinstance(tensor, nn.Parameter) else tensor.detach().clone()  # buffers may be written to
 
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.nullcontext() if fake else same_random_state())
-        stack.enter_context(torch.set_grad_enabled(training))
-        stack.enter_context(mode or contextlib.nullcontext())
+    with same_random_state(), torch.set_grad_enabled(training), fake or contextlib.nullcontext():
         if fake:
             x = torch.empty(shape, dtype=first.dtype, device=first.device)
         else:
             x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=first.dtype).to(first.device)
-        traced = Trace(batch=shape[0], input=x, is_real=not fake)
+        traced = Trace(batch=shape[0], input=x, why_real=why_real)
         state = _stand_ins(module, stand_in, traced)
-        if training:
-            keep = torch.autograd.graph.saved_tensors_hooks(lambda t: (traced.saved.append(t), t)[1], lambda t: t)
-            stack.enter_context(keep)
-        probe = stack.enter_context(Probe(module, (), operations=True))
-        traced.output = functional_call(module, state, (x,), tie_weights=False)
+        collecting = _collecting(traced) if training else contextlib.nullcontext()
+        with collecting, Probe(module, (), operations=True) as probe:
+            traced.output = functional_call(module, state, (x,), tie_weights=False)
     traced.ops, traced.calls = probe.operations, probe.calls
     return traced
+
+
+def _collecting(traced: Trace) -> contextlib.AbstractContextManager[None]:
+    """While it is open, the trace collects what automatic differentiation keeps for the backward pass.
+
+    PyTorch itself gets weak references to tensors and trace: an output that it kept would hold on to itself for ever.
+    """
+    own = weakref.ref(traced)
+
+    def pack(tensor: Tensor) -> weakref.ref[Tensor]:
+        if (open_trace := own()) is not None:
+            open_trace.saved.append(tensor)
+        return weakref.ref(tensor)
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, lambda reference: reference())
 
 
 def _stand_ins(module: nn.Module, stand_in: Callable[[Tensor], Tensor], traced: Trace) -> dict[str, Tensor]:
@@ -139,12 +164,12 @@ def captured(module: nn.Module, x: Tensor, calls: Sequence[int]) -> list[Tensor]
     """Runs the network on real numbers, in evaluation mode and with gradients, and returns what some calls returned.
 
     Args:
-        module: the network; its weights, buffers and modes stay as they are.
+        module: the network; its weights, buffers, modes and attributes stay as they are.
         x: input, [N, *input_shape].
         calls: indices into `Trace.calls` of an evaluation trace.
     """
     module = uncompiled(module)
-    with _modes_restored(module, False), same_random_state(), torch.enable_grad():
+    with _unchanged(module, False), same_random_state(), torch.enable_grad():
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         with Probe(module, (), operations=True) as probe:
             run(lambda x: functional_call(module, buffers, (x,)), x)

@@ -9,7 +9,11 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode  # shapes without memory, and without a network on "meta"
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,  # shapes without memory, and without a network on "meta"
+)
 from torch.nn.modules.batchnorm import _NormBase as BatchOrInstanceNorm  # of all sizes, and what users derive of them
 from torch.utils._python_dispatch import TorchDispatchMode  # the one way to see the operations of a backward pass
 from torch.utils._pytree import tree_leaves  # the parts of an output, in the order in which torch.export counts them
@@ -17,6 +21,7 @@ from torch.utils._pytree import tree_leaves  # the parts of an output, in the or
 __all__ = [
     "BatchOrInstanceNorm",
     "FakeTensorMode",
+    "NeedsValues",
     "TorchDispatchMode",
     "foreach_add",
     "foreach_add_",
@@ -38,6 +43,9 @@ __all__ = [
     "uncompiled",
     "version",
 ]
+
+# What fake tensors raise where the result of an operation depends on values.
+NeedsValues = (DataDependentOutputException, DynamicOutputShapeException)
 
 # One call for a list of tensors, what the optimizers of PyTorch are made of; `torch.optim` itself imports its compiler.
 fused_sgd_, fused_adam_, fused_adamw_ = torch._fused_sgd_, torch._fused_adam_, torch._fused_adamw_
