@@ -7,11 +7,9 @@ A form of one's own:
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from convlens.base import files
 from convlens.base.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -21,8 +19,7 @@ Write = Callable[["Classifier", Path], object]
 Check = Callable[["Classifier", Path], float]
 
 
-@dataclass(frozen=True)
-class Exporter:
+class Exporter(NamedTuple):
     """One form of files.
 
     write: `write(classifier, path)` writes the file.
@@ -71,6 +68,8 @@ def export(classifier: "Classifier", name: str, path: Path | str) -> Exported:
     Raises:
         InputError: no such form, a check that failed, a disk that cannot be written to.
     """
+    from convlens.base import files  # the names alone are for --help
+
     exporter, path = find(name), Path(path)
     files.make_folder(path.parent)
     with files.draft(path) as draft:

@@ -6,9 +6,8 @@ import inspect
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict
 
 from convlens.base.errors import InputError, nearest
 
@@ -23,8 +22,7 @@ _MOST_THREADS = 4096
 Size = int | tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """A row of the table.
 
     help: one sentence, for the command line and for `help(cl.train)`.
