@@ -10,7 +10,7 @@ from rich.console import Console
 
 from convlens import models
 from convlens.inspection.summary import summarize
-from convlens.inspection.summary_table import SummaryTable
+from convlens.inspection.summary.table import SummaryTable
 
 DOCS = Path(__file__).parents[2] / "docs"
 

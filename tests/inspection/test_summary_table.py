@@ -10,7 +10,7 @@ from torch import nn
 
 from convlens import models
 from convlens.inspection.summary import Summary, summarize
-from convlens.inspection.summary_table import SummaryTable, macs_text
+from convlens.inspection.summary.table import SummaryTable, macs_text
 
 
 def printed(summary: Summary, width: int, depth: int | None = None) -> list[str]:

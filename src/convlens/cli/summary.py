@@ -34,6 +34,6 @@ def summary(
     if as_json:
         emit(found.to_dict())
         return
-    from convlens.inspection.summary_table import SummaryTable
+    from convlens.inspection.summary.table import SummaryTable
 
     console().print(SummaryTable(found, depth))

@@ -14,7 +14,7 @@ from convlens.geometry import FieldMap
 from convlens.inspection.costs import MAC_CONVENTION
 
 if TYPE_CHECKING:
-    from convlens.inspection.summary import Layer, Summary
+    from convlens.inspection.summary.summary import Layer, Summary
 
 _UNLIMITED = 10_000  # columns
 _IMAGES = 128  # of the batch for which the memory of training is told
