@@ -110,15 +110,15 @@ def verify(
     device = "cpu" if device == "auto" and not available("cuda") else choose(device)[0]
     if device.startswith("mps"):
         raise InputError("device 'mps': Apple's GPU has no float64, in which networks are compared; choose cpu")
-    compared = {}
+    compared: dict[str, Comparison] = {}
     with undisturbed():
         refuse_scripted(module)
         double = settled_copy(module, tuple(input_shape)).double()
         for name in MODES if mode is None else (mode,):
-            double.to("cpu").train(name == "training")
+            training = name == "training"
+            double.to("cpu").train(training)
             with _Float64():
-                found = _compare(double, tuple(input_shape), batch, seed, device, training=name == "training")
-            compared[name] = found
+                compared[name] = _compare(double, tuple(input_shape), batch, seed, device, training=training)
     forward = _largest({name: c.forward for name, c in compared.items()})
     gradient = _largest({name: c.gradients for name, c in compared.items()})
     return Verification(*forward, *gradient, max(c.nodes for c in compared.values()), batch, compared)
@@ -145,46 +145,58 @@ def _compare(
     graph = _with_constants_of_pytorch(_double(module, shape, batch))
     x = generator(seed, "verify", "input").standard_normal((batch, *shape))
     tape = graph.run(x, training=training, seed=seed)
-
-    forward: dict[str, float] = {}
-    module.to(device)
     inputs = torch.from_numpy(x).to(device).requires_grad_()
+    outputs, forward = _compare_forward(module.to(device), graph, tape, inputs, Mode(training, seed))
+    if training:
+        forward |= _compare_statistics(graph, tape, {k: _array(b) for k, b in module.named_buffers()})
+    nodes = sum(node.op not in LEAVES for node in graph.nodes)
+    if any(ours.shape != tuple(reference.shape) for ours, reference in zip(tape.outputs, outputs, strict=True)):
+        return Comparison(forward, {}, (), nodes)
+    gradients, cancelled = _compare_backward(module, graph, tape, inputs, outputs, seed)
+    return Comparison(forward, gradients, cancelled, nodes)
+
+
+def _compare_forward(
+    module: nn.Module, graph: Graph, tape: Tape, inputs: torch.Tensor, mode: Mode
+) -> tuple[list[torch.Tensor], dict[str, float]]:
+    """PyTorch's outputs; the errors of the outputs and, as soon as it exists, of what each layer returns."""
 
     def compared(path: str, output: torch.Tensor) -> float:
         return relative_difference(tape.value(path), _array(output))
 
-    with Probe(module, _layers(module, graph), inputs=False, keep=compared) as probe, SharedDraws(Mode(training, seed)):
+    with Probe(module, _layers(module, graph), inputs=False, keep=compared) as probe, SharedDraws(mode):
         outputs = _outputs(module, inputs)
-    for path, errors in probe.outputs.items():
-        if len(errors) == 1 and isinstance(errors[0], float):  # a layer that is used twice is left to its users
-            forward[path] = errors[0]
     if len(outputs) != len(tape.outputs):
         raise InputError(f"the network gave {len(outputs)} outputs, its exported form {len(tape.outputs)}")
+    # a layer that is used twice has two outputs and one name: it is left to its users
+    found = {path: errors[0] for path, errors in probe.outputs.items() if len(errors) == 1}
+    forward = {path: error for path, error in found.items() if isinstance(error, float)}
     for i, (ours, reference) in enumerate(zip(tape.outputs, outputs, strict=True)):
         forward[f"output {i}"] = relative_difference(ours, _array(reference))
-    if training:
-        forward |= _compare_statistics(graph, tape, {k: _array(b) for k, b in module.named_buffers()})
+    return outputs, forward
 
-    nodes = sum(node.op not in LEAVES for node in graph.nodes)
-    if any(ours.shape != tuple(reference.shape) for ours, reference in zip(tape.outputs, outputs, strict=True)):
-        return Comparison(forward, {}, (), nodes)
+
+def _compare_backward(
+    module: nn.Module, graph: Graph, tape: Tape, inputs: torch.Tensor, outputs: list[torch.Tensor], seed: int
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Errors of the gradients of sum(outputs * random numbers) by name, and the names of those that cancel."""
     grads = [
         generator(seed, "verify", "gradient", i).standard_normal(y.shape) if y.dtype.kind == "f" else None
         for i, y in enumerate(tape.outputs)
     ]
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    total = torch.zeros((), dtype=torch.float64, device=inputs.device)
     for y, g in zip(outputs, grads, strict=True):
         if g is not None:
-            total = total + (y * torch.from_numpy(g).to(device)).sum()
+            total = total + (y * torch.from_numpy(g).to(inputs.device)).sum()
     if total.requires_grad:
         total.backward()
     magnitudes = Magnitudes(graph)
     ours = tape.backward(*grads, inputs=True, watch=magnitudes)
     reference = {name: p.grad for name, p in module.named_parameters() if name in ours.parameters}
-    gradients, cancelled = _compare_gradients(graph, ours, {"input": inputs.grad, **reference}, magnitudes)
+    compared = _compare_gradients(graph, ours, {"input": inputs.grad, **reference}, magnitudes)
     for p in module.parameters():
         p.grad = None
-    return Comparison(forward, gradients, cancelled, nodes)
+    return compared
 
 
 _CAST = (
