@@ -11,14 +11,18 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from foreign import CHANNELS, NETWORKS, SIDE
 
+import convlens as cl
 from convlens.base.errors import InputError
 from convlens.inspection.probe import Probe
+from convlens.models.modes import evaluation_mode
+from convlens.training.events import Listener
 
 
 def hooks_of(module: nn.Module) -> list[tuple[int, ...]]:
@@ -450,6 +454,30 @@ def test_calls_from_other_threads_are_none_of_the_pass():
         network(torch.zeros(1, 1))
     assert probe.inputs["0"] == [(torch.zeros(1, 1),)]
     assert len(probe.calls) == len({call.path for call in probe.calls if not call.is_function}) + 1
+
+
+class Looking(Listener):
+    """Looks at the network after each epoch, as docs/inside.md does."""
+
+    def __init__(self):
+        self.deviations = []
+
+    def epoch(self, run: Any, record: dict[str, Any]) -> None:
+        network, images = run.engine.module, torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        keep = lambda path, tensor: tensor.std().item()  # noqa: E731
+        with evaluation_mode(network), torch.no_grad(), Probe(network, ["features.c1"], keep=keep) as probe:
+            network(images)
+        self.deviations += probe.outputs["features.c1"]
+
+
+def test_a_run_that_is_looked_at_has_the_bits_of_one_that_is_not(tmp_path):
+    looking, settings = Looking(), {"data": "digits", "epochs": 2, "quiet": True, "recipe": {"batch_size": 256}}
+    seen = cl.train("lenet5", out=tmp_path / "seen", listeners=[looking], **settings)
+    plain = cl.train("lenet5", out=tmp_path / "plain", **settings)
+    weights = [load_file(tmp_path / name / "weights.safetensors") for name in ("seen", "plain")]
+    assert equal(*weights)
+    assert seen.results["test"]["loss"] == plain.results["test"]["loss"]
+    assert len(set(looking.deviations)) == 2
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own imports

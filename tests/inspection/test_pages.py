@@ -15,8 +15,9 @@ from convlens.inspection.summary.table import SummaryTable
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["two-3x3-against-one-5x5.md", "summary.md"])
-def test_code_on_the_page_prints_what_stands_below_it(page):
+@pytest.mark.parametrize("page", ["two-3x3-against-one-5x5.md", "summary.md", "inside.md"])
+def test_code_on_the_page_prints_what_stands_below_it(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     text = (DOCS / page).read_text()
     blocks = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
     assert blocks
