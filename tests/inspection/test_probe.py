@@ -5,12 +5,15 @@ import dataclasses
 import random
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -104,6 +107,42 @@ def test_what_is_kept_is_what_hooks_by_hand_see(name):
             assert any(equal(mine, theirs) for theirs in seen[part])
         if len(paths) == 1:
             assert equal(kept, seen[part])
+
+
+LAYERS = {
+    "linear": lambda _: nn.Linear(4, 4), "relu": lambda inplace: nn.ReLU(inplace=inplace),
+    "elu": lambda inplace: nn.ELU(inplace=inplace), "dropout": lambda inplace: nn.Dropout(0.5, inplace=inplace),
+    "identity": lambda _: nn.Identity(), "tanh": lambda _: nn.Tanh(),
+}  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(list(LAYERS)), min_size=1, max_size=8), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_a_chain_in_place_is_seen_as_the_chain_of_new_tensors(names, seed):
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(3, 4), *(LAYERS[name](True) for name in names))
+    twin = nn.Sequential(nn.Linear(3, 4), *(LAYERS[name](False) for name in names))
+    twin.load_state_dict(network.state_dict())
+    x = torch.randn(5, 3)
+    torch.manual_seed(seed)
+    with Probe(network, gradients=True) as probe:
+        try:
+            network(x).square().sum().backward()
+        except RuntimeError as error:  # PyTorch needs what was overwritten: no such network trains
+            if "inplace operation" not in str(error):
+                raise
+            return
+    torch.manual_seed(seed)
+    steps = [x]
+    for layer in twin:
+        steps.append(layer(steps[-1]))
+    for step in steps[1:]:
+        step.retain_grad()
+    steps[-1].square().sum().backward()
+    for number, (before, after) in enumerate(pairwise(steps)):
+        assert equal(probe.inputs[str(number)], [(before.detach(),)])
+        assert equal(probe.outputs[str(number)], [after.detach()])
+        torch.testing.assert_close(probe.gradients[str(number)], [after.grad])
 
 
 class Steps(nn.Module):
@@ -471,9 +510,9 @@ class Looking(Listener):
 
 
 def test_a_run_that_is_looked_at_has_the_bits_of_one_that_is_not(tmp_path):
-    looking, settings = Looking(), {"data": "digits", "epochs": 2, "quiet": True, "recipe": {"batch_size": 256}}
-    seen = cl.train("lenet5", out=tmp_path / "seen", listeners=[looking], **settings)
-    plain = cl.train("lenet5", out=tmp_path / "plain", **settings)
+    looking, how = Looking(), {"data": "digits", "epochs": 2, "quiet": True, "recipe": {"batch_size": 256}}
+    seen = cl.train("lenet5", out=tmp_path / "seen", listeners=[looking], **how)
+    plain = cl.train("lenet5", out=tmp_path / "plain", **how)
     weights = [load_file(tmp_path / name / "weights.safetensors") for name in ("seen", "plain")]
     assert equal(*weights)
     assert seen.results["test"]["loss"] == plain.results["test"]["loss"]

@@ -2,8 +2,10 @@
 
 import gc
 import math
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -297,6 +299,28 @@ def test_what_a_network_keeps_of_a_pass_is_that_of_before():
     net = Keeping()
     summarize(net, (3,))
     assert (net.last, net.count, hasattr(net, "shape")) == (None, 0, False)
+
+
+@pytest.mark.parametrize("around", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_what_the_caller_has_switched_does_not_count(around):
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+    plain = summarize(net, (1, 8, 8), effective=True).to_dict()
+    with around():
+        assert summarize(net, (1, 8, 8), effective=True).to_dict() == plain
+
+
+def test_random_numbers_of_python_and_numpy_stay_as_they_are():
+    class Drawing(nn.Module):
+        def forward(self, x):
+            return x * random.random() + float(np.random.rand())  # noqa: NPY002
+
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    summarize(Drawing(), (3,))
+    drawn = random.random(), np.random.rand()  # noqa: NPY002
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    assert drawn == (random.random(), np.random.rand())  # noqa: NPY002
 
 
 def test_a_summary_lets_all_of_its_tensors_go():

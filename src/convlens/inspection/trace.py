@@ -67,19 +67,23 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = F
         try:
             with _silenced("torch._subclasses.fake_tensor"):  # it reports what we report
                 return _run(module, shape, training, why_real="")
-        except ConvlensError:
-            raise
         except Exception as error:  # it asks for values, or an operation has no fake form; or it cannot run at all
+            if _is_final(error):
+                raise
             why = reason(error)
             if isinstance(error, NeedsValues):  # its message is the name of an operation
                 why = why.replace(str(error), "values decide what runs")
         try:
             return _run(module, shape, training, why_real=why)
         except Exception as error:
-            if isinstance(error, ConvlensError) or out_of_memory(error):
+            if _is_final(error):
                 raise
             size = "x".join(map(str, input_shape))
             raise InputError(f"the network cannot run on an input of {size}: {reason(error)}") from error
+
+
+def _is_final(error: Exception) -> bool:
+    return isinstance(error, ConvlensError) or out_of_memory(error) is not None
 
 
 @contextlib.contextmanager

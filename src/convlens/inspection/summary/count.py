@@ -10,6 +10,7 @@ from dataclasses import replace
 from torch import nn
 
 from convlens.base.errors import InputError
+from convlens.classify.caller import undisturbed
 from convlens.classify.outputs import tensors_in
 from convlens.inspection import costs
 from convlens.inspection.fields.effective import effective_fields
@@ -36,16 +37,22 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
     Raises:
         InputError: the network cannot run on such an input, or `effective` without an image or on the meta device.
     """
-    module = settled(uncompiled(module), tuple(input_shape))
+    with undisturbed():
+        module = settled(uncompiled(module), tuple(input_shape))
+        summary = _summarized(module, tuple(input_shape))
+        return _with_effective(summary, module, seed) if effective else summary
+
+
+def _summarized(module: nn.Module, input_shape: tuple[int, ...]) -> Summary:
     traced = _trace_of_one(module, input_shape)
     rows = rows_of(traced)
     used = first_uses(traced, rows, traced.parameters)
     kept, training = _kept(module, input_shape)
     done = {name for names in used.values() for name in names}
     total = traced.input.untyped_storage().nbytes() + sum(sum(a.values()) for a in costs.allocations(traced))
-    summary = Summary(
+    return Summary(
         network=type(module).__name__,
-        input=tuple(input_shape),
+        input=input_shape,
         dtype=str(traced.input.dtype).removeprefix("torch."),
         layers=_layers(module, traced, rows, used, kept),
         groups={call.path: call.kind for call in traced.calls if call.has_parts and call.path},
@@ -55,7 +62,6 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
         ),
         why_real=traced.why_real,
     )
-    return _with_effective(summary, module, seed) if effective else summary
 
 
 def _layers(
