@@ -370,6 +370,43 @@ def test_measuring_changes_neither_weights_nor_gradients_nor_modes_nor_the_rando
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
 
 
+class Squeezing(nn.Module):
+    """Loses the batch axis of a single image, and writes into its input."""
+
+    def __init__(self, spoils):
+        super().__init__()
+        self.conv, self.last, self.spoils = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 2, 3), spoils
+
+    def forward(self, x):
+        if self.spoils:
+            x.mul_(1)
+        y = self.conv(x)
+        return self.last(y.squeeze() if self.spoils else y).log_softmax(1)
+
+
+def test_an_effective_field_is_that_of_one_image_also_where_a_network_needs_two():
+    torch.manual_seed(0)
+    spoiling, plain = Squeezing(True), Squeezing(False)
+    plain.load_state_dict(spoiling.state_dict())
+    a, b = (list(summarize(net, (1, 9, 9), effective=True).effective.values()) for net in (spoiling, plain))
+    for one, other in zip(a, b, strict=True):
+        assert (one.size, one.theoretical) == (other.size, other.theoretical)
+        torch.testing.assert_close(one.map, other.map)
+
+
+def test_effective_fields_of_layers_that_values_choose_are_refused():
+    class Choosing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3)
+
+        def forward(self, x):
+            return self.one(x) if x.sum() > 0 else self.other(x)
+
+    with pytest.raises(InputError, match="other layers for another image"):
+        summarize(Choosing(), (1, 8, 8), effective=True)
+
+
 def test_effective_fields_need_an_image_and_weights():
     with pytest.raises(InputError, match="vector"):
         summarize(nn.Sequential(nn.Linear(3, 2)), (3,), effective=True)

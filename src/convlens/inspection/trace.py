@@ -164,18 +164,24 @@ def _stand_ins(module: nn.Module, stand_in: Callable[[Tensor], Tensor], traced: 
     return state
 
 
-def captured(module: nn.Module, x: Tensor, calls: Sequence[int]) -> list[Tensor]:
+def captured(module: nn.Module, x: Tensor, traced: Trace, calls: Sequence[int]) -> list[Tensor]:
     """Runs the network on real numbers, in evaluation mode and with gradients, and returns what some calls returned.
 
     Args:
         module: the network; its weights, buffers, modes and attributes stay as they are.
         x: input, [N, *input_shape].
-        calls: indices into `Trace.calls` of an evaluation trace.
+        traced: its evaluation trace.
+        calls: indices into `traced.calls`, of calls that return a tensor.
+
+    Raises:
+        InputError: it does not run what was traced, as its control flow depends on values.
     """
     module = uncompiled(module)
     with _unchanged(module, False), same_random_state(), torch.enable_grad():
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         with Probe(module, (), operations=True) as probe:
-            run(lambda x: functional_call(module, buffers, (x,)), x)
+            run(lambda x: functional_call(module, buffers, (x.clone(),)), x)  # it may write into its input
+    if [(call.path, call.kind) for call in probe.calls] != [(call.path, call.kind) for call in traced.calls]:
+        raise InputError("the network runs other layers for another image: values decide, so no layer can be measured")
     outputs = [probe.calls[index].output for index in calls]
     return [output for output in outputs if output is not None]

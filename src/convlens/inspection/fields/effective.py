@@ -5,15 +5,16 @@ It is measured: the gradient of the layer's middle cell with respect to the imag
 smaller than the theoretical one, and bell-shaped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from convlens.geometry import FieldMap
-from convlens.inspection.trace import captured
+from convlens.inspection.trace import Trace, captured
 
+_IMAGES = 8
 LUO_THRESHOLD = 1 - 0.9545  # of the largest gradient: what lies within two standard deviations of a bell
 
 
@@ -39,42 +40,41 @@ class EffectiveField:
 
 
 def effective_fields(
-    module: nn.Module,
-    input_shape: tuple[int, ...],
-    layers: Sequence[int],
-    fields: Sequence[tuple[FieldMap, ...]],
-    sizes: Sequence[tuple[int, ...]],
-    *,
-    images: Tensor | None = None,
-    count: int = 8,
-    seed: int = 0,
+    module: nn.Module, traced: Trace, layers: Mapping[int, tuple[FieldMap, ...]], *, seed: int = 0
 ) -> list[EffectiveField]:
     """Measures the effective receptive field of several layers from the gradient of their middle cell.
 
+    Measured is the mean over 8 images of normal noise.
+
     Args:
         module: the network, run in evaluation mode with its weights as they are; nothing of it is changed.
-        input_shape: (C, *spatial).
-        layers: indices into the calls of the trace whose outputs are [N, C, *spatial].
-        fields: the theoretical fields of these layers, along each axis.
-        sizes: their numbers of cells, along each axis.
-        images: [N, C, *spatial] real inputs; `count` images of normal noise from `seed` if left out.
-        count, seed: see `images`.
+        traced: its evaluation trace, of an input [N, C, *spatial].
+        layers: the theoretical fields along each axis of the layers, by their indices in the calls of the trace, whose
+            outputs are [N, C, *spatial].
+        seed: of the noise.
     """
-    if images is None:
-        images = torch.randn(count, *input_shape, generator=torch.Generator().manual_seed(seed))
+    images = torch.randn(_IMAGES, *traced.input.shape[1:], generator=torch.Generator().manual_seed(seed))
     first = next(iter(module.parameters()), images)
     heats = [torch.zeros(images.shape[2:]) for _ in layers]
     for image in images:  # one at a time: the graph of one pass is what takes memory
-        x = image[None].to(first.device, first.dtype, copy=True).requires_grad_()
-        for heat, output in zip(heats, captured(module, x, layers), strict=True):
+        batch = image.expand(traced.batch, *image.shape)  # more than once where the network needs that
+        x = batch.to(first.device, first.dtype, copy=True).requires_grad_()
+        for heat, output in zip(heats, captured(module, x, traced, list(layers)), strict=True):
             heat += _gradient(x, output)
-    outputs = [tuple(n // 2 for n in counts) for counts in sizes]
-    return [_measured(*each) for each in zip(heats, fields, outputs, strict=True)]
+    return [
+        _measured(heat, fields, _middle(traced.calls[index].output))
+        for heat, (index, fields) in zip(heats, layers.items(), strict=True)
+    ]
+
+
+def _middle(output: Tensor | None) -> tuple[int, ...]:
+    assert output is not None
+    return tuple(n // 2 for n in output.shape[2:])
 
 
 def _gradient(x: Tensor, output: Tensor) -> Tensor:
     """Absolute gradient of the middle cell, its channels summed, by cell of the image."""
-    cell = output[(slice(None), slice(None), *(n // 2 for n in output.shape[2:]))].sum()
+    cell = output[(slice(None), slice(None), *_middle(output))].sum()
     (gradient,) = torch.autograd.grad(cell, x, retain_graph=True, allow_unused=True)
     return torch.zeros(x.shape[2:]) if gradient is None else gradient.abs().float().mean(dim=(0, 1)).cpu()
 

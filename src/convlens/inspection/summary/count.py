@@ -39,12 +39,12 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
     """
     with undisturbed():
         module = settled(uncompiled(module), tuple(input_shape))
-        summary = _summarized(module, tuple(input_shape))
-        return _with_effective(summary, module, seed) if effective else summary
+        traced = _trace_of_one(module, tuple(input_shape))
+        summary = _summarized(module, tuple(input_shape), traced)
+        return _with_effective(summary, module, traced, seed) if effective else summary
 
 
-def _summarized(module: nn.Module, input_shape: tuple[int, ...]) -> Summary:
-    traced = _trace_of_one(module, input_shape)
+def _summarized(module: nn.Module, input_shape: tuple[int, ...], traced: Trace) -> Summary:
     rows = rows_of(traced)
     used = first_uses(traced, rows, traced.parameters)
     kept, training = _kept(module, input_shape)
@@ -164,20 +164,13 @@ def _prefixes(name: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
 
 
-def _with_effective(summary: Summary, module: nn.Module, seed: int) -> Summary:
+def _with_effective(summary: Summary, module: nn.Module, traced: Trace, seed: int) -> Summary:
     if len(summary.input) < 2:
         raise InputError("effective receptive fields need an image: this network's input is a vector")
     if any(p.is_meta for p in module.parameters()):
         raise InputError("effective receptive fields need weights: this network is on the meta device")
     last = {layer.output[1:]: layer for layer in summary.layers if layer.output and is_map(layer)}  # by resolution
     chosen = sorted(last.values(), key=lambda layer: layer.call)
-    fields = effective_fields(
-        module,
-        summary.input,
-        [layer.call for layer in chosen],
-        [layer.fields for layer in chosen if layer.fields],
-        [layer.output[1:] for layer in chosen if layer.output],
-        seed=seed,
-    )
-    measured = {layer.name: result for layer, result in zip(chosen, fields, strict=True)}
-    return replace(summary, effective=measured)
+    fields = {layer.call: layer.fields for layer in chosen if layer.fields}
+    found = effective_fields(module, traced, fields, seed=seed)
+    return replace(summary, effective={layer.name: each for layer, each in zip(chosen, found, strict=True)})
