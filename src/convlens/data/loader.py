@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convlens.base.errors import InputError
 from convlens.base.seeds import generator
-from convlens.data.augment.augmenter import Augmenter
+from convlens.data.augment.augmenter import Augmenter, Share
 from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
 from convlens.data.store.rows import Pixels, Rows, is_mapped
@@ -33,9 +33,13 @@ class Loader:
     channels_last: the memory format of the batches.
     shuffle: a new order each epoch, from (seed, epoch).
     augmenter: random changes, made on the uint8 pixels: that moves a quarter of the bytes.
+    rank, world: this is process number `rank` of `world` that share each batch: it gives its part of the rows, one
+        after the other as the ranks are; parts differ by one image at most, and may be empty in a small last batch.
+        `batch_size` and the number of batches are those of the whole. Put together, the parts have the bits of one
+        process that does it all.
 
     Each batch is a new, aligned tensor [n c h w], and labels int64 [n] (under mixup and cutmix float32 [n K]).
-    Raises `InputError` if the set is empty, or the batch larger than the set under `drop_last`.
+    Raises `InputError` if the set is empty, the batch larger than the set under `drop_last`, or there is no such rank.
     """
 
     def __init__(
@@ -51,9 +55,14 @@ class Loader:
         shuffle: bool = True,
         augmenter: Augmenter | None = None,
         drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
     ):
         if batch_size < 1:
             raise InputError(f"batch size {batch_size}: must be at least 1")
+        if not 0 <= rank < world:
+            known = f"must be 0 to {world - 1}" if world > 0 else "there must be at least one"
+            raise InputError(f"rank {rank} of {world} processes: {known}")
         if len(images) == 0 or (drop_last and len(images) < batch_size):
             raise InputError(
                 f"{images.name}: {len(images)} images do not fill a batch; add images or take smaller batches"
@@ -67,7 +76,7 @@ class Loader:
         self.images, self.preprocess, self.augmenter = images, preprocess, augmenter
         self.batch_size, self.drop_last = batch_size, drop_last
         self.device, self.dtype, self.channels_last = torch.device(device), dtype, channels_last
-        self.seed, self.shuffle = seed, shuffle
+        self.seed, self.shuffle, self.rank, self.world = seed, shuffle, rank, world
         self._shape = images.pixels.shape
         self._labels = torch.from_numpy(np.array(images.labels)).to(self.device)
         self._stored: Pixels = images.pixels
@@ -100,22 +109,37 @@ class Loader:
         return torch.from_numpy(generator(self.seed, "order", epoch).permutation(len(self.images)))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch from number `start` on: (images [n c h w], labels)."""
-        batches = self.order(epoch).split(self.batch_size)[start : len(self)]
+        """The batches of an epoch from number `start` on, or this rank's rows of them: (images [n c h w], labels)."""
+        whole = self.order(epoch).split(self.batch_size)[start : len(self)]
+        shares: list[Share | None] = [None] * len(whole)
+        batches = whole
+        if self.world > 1:
+            shares = [self._share(len(indices), epoch, step) for step, indices in enumerate(whole, start)]
+            batches = tuple(indices[share.rows] for indices, share in zip(whole, shares, strict=True) if share)
         if self._pixels is not None:
             raw = (self._gather(self._pixels, indices) for indices in batches)
         else:
             raw = _read_ahead(self._read, batches)
-        for step, (indices, pixels) in enumerate(zip(batches, raw, strict=True), start):
-            yield self._finish(pixels, indices, epoch, step)
+        for step, (indices, share, pixels) in enumerate(zip(batches, shares, raw, strict=True), start):
+            yield self._finish(pixels, indices, share, epoch, step)
 
-    def _finish(self, pixels: Tensor, indices: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+    def _share(self, n: int, epoch: int, step: int) -> Share:
+        """Which rows of a batch of `n` images this rank needs."""
+        own = np.arange(self.rank * n // self.world, (self.rank + 1) * n // self.world)
+        return self.augmenter.share(own, n, epoch=epoch, step=step) if self.augmenter else Share(n, own, len(own))
+
+    def _finish(
+        self, pixels: Tensor, indices: Tensor, share: Share | None, epoch: int, step: int
+    ) -> tuple[Tensor, Tensor]:
         """uint8 [n h*w*c] augmented, normalized and laid out; with its labels."""
-        n, (_, h, w, c) = len(pixels), self._shape
+        _, h, w, c = self._shape
         y = self._labels.index_select(0, indices.to(self.device, non_blocking=True))
-        x = pixels.view(n, h, w, c).permute(0, 3, 1, 2)
+        x = pixels.view(-1, h, w, c).permute(0, 3, 1, 2)
         if self.augmenter:
-            x, y = self.augmenter(x, y, epoch=epoch, step=step, indices=indices, num_classes=self.num_classes)
+            x, y = self.augmenter(
+                x, y, epoch=epoch, step=step, indices=indices, num_classes=self.num_classes, share=share
+            )
+        n = len(x)  # without those that were only blended into this rank's own
         values = x.permute(0, 2, 3, 1).contiguous().view(n, h, w * c).float()
         torch.addcmul(self._offset, values, self._scale, out=values)
         values = values.to(self.dtype).view(n, h, w, c)
@@ -135,7 +159,7 @@ class Loader:
             self._stored.read(indices.numpy(), rows.numpy())
         else:  # "clip" because numpy.take otherwise fills a copy of `out` first; the indices are in range
             np.take(self._stored, indices.numpy(), axis=0, out=rows.numpy(), mode="clip")
-        return rows.view(len(indices), -1).to(self.device, non_blocking=True)
+        return rows.flatten(1).to(self.device, non_blocking=True)
 
     def _resident(self, pixels: Pixels) -> Tensor | None:
         """uint8 [N h*w*c] on the device, or None for a set that is better read piece by piece."""

@@ -24,6 +24,20 @@ _UNIFORM = (
 
 
 @dataclass(frozen=True)
+class Share:
+    """The part of a batch that one process holds: random numbers are drawn for the whole batch, its rows are kept.
+
+    size: images in the whole batch.
+    rows: int64 [m], which of them are at hand: the process's own, then those that mixup or cutmix blends into them.
+    own: how many are the process's own; only they come back.
+    """
+
+    size: int
+    rows: np.ndarray
+    own: int
+
+
+@dataclass(frozen=True)
 class Augmenter:
     """Applies an `Augmentation` to batches.
 
@@ -51,6 +65,7 @@ class Augmenter:
         step: int,
         indices: Tensor | None = None,
         num_classes: int | None = None,
+        share: Share | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The changed batch, in channels-last memory, and its labels.
 
@@ -59,19 +74,29 @@ class Augmenter:
         epoch, step: the address of the batch; `step` counts within the epoch.
         indices: int64 [n], which samples of the set these are, best on the CPU; needed for the alternating flip.
         num_classes: needed under mixup and cutmix.
+        share: which images of the batch x, y and indices are (see `share`), if not all; its own ones come back, with
+            the values that they have when the whole batch is changed at once.
 
         Raises `InputError` where the settings do not suit the images (quarter turns of oblong ones, a shift
         beyond the image).
         """
         if not self.settings.active or len(x) == 0:
             return x, self._one_hot(y, num_classes) if self.settings.mixes else y
-        batch = _Batch(self, x.permute(0, 2, 3, 1).contiguous(), epoch, step)
+        share = share or Share(len(x), np.arange(len(x)), len(x))
+        batch = _Batch(self, x.permute(0, 2, 3, 1).contiguous(), share, epoch, step)
         batch.move(indices)
         batch.color()
         batch.cut_out()
         if self.settings.mixes:
             y = batch.mix(self._one_hot(y, num_classes))
         return batch.x.permute(0, 3, 1, 2), y
+
+    def share(self, own: np.ndarray, size: int, *, epoch: int, step: int) -> Share:
+        """What must be at hand to change the rows `own` of a batch of `size` images: more under mixup and cutmix."""
+        if not self.settings.mixes:
+            return Share(size, own, len(own))
+        partners = _mixing(self, size, epoch, step)[2][own]
+        return Share(size, np.concatenate((own, np.setdiff1d(partners, own))), len(own))
 
     def _one_hot(self, y: Tensor, num_classes: int | None) -> Tensor:
         if num_classes is None:
@@ -82,15 +107,15 @@ class Augmenter:
 class _Batch:
     """The images [n h w c] of one batch on their way through the changes."""
 
-    def __init__(self, augmenter: Augmenter, x: Tensor, epoch: int, step: int):
-        self.x = x
+    def __init__(self, augmenter: Augmenter, x: Tensor, share: Share, epoch: int, step: int):
+        self.x, self.share, self.augmenter = x, share, augmenter
         self.n, self.h, self.w, self.c = x.shape
         self.seed, self.epoch, self.step = augmenter.seed, epoch, step
         self.settings = augmenter.settings
         self.mean, self.std, self.fill = _colors(augmenter.mean, augmenter.std, self.c, x.dtype, x.device)
 
-        table = generator(self.seed, "augment", self.epoch, self.step).random((len(_UNIFORM), self.n))
-        self.uniform: dict[str, np.ndarray] = dict(zip(_UNIFORM, table, strict=True))
+        table = generator(self.seed, "augment", self.epoch, self.step).random((len(_UNIFORM), share.size))
+        self.uniform: dict[str, np.ndarray] = dict(zip(_UNIFORM, table[:, share.rows], strict=True))
 
     def draw(self, name: str) -> np.random.Generator:
         """For what needs more than one uniform number per image."""
@@ -125,8 +150,8 @@ class _Batch:
         if s.shift:
             self.shift()
         if s.crop_scale:
-            boxes = random_boxes(self.draw("crop"), self.n, self.h, self.w, s.crop_scale, s.crop_ratio)
-            self.x = spatial.resampled(self.x, self.boxes_to_device(boxes))
+            boxes = random_boxes(self.draw("crop"), self.share.size, self.h, self.w, s.crop_scale, s.crop_ratio)
+            self.x = spatial.resampled(self.x, self.boxes_to_device(boxes[:, self.share.rows]))
         if s.rotate:
             degrees = self.to_device(self.between("rotate", -s.rotate, s.rotate))
             self.x = spatial.rotated(self.x, degrees, padding=s.padding, fill=self.fill)
@@ -176,7 +201,8 @@ class _Batch:
         if s.noise:
             source = torch.Generator(self.x.device)
             source.manual_seed(derive(self.seed, "augment", "noise", self.epoch, self.step))
-            values = color.noised(values, s.noise, source)
+            rows = None if self.share.own == self.share.size else self.to_device(self.share.rows)
+            values = color.noised(values, s.noise, source, self.share.size, rows)
         values = values * 255 if uint8 else (values - self.mean) / self.std
         self.x = spatial.as_type(values, self.x.dtype)
 
@@ -191,21 +217,30 @@ class _Batch:
     def mix(self, y: Tensor) -> Tensor:
         """mixup or cutmix of each image with another of the batch: their labels in the same proportions."""
         s = self.settings
-        draw = self.draw("mix")
-        blend = bool(draw.random() < 0.5) if s.mixup and s.cutmix else s.mixup > 0
-        partner = self.to_device(draw.permutation(self.n))
+        size, rows, n = self.share.size, self.share.rows, self.share.own
+        draw, blend, partners = _mixing(self.augmenter, size, self.epoch, self.step)
+        place = np.empty(size, np.int64)
+        place[rows] = np.arange(len(rows))
+        partner = self.to_device(place[partners[rows[:n]]])
         alpha = s.mixup if blend else s.cutmix
-        weight = draw.beta(alpha, alpha, self.n)
-        other = self.x.index_select(0, partner)
+        weight = draw.beta(alpha, alpha, size)
+        x, other = self.x[:n], self.x.index_select(0, partner)
         if blend:
-            own = self.to_device(weight)
-            mixed = torch.lerp(other.float(), self.x.float(), own[:, None, None, None])
-            self.x = spatial.as_type(mixed, self.x.dtype)
+            own = self.to_device(weight[rows[:n]])
+            mixed = torch.lerp(other.float(), x.float(), own[:, None, None, None])
+            self.x = spatial.as_type(mixed, x.dtype)
         else:
-            boxes = patch_boxes(draw, weight, self.h, self.w)
+            boxes = patch_boxes(draw, weight, self.h, self.w)[:, rows[:n]]
             own = self.to_device(1 - boxes[2] * boxes[3] / (self.h * self.w))
-            self.x = spatial.pasted(self.x, other, self.boxes_to_device(boxes))
-        return torch.lerp(y.index_select(0, partner), y, own[:, None])
+            self.x = spatial.pasted(x, other, self.boxes_to_device(boxes))
+        return torch.lerp(y.index_select(0, partner), y[:n], own[:, None])
+
+
+def _mixing(augmenter: Augmenter, size: int, epoch: int, step: int) -> tuple[np.random.Generator, bool, np.ndarray]:
+    """(the source of what is drawn next, whether mixup rather than cutmix, the partner of each image: int64 [size])."""
+    s, draw = augmenter.settings, generator(augmenter.seed, "augment", "mix", epoch, step)
+    blend = bool(draw.random() < 0.5) if s.mixup and s.cutmix else s.mixup > 0
+    return draw, blend, draw.permutation(size)
 
 
 def random_bits(numbers: np.ndarray, key: int) -> np.ndarray:

@@ -38,6 +38,10 @@ def saturated(x: Tensor, factor: Tensor) -> Tensor:
     return torch.bmm(x.view(n, h * w, c), matrix).clamp_(0, 1).view(n, h, w, c)
 
 
-def noised(x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """With Gaussian noise of standard deviation `sigma` added. Not cut."""
-    return torch.randn(x.shape, generator=generator, device=x.device).mul_(sigma).add_(x)
+def noised(x: Tensor, sigma: float, generator: torch.Generator, size: int, rows: Tensor | None) -> Tensor:
+    """With Gaussian noise of standard deviation `sigma` added. Not cut.
+
+    The noise is drawn for a batch of `size` images, of which `x` are those at `rows` (int64 [n]), or all (None).
+    """
+    noise = torch.randn((size, *x.shape[1:]), generator=generator, device=x.device)
+    return (noise if rows is None else noise.index_select(0, rows)).mul_(sigma).add_(x)
