@@ -4,6 +4,7 @@ import ast
 import graphlib
 import re
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -104,6 +105,35 @@ def _imported(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.split(".")[0])
     return found
+
+
+def test_the_page_on_architecture_shows_the_step_as_it_stands_and_counts_lines_right():
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    shown = page.split("```py\n")[1].split("```")[0].strip()
+    step = _body(SOURCE / "training" / "step.py", "step")
+    assert shown == step
+    counted = {
+        "ops/convolution.py": ("conv2d", "conv2d_backward"),
+        "training/step.py": ("step",),
+        "training/loop.py": ("fit", "_train_epoch"),
+        "models/resnet.py": ("BasicBlock", "Bottleneck", "ResNet"),
+        "cli/predict.py": ("predict",),
+    }
+    for file, names in counted.items():
+        lengths = [len(_body(SOURCE / file, name).splitlines()) for name in names]
+        (row,) = [line for line in page.splitlines() if line.startswith("|") and f"`{file}`" in line]
+        assert [int(number) for number in re.findall(r"\d+", row.split("|")[3])] == lengths, file
+
+
+def _body(file: Path, name: str) -> str:
+    """A function or class without its docstring, and without its indentation."""
+    text = file.read_text("utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+            first = node.body[1] if ast.get_docstring(node) else node.body[0]
+            lines = text.splitlines()[first.lineno - 1 : node.end_lineno]
+            return textwrap.dedent("\n".join(lines)).strip()
+    raise AssertionError(f"{file} has no {name}")
 
 
 # What hooks into a pass and is no looking inside: it changes what the pass does.

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "README.zh-CN.md", "docs/numpy.md", "docs/predict.md")
+PAGES = ("README.md", "README.zh-CN.md", "docs/numpy.md", "docs/predict.md", "docs/extending.md", "docs/inside.md")
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -30,6 +30,14 @@ def test_each_python_block_runs(block, tmp_path):
     done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+def test_what_is_added_from_outside_takes_less_than_thirty_lines():
+    lengths = [
+        len([line for line in block.splitlines() if line.strip()]) for block in blocks("docs/extending.md", "python")
+    ]
+    assert len(lengths) == 5
+    assert max(lengths) < 30
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])

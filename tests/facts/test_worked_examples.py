@@ -52,7 +52,7 @@ NAMES = {
     "conv2d_multi_in": worked_convolutions.conv2d_multi,
     "conv2d_multi_in_out": worked_convolutions.conv2d_multi,
     "lenet5_1998_shapes": worked_networks.lenet_shapes,
-    "normalisation_statistics": worked_layers.normalization_statistics,
+    "normalisation_statistics": worked_layers.normalisation_statistics,
     "l1_penalty": worked_layers.penalty,
     "l2_penalty": worked_layers.penalty,
     **dict.fromkeys(

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from convlens import ops, scratch
+from convlens.base.errors import InputError
 from convlens.scratch.graph import Graph, Node
 from typed import present
 
@@ -231,3 +232,8 @@ def test_networks_are_built_and_trained_where_pytorch_cannot_be_imported():
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_operation_of_a_name_that_is_taken_is_refused():
+    with pytest.raises(InputError, match="'relu' already"):
+        scratch.register("relu", np.negative, lambda grad, x: [-grad])

@@ -9,6 +9,7 @@
 from convlens.scratch.graph import Gradients, Graph, Node, Tape
 from convlens.scratch.loop import History, evaluate, fit, train_numpy
 from convlens.scratch.network import Value, concat, image, network
+from convlens.scratch.operations import register
 from convlens.scratch.optimizers import SGD, Adam
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "fit",
     "image",
     "network",
+    "register",
     "train_numpy",
 ]

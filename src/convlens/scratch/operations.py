@@ -249,3 +249,20 @@ OPERATIONS: dict[str, Operation] = {
     "size": _value(_size),
     "integer": _value(_integer),
 }
+
+
+def register(name: str, forward: Callable[..., Array], backward: Callable[..., Sequence[Array | None]]) -> None:
+    """Enters an operation that graphs can run from then on.
+
+    Args:
+        name: what `Node.op` says. A name that is taken is refused with `InputError`.
+        forward: `forward(*arrays, **options) -> array`.
+        backward: `backward(grad, *arrays, **options)`, a gradient for each array, of its shape; None for one that has
+            none. grad: of the output's shape.
+    """
+    if name in OPERATIONS:
+        raise InputError(f"there is an operation {name!r} already")
+    OPERATIONS[name] = Operation(
+        lambda call: forward(*call.arrays, **call.options),
+        lambda call, grad: backward(grad, *call.arrays, **call.options),
+    )

@@ -15,8 +15,10 @@ from convlens.base.seeds import derive
 from convlens.data.naming import listed
 from convlens.models.build import build as build_network
 from convlens.models.lazy import settle_lazy_layers
+from convlens.models.network import count_parameters
 from convlens.nn import WhiteningConv2d
 from convlens.runs import RunRecord
+from convlens.training.frozen import freeze
 from convlens.training.handed_over import require_trainable_values, try_out
 from convlens.training.initialization import begin_as_identity, whiten_first_layer
 from convlens.training.plan import LIVE, Plan
@@ -95,9 +97,11 @@ def build(
         said += load_start(module, plan.started_from, weights)
     elif weights is not None:
         said.append(f"the run goes on from its own checkpoint: {weights} is not read again")
+    parameters = count_parameters(module)  # before some are frozen
+    said += freeze(module, recipe.frozen)
     few = torch.from_numpy(preprocess.normalize(splits.train.pixels[:_LOOK]))
     plan = replace(plan, numeric=try_out(module, few, len(splits.train.classes), plan.numeric, said))
-    record = record_of(plan, module, source, reading, splits, preprocess)
+    record = record_of(plan, parameters, source, reading, splits, preprocess)
     return Experiment(plan, record, module, preprocess, splits, set(reading.parts), said)
 
 

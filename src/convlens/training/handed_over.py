@@ -39,9 +39,10 @@ def require_trainable_values(module: nn.Module) -> None:
 
 @contextlib.contextmanager
 def given_back(module: nn.Module) -> Iterator[None]:
-    """Afterwards the network lies in memory as it was handed over: device, order of axes, modes. Values are as trained.
+    """Afterwards the network is as it was handed over: device, order of axes, modes, what is trainable.
 
-    Layers that get their shapes only when the network first runs have no place yet to go back to.
+    Values are as trained. Layers that get their shapes only when the network first runs have no place yet to go back
+    to.
     """
     places = {
         (part, name): (tensor.device, tensor.stride())
@@ -50,9 +51,13 @@ def given_back(module: nn.Module) -> Iterator[None]:
         if not is_lazy(tensor)
     }
     modes = [(part, part.training) for part in module.modules()]
+    trainable = [(p, p.requires_grad) for p in module.parameters() if not is_lazy(p)]
     try:
         yield
     finally:
+        for parameter, wanted in trainable:
+            if parameter.requires_grad != wanted:
+                parameter.requires_grad_(wanted)
         for (part, name), (device, stride) in places.items():
             tensor = _own_tensors(part).get(name)
             if (

@@ -19,13 +19,13 @@ from convlens.base.hardware import usable_cores
 from convlens.base.seeds import generator
 from convlens.classify.evaluation import Evaluation, from_logits
 from convlens.classify.outputs import answering
-from convlens.inspection.probe import refuse_scripted
+from convlens.inspection.trace import refuse_scripted
 from convlens.nn.private import uncompiled
 from convlens.scratch import loop
 from convlens.scratch import optimizers as scratch_optimizers
 from convlens.scratch.from_torch import training_pair
 from convlens.scratch.graph import Graph
-from convlens.training import groups
+from convlens.training import frozen, groups
 from convlens.training.recipe import Recipe
 
 
@@ -44,7 +44,9 @@ class NumpyEngine:
         if uncompiled(module) is not module:
             raise InputError("the NumPy engine takes no compiled network: pass the one that it was made from")
         with answering(module, len(splits.train.classes)):
-            self.trained, self.evaluator = training_pair(module, splits.train.shape)
+            self.trained, self.evaluator = training_pair(
+                module, splits.train.shape, frozen=frozen.parts(module, recipe.frozen)
+            )
         self._elsewhere = _not_in_graph(module, set(self.trained.state()))
         self._saved = tuple(module.state_dict())  # buffers may be none of it
         self._counters = _counters(self.trained)
@@ -133,7 +135,8 @@ def limited_products() -> Iterator[None]:
 
 SUPPORTED = {
     "epochs", "budget", "max_epochs", "batch_size", "eval_batch_size", "val_fraction", "test_fraction",
-    "label_smoothing", "identity_start", "whitening", "early_stopping", "checkpoint_seconds", "model", "schedule",
+    "label_smoothing", "identity_start", "whitening", "frozen", "early_stopping", "checkpoint_seconds", "model",
+    "schedule",
     "optimizer.name", "optimizer.lr", "optimizer.momentum", "optimizer.nesterov", "optimizer.betas", "optimizer.eps",
     "optimizer.weight_decay", "optimizer.bias_lr", "optimizer.muon_lr", "optimizer.muon_normalize",
 }  # fmt: skip

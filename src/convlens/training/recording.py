@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 import convlens
 from convlens import data
-from convlens.models.network import count_parameters
 from convlens.runs import DataRecord, LeftOut, ModelRecord, RunRecord
 from convlens.training.numeric import Numeric
 from convlens.training.plan import LIVE, Plan
@@ -22,7 +20,7 @@ from convlens.training.unused import unused
 
 def record_of(
     plan: Plan,
-    module: nn.Module,
+    parameters: int,
     source: data.Source,
     reading: data.Reading,
     splits: data.Splits,
@@ -30,6 +28,7 @@ def record_of(
 ) -> RunRecord:
     """The record of a run that begins.
 
+    parameters: of the network, those that the recipe freezes included.
     reading: what the source gave: its parts were not cut from the training part.
     """
     recipe, validated, given_parts = plan.recipe, len(splits.val) > 0, set(reading.parts)
@@ -43,7 +42,7 @@ def record_of(
             arguments={} if live else dict(recipe.model),
             whitening=0 if live else recipe.whitening,
             input=list(splits.train.shape),
-            parameters=count_parameters(module),
+            parameters=parameters,
         ),
         classes=list(splits.train.classes),
         preprocess=preprocess.to_dict(),

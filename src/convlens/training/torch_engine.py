@@ -14,7 +14,7 @@ from convlens.base.seeds import derive
 from convlens.classify.evaluation import Evaluation, evaluate
 from convlens.classify.outputs import Outputs
 from convlens.data.loader import Loader
-from convlens.training import optimizers
+from convlens.training import frozen, optimizers
 from convlens.training.averaging import ExponentialMovingAverage, Lookahead
 from convlens.training.recipe import Recipe
 from convlens.training.settings import Numeric
@@ -44,6 +44,7 @@ class TorchEngine:
     ):
         self.module, self.train_loader, self.val_loader = module, train, val
         self.classes, self.numeric, self.seed = classes, numeric, seed
+        self._frozen = frozen.parts(module, recipe.frozen)
         self.optimizers = optimizers.build(module, recipe.optimizer, output_weights)
         self._network: Any = module
         if numeric.compile:  # on a GPU as CUDA graphs: a small network's time goes into starting kernels one by one
@@ -65,8 +66,8 @@ class TorchEngine:
         self.reset_totals()
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        self.module.train()
         self._network.train()
+        frozen.train_all_but(self.module, self._frozen)
         return self.train_loader.epoch(epoch, start=start)
 
     def step(self, x: Tensor, y: Tensor, *, epoch: int, step: int, factor: float) -> Tensor:

@@ -31,9 +31,13 @@ class Optimizer:
         """One step for every parameter that has a gradient."""
         with torch.no_grad():
             for group in self.param_groups:
-                parameters = [p for p in group["params"] if p.grad is not None]
+                parameters, gradients = [], []
+                for p in group["params"]:
+                    if p.grad is not None:
+                        parameters.append(p)
+                        gradients.append(p.grad)
                 if parameters:
-                    self._update(group, parameters, [p.grad for p in parameters])
+                    self._update(group, parameters, gradients)
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Any]) -> None:
         raise NotImplementedError
@@ -46,10 +50,12 @@ class Optimizer:
 
     def _kept(self, parameters: list[Tensor], key: str) -> list[Tensor]:
         """A tensor of the state for each parameter; zeros like the parameter at first."""
+        kept = []
         for p in parameters:
             if key not in self.state[p]:
                 self.state[p][key] = torch.zeros_like(p, memory_format=torch.preserve_format)
-        return [self.state[p][key] for p in parameters]
+            kept.append(self.state[p][key])
+        return kept
 
 
 class SGD(Optimizer):

@@ -176,7 +176,8 @@ class _Batch:
 
     def shift(self) -> None:
         limit, padding = self.settings.shift, self.settings.padding
-        down, right = (self.to_device(self.whole(name, -limit, limit + 1)) for name in ("shift down", "shift right"))
+        down = self.to_device(self.whole("shift down", -limit, limit + 1))
+        right = self.to_device(self.whole("shift right", -limit, limit + 1))
         self.x = spatial.shifted(self.x, down, right, limit=limit, padding=padding, fill=self.fill)
 
     def boxes_to_device(self, boxes: np.ndarray) -> spatial.Boxes:

@@ -12,8 +12,11 @@ import torch
 from torch import nn
 
 from convlens.base.errors import InputError
+from convlens.scratch.from_torch.aten import HANDLERS
+from convlens.scratch.from_torch.aten_layers import plain
 from convlens.scratch.from_torch.builder import Builder
 from convlens.scratch.from_torch.export import exported
+from convlens.scratch.from_torch.translation import Handler
 from convlens.scratch.graph import Graph
 
 
@@ -46,11 +49,19 @@ def from_torch(
     return Builder(module, program).graph(tuple(input_shape))
 
 
-def training_pair(module: nn.Module, input_shape: Sequence[int]) -> tuple[Graph, Graph]:
-    """The graphs for training and for inference, which share their arrays. The module's mode is left as it is."""
+def training_pair(
+    module: nn.Module, input_shape: Sequence[int], *, frozen: Sequence[nn.Module] = ()
+) -> tuple[Graph, Graph]:
+    """The graphs for training and for inference, which share their arrays. The module's mode is left as it is.
+
+    frozen: parts that stay in inference mode, in training too.
+    """
     modes = {m: m.training for m in module.modules()}
     try:
-        trained = from_torch(module.train(), input_shape)
+        module.train()
+        for part in frozen:
+            part.eval()
+        trained = from_torch(module, input_shape)
         evaluated = from_torch(module.eval(), input_shape)
     finally:
         for m, mode in modes.items():
@@ -67,3 +78,13 @@ def write_back(graph: Graph, module: nn.Module) -> None:
             if name not in targets:
                 raise InputError(f"the module has no {name}: the graph was made from another one")
             targets[name].copy_(torch.from_numpy(np.array(array)))
+
+
+def translate(operator: str, handler: Handler | str) -> None:
+    """Says what an operator of PyTorch becomes in a graph.
+
+    operator: its name in PyTorch's operator library, as in "asinh" (`torch.ops.aten.asinh`).
+    handler: the name of an operation (see `scratch.register`) of one tensor without options; or a function
+        `handler(builder, arguments) -> Out` as in `aten`, for everything else.
+    """
+    HANDLERS[operator] = plain(handler) if isinstance(handler, str) else handler
