@@ -284,21 +284,33 @@ def test_an_error_of_the_network_is_the_one_of_real_numbers():
         summarize(Net(), (3,))
 
 
+class Keeping(nn.Module):
+    """Keeps what passes, in each way that is seen in public."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last, self.count = nn.Linear(3, 2), None, 0
+        self.maps, self.cache = [], {"first": 1}
+
+    def forward(self, x):
+        self.last = self.layer(x)
+        self.count += 1
+        self.shape = x.shape
+        self.maps.append(self.last)
+        self.cache["last"] = self.last
+        if "mask" not in self._buffers:
+            self.register_buffer("mask", torch.ones(2))
+        return self.last * self.mask
+
+
 def test_what_a_network_keeps_of_a_pass_is_that_of_before():
-    class Keeping(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer, self.last, self.count = nn.Linear(3, 2), None, 0
-
-        def forward(self, x):
-            self.last = self.layer(x)
-            self.count += 1
-            self.shape = x.shape
-            return self.last
-
     net = Keeping()
+    maps = net.maps
     summarize(net, (3,))
     assert (net.last, net.count, hasattr(net, "shape")) == (None, 0, False)
+    assert (net.maps is maps, maps, net.cache) == (True, [], {"first": 1})
+    assert list(net.state_dict()) == ["layer.weight", "layer.bias"]
+    assert net(torch.zeros(1, 3)).shape == (1, 2)
 
 
 @pytest.mark.parametrize("around", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)])

@@ -8,6 +8,7 @@ is that of the branch taken, and it says why.
 import contextlib
 import logging
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,16 +99,26 @@ def _silenced(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unchanged(module: nn.Module, training: bool) -> Iterator[None]:
-    """Inside, the network is in training mode or not; then each part has the mode and the attributes that it had."""
-    before = [(vars(part), dict(vars(part))) for part in module.modules()]
+    """Inside, the network is in training mode or not; then each part has the mode and the attributes that it had.
+
+    Some networks keep their last activations, in lists and dictionaries, too, or make buffers when they first run.
+    """
+    attributes = [(vars(part), dict(vars(part))) for part in module.modules()]
+    containers = [(v, v.copy()) for _, old in attributes for v in old.values() if type(v) in (dict, list, OrderedDict)]
     module.train(training)
     try:
         yield
     finally:
-        for attributes, old in before:  # some networks keep their last activations
-            attributes.update(old)
-            for name in attributes.keys() - old.keys():
-                del attributes[name]
+        for current, old in attributes:
+            current.update(old)
+            for name in current.keys() - old.keys():
+                del current[name]
+        for container, old in containers:
+            container.clear()
+            if isinstance(container, list):
+                container.extend(old)
+            else:
+                container.update(old)
 
 
 def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, why_real: str) -> Trace:
