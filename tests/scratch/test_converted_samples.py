@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convlens.base.errors import InputError
-from convlens.inspection.draws import SharedDraws
+from convlens.inspection.verify.draws import SharedDraws
 from convlens.scratch.from_torch import from_torch
 from convlens.scratch.from_torch.aten import HANDLERS
 from convlens.scratch.operation import Mode

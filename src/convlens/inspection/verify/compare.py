@@ -18,9 +18,9 @@ from convlens.base.errors import InputError, out_of_memory, reason
 from convlens.base.seeds import generator
 from convlens.classify.caller import undisturbed
 from convlens.classify.device import available, choose
-from convlens.inspection.draws import SharedDraws
 from convlens.inspection.probe import Probe, refuse_scripted
-from convlens.inspection.sums import RESIDUE, Magnitudes, deviations, summed
+from convlens.inspection.verify.draws import SharedDraws
+from convlens.inspection.verify.sums import RESIDUE, Magnitudes, deviations, summed
 from convlens.models.lazy import settled_copy
 from convlens.nn import private
 from convlens.scratch.from_torch import from_torch
@@ -38,7 +38,7 @@ class Comparison:
     Attributes:
         forward: by node, the outputs of layers and of the network ("output 0"); updated running statistics by name.
         gradients: by name, of the input and of every parameter.
-        cancelled: gradients whose terms cancel to less than a thousandth (see `inspection.sums`).
+        cancelled: gradients whose terms cancel to less than a thousandth (see `inspection.verify.sums`).
         nodes: operations in the graph, parameters and other leaves not counted.
     """
 
