@@ -5,6 +5,7 @@ import dataclasses
 import random
 import sys
 import threading
+import weakref
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -263,7 +264,7 @@ def test_what_is_not_called_has_an_empty_list_and_what_the_loss_does_not_reach_n
             self.main, self.aux, self.idle = nn.Linear(2, 1), nn.Linear(2, 1), nn.Linear(2, 1)
 
         def forward(self, x):
-            return self.main(x), self.aux(x)
+            return self.main(x), self.aux(x).relu_()
 
     network = Heads()
     with Probe(network, gradients=True) as probe:
@@ -421,6 +422,16 @@ def test_hooks_of_gradients_end_with_the_probe():
     assert len(count) == before
 
 
+def test_a_closed_probe_lets_the_graph_go():
+    network = nn.Linear(2, 1)
+    with Probe(network, gradients=True) as probe:
+        y = network(torch.zeros(1, 2))
+    held = weakref.ref(y)
+    del y
+    assert held() is None
+    assert probe.gradients[""] == [None]
+
+
 def test_normalized_weights_and_hooks_of_the_user_run_once():
     def make():
         torch.manual_seed(0)
@@ -520,14 +531,41 @@ def test_a_run_that_is_looked_at_has_the_bits_of_one_that_is_not(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own imports
-@pytest.mark.parametrize("make", [torch.compile, lambda network: network.compile() or network])
-def test_a_compiled_network_runs_without_its_compiler_while_it_is_looked_at(make):
-    network = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
-    compiled: Any = make(network)
-    with torch.no_grad(), Probe(compiled, ["0"], operations=True) as probe:
-        compiled(torch.zeros(1, 1))
-    assert len(probe.outputs["0"]) == 1
-    assert [op.name for op in probe.operations] == ["t", "addmm", "relu"]
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("operations", [True, False])
+def test_a_compiled_network_runs_without_its_compiler_while_it_is_looked_at(whole, operations):
+    class Net(nn.Module):  # the compiler leaves PyTorch's own out unless it is told to wrap them
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(1, 1)
+
+        def forward(self, x):
+            return self.layer(x).relu()
+
+    network, x, compiled_calls = Net(), torch.zeros(1, 1), []
+
+    def backend(graph, _inputs):
+        def forward(*args):
+            compiled_calls.append(graph)
+            return graph(*args)
+
+        return forward
+
+    if whole:
+        compiled: Any = torch.compile(network, backend=backend)
+    else:
+        network.compile(backend=backend)
+        compiled = network
+    with torch.no_grad():
+        compiled(x)
+        with Probe(compiled, ["layer"], operations=operations) as probe:
+            compiled(x)
+        assert len(compiled_calls) == 1
+        compiled(x)
+    assert len(compiled_calls) == 2
+    assert equal(probe.outputs["layer"], [network.layer(x).detach()])
+    if operations:
+        assert [op.name for op in probe.operations] == ["t", "addmm", "relu"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
