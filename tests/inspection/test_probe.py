@@ -1,6 +1,7 @@
 """The probe against hooks written by hand, and its promise to leave everything as it was."""
 
 import collections
+import copy
 import dataclasses
 import random
 import sys
@@ -459,7 +460,11 @@ def test_normalized_weights_and_hooks_of_the_user_run_once():
 def test_what_a_users_hook_changes_is_what_is_seen():
     network = nn.Sequential(nn.Identity())
     network[0].register_forward_pre_hook(lambda part, args: (args[0] + 1,))
-    network[0].register_forward_hook(lambda part, args, output: output * 10)
+
+    def ten_times(_part: nn.Module, _args: Any, output: torch.Tensor) -> torch.Tensor:
+        return output * 10
+
+    network[0].register_forward_hook(ten_times)
     with Probe(network, ["0"]) as probe:
         network(torch.zeros(1))
     assert (probe.inputs["0"][0][0].item(), probe.outputs["0"][0].item()) == (1, 10)
@@ -488,6 +493,24 @@ def test_what_a_backward_pass_computes_again_is_not_recorded_twice(reentrant):
     assert all(len(calls) == 1 for calls in probe.outputs.values())
     assert [op.name for op in probe.operations if op.name in ("addmm", "tanh")] == ["addmm", "tanh", "addmm"]
     assert (probe.gradients["block.0"][0] is None) == reentrant
+
+
+def test_a_copy_that_the_network_makes_of_a_layer_is_part_of_the_module_around_it():
+    class Copying(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return copy.deepcopy(self.layer)(self.layer(x))
+
+    network, x = Copying(), torch.randn(1, 2)
+    with torch.no_grad(), Probe(network, operations=True) as probe:
+        network(x)
+    assert equal(probe.outputs["layer"], [network.layer(x).detach()])
+    assert [call.path for call in probe.calls if not call.is_function] == ["", "layer"]
+    products = [probe.calls[op.module].path for op in probe.operations if op.name == "addmm"]
+    assert products == ["layer", ""]
 
 
 def test_calls_from_other_threads_are_none_of_the_pass():

@@ -39,7 +39,7 @@ class Calls:
     """Keeps the list of calls, and the stack of those that are open.
 
     Calls from other threads than the one that made this object, and those by which a backward pass computes a forward
-    pass again (checkpointing), are none of the pass and are left out.
+    pass again (checkpointing), are none of the pass and are left out. So are copies of modules, made during the pass.
     """
 
     def __init__(self, module: nn.Module):
@@ -67,7 +67,7 @@ class Calls:
 
     def enter(self, part: nn.Module) -> Call | None:
         """A module is called."""
-        if threading.get_ident() != self._thread or private.in_backward():
+        if part not in self._paths or threading.get_ident() != self._thread or private.in_backward():
             return None
         parent = self.module
         if parent is not None:

@@ -20,6 +20,9 @@ class Paths:
             self._names[id(part)].append(path)
         self._calls = Counter[tuple[int | None, int]]()
 
+    def __contains__(self, part: nn.Module) -> bool:
+        return id(part) in self._names
+
     def of(self, part: nn.Module, caller: int | None, caller_path: str) -> str:
         """The path of a call of a part.
 

@@ -127,6 +127,9 @@ class Probe:
         for slot in _slots_in(list(self._slots.values())):
             slot.close()
 
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "Probe":
+        return self  # a copy of the network has the hooks, too; they are none of a second probe
+
     def _enter(self, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = self._calls.enter(part)
         if call is None or call.path not in self.outputs:
