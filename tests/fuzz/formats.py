@@ -28,6 +28,7 @@ from convlens.base.arrays import pack, unpack
 from convlens.data import Preprocess
 from convlens.data.formats import cifar
 from convlens.data.store import cache
+from convlens.data.suffixes import has_heif
 from convlens.report.store import FILE as EVALUATION
 from convlens.report.store import load_evaluation
 from convlens.runs import RunFolder
@@ -57,6 +58,7 @@ def all_formats(work: Path) -> Iterator[Format]:
     """In a folder of their own. Trains one small run."""
     yield from _pictures(work)
     yield from _archives(work)
+    yield from _tables(work)
     yield from _arrays(work)
     yield from _caches(work)
     yield from _texts(work)
@@ -85,6 +87,11 @@ def _pictures(work: Path) -> Iterator[Format]:
         "TIFF": {}, "QOI": {}, "WEBP": {"lossless": True}, "AVIF": {}, "JPEG2000": {},
     }  # fmt: skip
     optional = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
+    if has_heif():
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        kinds["HEIF"] = {}
     for kind, options in kinds.items():
         if kind in optional and not features.check(optional[kind]):
             continue
@@ -151,6 +158,23 @@ def _archives(work: Path) -> Iterator[Format]:
 def _packed(compress: Callable[[bytes], bytes]) -> Mutation:
     """Changed before it is packed, so that the checksums hold."""
     return lambda rng, content: compress(changed_bytes(rng, content))
+
+
+def _tables(work: Path) -> Iterator[Format]:
+    """A folder of pictures whose classes stand in a file beside them."""
+    folder = work / "table"
+    folder.mkdir()
+    for k in range(6):
+        (folder / f"{k}.ppm").write_bytes(encoded(picture(k), "PPM"))
+    rows = [(f"{k}.ppm", "dög"[k % 3], ("train", "test")[k > 3]) for k in range(6)]
+    short = "".join(f"{path},{label}\n" for path, label, _ in rows)
+    whole = "path,label,split\r\n" + "".join(f'"{path}","{label} ""x""",{split}\r\n' for path, label, split in rows)
+    tabs = "filename\tclass\n" + short.replace(",", "\t")
+    seeds = ("path,label\n" + short, whole, tabs)
+    encodings = [text.encode() for text in seeds] + [whole.encode("utf-8-sig"), whole.encode("utf-16")]
+    change = one_of(changed_words, changed_words, changed_bytes)
+    read = _written(folder / "labels.csv", lambda path: _set_at(path.parent))
+    yield Format("label table", tuple(encodings), change, read)
 
 
 def _arrays(work: Path) -> Iterator[Format]:
