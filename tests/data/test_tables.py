@@ -194,3 +194,11 @@ def test_a_file_without_pictures_is_no_table(tmp_path):
     (tmp_path / "x.csv").write_text("alpha,beta\n1,2\n")
     assert read_table(tmp_path / "x.csv", ["1.png"]) is None
     assert data.find("digits").classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize("row", ["x" * 300 + ".png,cat\n0.png," + "y" * 256, "x" * 5000 + ".png,cat"])
+def test_a_cell_that_can_be_no_name_is_refused_by_its_line(tmp_path, row):
+    (tmp_path / "x.csv").write_text(f"path,label\n{row}\n")
+    with pytest.raises(InputError, match=r"x.csv, line [23]: a (path|label) of [\d,]+ characters; at most") as error:
+        read_table(tmp_path / "x.csv", [])
+    assert len(str(error.value)) < 200

@@ -15,6 +15,7 @@ from convlens.data.suffixes import PICTURES, suffix
 
 ENDINGS = (".csv", ".tsv")
 _LARGEST = 1 << 28  # bytes of a table
+_LONGEST_PATH, _LONGEST_LABEL = 4096, 255  # characters: of a path on most systems, of the name of a folder
 _PATHS = """
     filepath filepaths path paths filename filenames file files imagepath imagepaths imagefile imagename relativepath
     image images img imgpath imgname picture photo imageid imageids idcode fileid id name
@@ -68,16 +69,16 @@ def read_table(path: Path, known: Iterable[str]) -> Table | None:
     if labels:
         _check_same(name, titles, labels, body)
         found = [row[labels[0]].strip() for _, row in body]
-        said = f"pictures by '{titles[where]}', classes by '{titles[labels[0]]}'"
+        said = f"pictures by '{_short(titles[where])}', classes by '{_short(titles[labels[0]])}'"
     else:
         hot = _one_hot(titles, [k for k in range(width) if k not in (where, split)], body)
         if hot is None:
             return None
-        found, said = hot, f"pictures by '{titles[where]}', classes by the columns with a 1"
+        found, said = hot, f"pictures by '{_short(titles[where])}', classes by the columns with a 1"
     if not body:
         raise InputError(f"{path}: headings but no rows; add a row for each picture")
     if split is not None:
-        said += f", parts by '{titles[split]}'"
+        said += f", parts by '{_short(titles[split])}'"
     return _table(
         name, [(line, row[where], row[split] if split is not None else "") for line, row in body], found, said
     )
@@ -85,6 +86,12 @@ def read_table(path: Path, known: Iterable[str]) -> Table | None:
 
 def _table(name: str, rows: Sequence[tuple[int, str, str]], labels: Sequence[str], said: str) -> Table:
     """rows: (line, path, part as it is written)."""
+    for (line, path, _), label in zip(rows, labels, strict=True):
+        for text, longest, what in ((path, _LONGEST_PATH, "path"), (label, _LONGEST_LABEL, "label")):
+            if len(text) > longest:
+                raise InputError(
+                    f"{name}, line {line}: a {what} of {len(text):,} characters; at most {longest:,} count"
+                )
     part, rest = part_and_rest(re.sub(r"\.[^.]*$", "", name))
     plain = set(rest.split()) <= {"label", "labels", "annotation", "annotations", "list", "metadata", "truth", "ground"}
     if labels and all(re.fullmatch(r"\d+\.0+", text) for text in labels if text):  # as programs write whole numbers
@@ -128,6 +135,10 @@ def _delimiter(text: str) -> str:
     return best
 
 
+def _short(title: str) -> str:
+    return title if len(title) <= 60 else f"{title[:59]}…"
+
+
 def _plain(text: str) -> str:
     return re.sub(r"[\W_]+", "", text.lower())
 
@@ -147,8 +158,8 @@ def _check_same(name: str, titles: list[str], labels: list[int], body: list[tupl
         pairs = {(row[first].strip(), row[other].strip()) for _, row in body}
         if not len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}):
             raise InputError(
-                f"{name}: both '{titles[first]}' and '{titles[other]}' could be the class, and they differ; "
-                "leave one of the columns away"
+                f"{name}: both '{_short(titles[first])}' and '{_short(titles[other])}' could be the class, "
+                "and they differ; leave one of the columns away"
             )
 
 
