@@ -19,6 +19,11 @@ def wrong(value: Any) -> Any:
     return value
 
 
+def untyped(value: Any) -> Any:
+    """The value, of which the types know less than what it is: a part of a network, a dictionary of options."""
+    return value
+
+
 def in_format(module: Module, layout: torch.memory_format) -> Module:
     """The network with its weights in that memory format, which the annotations of PyTorch leave out."""
     moving: Any = module

@@ -17,6 +17,7 @@ from convlens.base.errors import InputError
 from convlens.classify.classifier import Classifier
 from convlens.data import Images, Preprocess
 from convlens.models import create
+from typed import wrong
 
 CLASSES = ("ant", "bee", "cat")
 PREPROCESS = Preprocess((8, 8), 3, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
@@ -136,17 +137,17 @@ def spoiled(net: Net, **changes) -> Classifier:
     (lambda net: spoiled(net, classes="cat"), "classes must be a list of names"),
     (lambda net: spoiled(net, classes=()), "classes must be a list of names"),
     (lambda net: spoiled(net, views="miror"), "did you mean 'mirror'"),
-    (lambda net: spoiled(lambda x: x, views="mirror"), "no PyTorch module"),
+    (lambda net: spoiled(wrong(lambda x: x), views="mirror"), "no PyTorch module"),
     (lambda net: spoiled(net).logits(PIXELS / 255), "expected prepared pixels uint8"),
     (lambda net: spoiled(net).logits(PIXELS[:, :4]), r"expected prepared pixels uint8 \[N, 8, 8, 3\], got uint8"),
     (lambda net: spoiled(net).logits(PIXELS[0]), "expected prepared pixels"),
     (lambda net: spoiled(net).predict(PIXELS[0]), "put one into a list"),
     (lambda net: spoiled(net).predict(PIXELS[..., 0]), "put one into a list"),
     (lambda net: spoiled(net).predict("seven.png"), "put one into a list"),
-    (lambda net: spoiled(net).predict(Image.fromarray(PIXELS[0])), "put one into a list"),
+    (lambda net: spoiled(net).predict(wrong(Image.fromarray(PIXELS[0]))), "put one into a list"),
     (lambda net: spoiled(net).predict(PIXELS, top=0), "top: how many classes"),
     (lambda net: spoiled(net, classes=("a", "b")).predict(PIXELS), "its last layer needs 2 outputs"),
-    (lambda net: spoiled(lambda x: x.mean((1, 2, 3))).predict(PIXELS), "it gave shape"),
+    (lambda net: spoiled(wrong(lambda x: x.mean((1, 2, 3)))).predict(PIXELS), "it gave shape"),
 ])  # fmt: skip
 def test_what_cannot_be_meant_is_refused_in_one_line(net, use, words):
     with pytest.raises(InputError, match=words) as refused:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return buffer.getvalue()
 
 
-def write_tree(root: Path, files: dict[str, int | bytes]) -> Path:
+def write_tree(root: Path, files: Mapping[str, int | bytes]) -> Path:
     """A folder of files: an integer is the seed of a picture, bytes are written as they are."""
     for name, content in files.items():
         path = root / name
@@ -32,7 +33,7 @@ def write_tree(root: Path, files: dict[str, int | bytes]) -> Path:
     return root
 
 
-TWO_CLASSES: dict[str, int | bytes] = {f"{name}/{k}.png": 10 * n + k for n, name in enumerate("ab") for k in range(4)}
+TWO_CLASSES: dict[str, int] = {f"{name}/{k}.png": 10 * n + k for n, name in enumerate("ab") for k in range(4)}
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -1,5 +1,7 @@
 """Batched augmentation against one image at a time in NumPy, Pillow and SciPy, with the same drawn numbers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from convlens.base.seeds import generator
 from convlens.data.augment import Augmentation
 from convlens.data.augment import spatial as g
 from convlens.data.augment.augmenter import Augmenter, patch_boxes, random_boxes
+from typed import untyped
 
 DTYPES = [torch.uint8, torch.float32]
 
@@ -24,7 +27,7 @@ def pictures(n=12, h=9, w=7, c=3, dtype=torch.uint8, seed=0) -> torch.Tensor:
     return x if dtype == torch.uint8 else (x.to(dtype) - 120) / 60
 
 
-def augmented(x: torch.Tensor, *, epoch=0, step=0, seed=5, y=None, k=None, **changes):
+def augmented(x: torch.Tensor, *, epoch=0, step=0, seed=5, y=None, k=None, **changes: Any):
     """`Augmenter` on [n h w c]; returns images in that order, and the labels."""
     y = torch.arange(len(x)) if y is None else y
     augmenter = Augmenter(Augmentation(**changes), seed=seed)
@@ -175,7 +178,7 @@ def test_rotation_matches_scipy_image_by_image(padding, mode, dtype):
         for channel in range(3):
             plane = x[i, ..., channel].numpy().astype(np.float64)
             expected = ndimage.affine_transform(
-                plane, matrix, center - matrix @ center, order=1, mode=mode, cval=float(fill[channel])
+                plane, matrix, untyped(center - matrix @ center), order=1, mode=mode, cval=float(fill[channel])
             )
             tolerance = 0.51 if dtype == torch.uint8 else 1e-3
             assert abs(out[i, ..., channel].double().numpy() - expected).max() < tolerance
@@ -260,7 +263,7 @@ def test_color_matches_pillow_image_by_image(name, enhance, dtype):
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
 def test_color_of_gray_images_stays_in_range(name):
     x = pictures(20, c=1)
-    out, _ = augmented(x, **{name: 3.0})
+    out, _ = augmented(x, **untyped({name: 3.0}))
     assert out.dtype == torch.uint8
     assert torch.equal(out, x) == (name == "saturation")
 

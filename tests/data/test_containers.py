@@ -4,6 +4,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from typing import Any
 
 import pytest
 from samples import TWO_CLASSES, encoded, picture, write_tree
@@ -22,7 +23,7 @@ def as_zip(path, files, compression=zipfile.ZIP_STORED):
     return path
 
 
-def as_tar(path, files, mode="w", change=None):
+def as_tar(path, files, mode: Any = "w", change=None):
     with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
@@ -45,7 +46,7 @@ def contents(container) -> dict[str, bytes]:
 def test_every_kind_of_container_gives_the_same_files(tmp_path, kind):
     path = tmp_path / "archive"  # told by content, not by name
     if kind == "folder":
-        write_tree(path, FILES)
+        write_tree(path, {**FILES})
     elif kind.endswith("zip"):
         as_zip(path, FILES, zipfile.ZIP_DEFLATED if kind != "zip" else zipfile.ZIP_STORED)
     else:

@@ -107,7 +107,7 @@ def test_pictures_of_several_sizes_are_prepared_like_files():
 
 def test_names_of_classes_are_those_of_the_dataset():
     items = Items(WAYS["arrays"])
-    items.classes = ["ant", "bee", "cat"]
+    vars(items)["classes"] = ["ant", "bee", "cat"]
     assert data.find(items).classes == ("ant", "bee", "cat")
 
 

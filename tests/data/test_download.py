@@ -21,6 +21,7 @@ from convlens.base.errors import InputError
 from convlens.base.files import FolderLock
 from convlens.data import Preprocess, catalogue, download
 from convlens.data.download import Remote, fetch, md5_of_file, sha256_of_content
+from typed import present, wrong
 
 CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8))
 
@@ -56,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         if content is None:
             self.send_error(404)
             return
-        start = int(re.match(r"bytes=(\d+)-", wanted)[1]) if wanted and self.server.ranges else 0
+        start = int(present(re.match(r"bytes=(\d+)-", wanted))[1]) if wanted and self.server.ranges else 0
         if start >= len(content) and start:
             self.send_error(416)
             return
@@ -356,7 +357,7 @@ def test_a_server_that_only_drips_is_given_up(monkeypatch):
             return b"x"
 
     with pytest.raises(TimeoutError, match=r"only \d+ bytes"):
-        list(download._chunks(Drip()))
+        list(download._chunks(wrong(Drip())))
 
 
 def test_who_waits_for_another_download_is_told_so(tmp_path, server):

@@ -7,6 +7,7 @@ from convlens.base.errors import InputError
 from convlens.data import Images, Preprocess
 from convlens.data.check import check
 from convlens.data.layout.classes import names_of
+from typed import untyped
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 3
@@ -15,7 +16,7 @@ LABELS = np.arange(12) % 3
 def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
-    official = load_digits()
+    official = untyped(load_digits())
     source = data.find("digits")
     assert (source.name, source.native, source.classes) == ("digits", (1, 8, 8), tuple("0123456789"))
     images = source.read(Preprocess((8, 8), 1)).parts["train"]
@@ -92,7 +93,7 @@ def test_names_lists_the_catalogue():
 
 
 def test_a_check_finds_damage_duplicates_leaks_and_conflicts(tree):
-    files = {
+    files: dict[str, int | bytes] = {
         f"{part}/{name}": seed + 100 * (part == "test")
         for part in ("train", "test")
         for name, seed in TWO_CLASSES.items()

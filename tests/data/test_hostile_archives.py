@@ -258,7 +258,7 @@ def test_a_small_zip_of_a_bomb_packed_by_bzip2_is_refused_in_little_memory(tmp_p
 def test_one_huge_member_among_others_is_left_out_in_little_memory(tmp_path):
     path = tmp_path / "huge.tar.gz"
     noise = os.urandom(33 << 20)
-    with gzip.open(path, "wb", 1) as file:
+    with gzip.GzipFile(path, "wb", 1) as file:
         for name in ("a/0.png", "b/0.png"):
             file.write(header(name, len(PNG)) + block(PNG))
         file.write(header("a/noise.txt", len(noise)) + block(noise))

@@ -1,6 +1,7 @@
 """Labels as people have them: every type that says one class per picture is taken, everything else is explained."""
 
 import tracemalloc
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -11,8 +12,16 @@ from hypothesis import strategies as st
 from convlens import data
 from convlens.base.errors import InputError
 from convlens.data import Images
+from convlens.data.source import ArraySource
 
 PIXELS = np.arange(4 * 6, dtype=np.uint8).reshape(4, 2, 3)
+
+
+def raw(given_) -> Mapping[str, Images]:
+    """The parts of arrays that were handed over, as they are."""
+    source = data.find(given_)
+    assert isinstance(source, ArraySource)
+    return source.raw()
 
 
 def named(labels, classes=None) -> list[str]:
@@ -143,19 +152,20 @@ def test_parts_share_the_classes_of_train_by_value(train, test, expected):
         [[PIXELS, train], [PIXELS, test]],
         {"Training": (PIXELS, train), "test_set": (PIXELS, test)},
     ):
-        parts = data.find(given_).raw()
+        parts = raw(given_)
         assert parts["test"].classes == parts["train"].classes
         assert [parts["test"].classes[k] for k in parts["test"].labels] == expected
 
 
 def test_three_pairs_are_train_val_and_test_and_it_is_said():
-    source = data.find(((PIXELS, [0, 1, 0, 1]),) * 3)
-    assert set(source.raw()) == {"train", "val", "test"}
+    three = ((PIXELS, [0, 1, 0, 1]),) * 3
+    source = data.find(three)
+    assert set(raw(three)) == {"train", "val", "test"}
     assert "train, val, test" in source.notes[0]
 
 
 def test_two_pictures_with_their_labels_are_a_pair_and_no_two_parts():
-    assert len(data.find(([PIXELS[0], PIXELS[1]], [0, 1])).raw()["train"]) == 2
+    assert len(raw(([PIXELS[0], PIXELS[1]], [0, 1]))["train"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from convlens.data.augment.augmenter import Augmenter
 from convlens.data.loader import Loader
 from convlens.data.splits import split
 from convlens.data.store.rows import MappedRows
+from typed import untyped
 
 
 def images(n=50, size=8, channels=3, pixels=None) -> Images:
@@ -24,7 +25,8 @@ def images(n=50, size=8, channels=3, pixels=None) -> Images:
 
 def loader(chosen: Images | None = None, batch_size=16, **settings) -> Loader:
     chosen = images() if chosen is None else chosen
-    preprocess = Preprocess(chosen.pixels.shape[1:3], chosen.pixels.shape[3]).fitted(chosen.pixels)
+    _, height, width, channels = chosen.pixels.shape
+    preprocess = Preprocess((height, width), channels).fitted(chosen.pixels)
     return Loader(chosen, preprocess, batch_size=batch_size, device="cpu", **settings)
 
 
@@ -54,7 +56,7 @@ def test_batches_hold_the_normalized_images_in_order(channels, channels_last, dt
     batches = list(of.epoch(0))
     assert len(batches) == len(of) == 4
     x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    expected = torch.from_numpy(of.preprocess.normalize(chosen.pixels))
+    expected = torch.from_numpy(of.preprocess.normalize(np.asarray(chosen.pixels)))
     assert x.dtype == dtype
     assert y.dtype == torch.int64
     assert y.tolist() == chosen.labels.tolist()
@@ -145,14 +147,14 @@ def test_splitting_a_large_set_reads_no_pixels(tmp_path, monkeypatch):
 
 def test_an_array_that_may_not_be_written_to_is_fine():
     chosen = images()
-    chosen.pixels.setflags(write=False)
+    np.asarray(chosen.pixels).setflags(write=False)
     assert same(list(loader(chosen).epoch(0)), list(loader().epoch(0)))
 
 
 def test_a_view_with_odd_strides_is_fine():
     chosen = images()
     mirrored = Images(chosen.pixels[:, :, ::-1], chosen.labels, chosen.classes)
-    straight = Images(mirrored.pixels.copy(), chosen.labels, chosen.classes)
+    straight = Images(np.array(mirrored.pixels), chosen.labels, chosen.classes)
     assert same(list(loader(mirrored).epoch(0)), list(loader(straight).epoch(0)))
 
 
@@ -189,7 +191,7 @@ def test_an_epoch_left_early_leaves_no_thread_behind(tmp_path):
     batches = loader(mapped(images(), tmp_path), batch_size=2).epoch(0)
     next(batches)
     assert len(readers()) == 1
-    batches.close()
+    untyped(batches).close()
     assert readers() == []
 
 

@@ -11,6 +11,7 @@ from convlens import data
 from convlens.base.errors import InputError
 from convlens.data import Preprocess
 from convlens.data.catalogue import SETS
+from typed import present
 
 PHOTOS = {  # class: (train, val, test), counted from the names in the archive's listing
     "banana": (45, 6, 44),
@@ -65,7 +66,7 @@ def test_the_test_part_of_the_jpeg_copy_decodes_as_pillow_decodes_it(real_data, 
             if member.name.startswith("cifar10/train"):
                 break
             if member.isfile() and member.name.endswith("00.jpg"):
-                content = archive.extractfile(member).read()
+                content = present(archive.extractfile(member)).read()
                 some.addfile(member, io.BytesIO(content))
                 expected[member.name] = np.asarray(Image.open(io.BytesIO(content)))
     with pytest.raises(InputError, match="no train/"):
@@ -73,7 +74,7 @@ def test_the_test_part_of_the_jpeg_copy_decodes_as_pillow_decodes_it(real_data, 
     renamed = tmp_path / "classes.tar"
     with tarfile.open(path) as archive, tarfile.open(renamed, "w") as flat:
         for member in archive:
-            content = archive.extractfile(member).read()
+            content = present(archive.extractfile(member)).read()
             member.name = member.name.removeprefix("cifar10/test/")
             flat.addfile(member, io.BytesIO(content))
     source = data.find(renamed)
@@ -97,7 +98,7 @@ def test_all_of_the_jpeg_copy_has_its_published_statistics(real_data):
     np.testing.assert_allclose(fitted.mean, (0.49125, 0.48209, 0.44652), atol=5e-6)
     np.testing.assert_allclose(fitted.std, (0.24523, 0.24278, 0.26063), atol=5e-6)
     again = data.find("cifar10-jpeg", root=real_data).read(preprocess)
-    assert {part: images.fingerprint() for part, images in again.items()} == {
+    assert {part: images.fingerprint() for part, images in again.parts.items()} == {
         part: images.fingerprint() for part, images in parts.items()
     }
 

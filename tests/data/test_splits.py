@@ -16,7 +16,7 @@ def numbered(counts: list[int], name="some") -> Images:
 
 
 def indices(images: Images) -> list[int]:
-    return images.pixels.reshape(-1, 4).copy().view("<u4").ravel().tolist()
+    return np.asarray(images.pixels).reshape(-1, 4).copy().view("<u4").ravel().tolist()
 
 
 @given(

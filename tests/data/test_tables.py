@@ -7,6 +7,7 @@ from convlens import data
 from convlens.base.errors import InputError
 from convlens.data import Preprocess, find
 from convlens.data.layout.tables import Places, read_table
+from typed import present
 
 SIZE = Preprocess((8, 8), 3)
 FILES = {f"pics/{k}.png": k for k in range(8)}
@@ -26,7 +27,8 @@ def read(place, **options):
     reading = find(place, **options).read(SIZE)
     return {
         path: (part, images.classes[label])
-        for part, images in reading.parts.items() for path, label in zip(images.paths, images.labels, strict=True)
+        for part, images in reading.parts.items()
+        for path, label in zip(present(images.paths), images.labels, strict=True)
     }, reading  # fmt: skip
 
 
@@ -177,7 +179,7 @@ def test_a_changed_table_is_not_answered_from_the_cache(tree, monkeypatch):
     second, reading = read(tree({"labels.csv": rows}))
     assert {path for path in first if first[path] != second[path]} == {"pics/0.png"}
     pixels = reading.parts["train"]
-    place = pixels.paths.tolist().index("pics/0.png")
+    place = present(pixels.paths).tolist().index("pics/0.png")
     assert (pixels.pixels[place] == SIZE.prepare(picture(0))).all()
 
 

@@ -345,9 +345,9 @@ def test_operations_know_who_asked_for_them():
 
     network = Net()
     with torch.no_grad(), Probe(network, operations=True) as probe:  # with gradients, values are put aside, too
-        torch.zeros(1) + 1  # not the network's
+        torch.zeros(1).add(1)  # not the network's
         y = network(torch.randn(2, 1, 3, 3))
-        torch.zeros(1) + 1
+        torch.zeros(1).add(1)
     asked = [None if op.function is None else probe.calls[op.function].kind for op in probe.operations]
     assert [(op.name, probe.calls[op.module].path) for op in probe.operations] == [
         ("convolution", "conv"), ("relu_", ""), ("add_", ""), ("_log_softmax", ""),
@@ -391,7 +391,7 @@ def test_nothing_stays_after_an_error_in_the_pass():
     assert torch.equal(torch.get_rng_state(), state)
     assert (len(probe.outputs["body"]), probe.outputs["bad"], probe.outputs[""]) == (1, [None], [None])
     with Probe(nn.Linear(1, 1), operations=True) as other:
-        torch.zeros(1) + 1
+        torch.zeros(1).add(1)
     assert other.operations == []
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from convlens import models
 from convlens.base.errors import InputError
+from typed import present, untyped, wrong
 
 
 @pytest.mark.parametrize(("block", "shape", "expected"), [
@@ -53,9 +54,8 @@ def test_vgg_takes_a_column_of_ones_own(column):
     kernels = [layer.kernel_size for layer in network.features if isinstance(layer, nn.Conv2d)]
     assert kernels == [(3, 3), (3, 3), (1, 1)]
     assert network.stages["group2"][1:] == (16, 4)
-    assert (
-        models.create("vgg16", column=column, image_size=32, num_classes=5, hidden=[7, 6]).stages["group1"].stride == 2
-    )
+    again = untyped(models.create("vgg16", column=column, image_size=32, num_classes=5, hidden=[7, 6]))
+    assert again.stages["group1"].stride == 2
 
 
 @pytest.mark.parametrize(("column", "said"), [
@@ -89,7 +89,7 @@ def test_every_network_of_the_zoo_is_a_function_of_that_name(entry):
     function = getattr(models, entry.name)
     assert entry.name in models.__all__
     assert function.__wrapped__ is entry.build
-    assert f"def {entry.name}(" in inspect.getsource(inspect.getmodule(function))
+    assert f"def {entry.name}(" in inspect.getsource(present(inspect.getmodule(function)))
 
 
 @pytest.mark.parametrize("entry", PAGES, ids=lambda entry: entry.name)
@@ -114,15 +114,15 @@ def test_a_function_gives_what_create_gives_and_checks_as_much():
     with pytest.raises(InputError, match="num_classes must be at least 1"):
         models.resnet18(0)
     with pytest.raises(TypeError):
-        models.resnet18(3, 3, 224)
+        wrong(models.resnet18)(3, 3, 224)
 
 
 def test_the_size_of_an_image_reaches_those_alone_who_need_it():
     assert "image_size" not in models.get("resnet50").arguments
     assert "image_size" in models.get("lenet5").arguments
     with torch.device("meta"):
-        assert models.create("resnet50", image_size=64).fc.in_features == 2048
-        assert models.create("lenet5", image_size=64).classifier.f5.in_features == 16 * 14 * 14
+        assert untyped(models.create("resnet50", image_size=64)).fc.in_features == 2048
+        assert untyped(models.create("lenet5", image_size=64)).classifier.f5.in_features == 16 * 14 * 14
     with pytest.raises(InputError, match="image_size must be at least 1"):
         models.create("resnet50", image_size=0)
 

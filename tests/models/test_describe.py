@@ -6,6 +6,7 @@ from torch import nn
 
 from convlens import models
 from convlens.base.errors import InputError
+from convlens.models.network import Network
 
 
 @pytest.mark.parametrize("name", [*models.names(), "resnet20", "keras_vgg16"])
@@ -18,8 +19,9 @@ def test_every_name_is_described(name):
     assert all(f"differs: {line}" in text for line in entry.differences)
     assert ("a form of a textbook" in text) == entry.textbook
     with torch.device("meta"):
-        stages = models.create(name).stages
-    for stage, (path, channels, _) in stages.items():
+        network = models.create(name)
+    assert isinstance(network, Network)
+    for stage, (path, channels, _) in network.stages.items():
         assert f"  {stage}: {channels} channel" in text
         assert f"({path})" in text
 

@@ -18,7 +18,7 @@ import convlens as cl
 from convlens.data import Images
 from convlens.runs import RunRecord
 from convlens.training.again import again
-from typed import present
+from typed import present, untyped
 
 NETWORK = """
 from torch import nn
@@ -63,7 +63,7 @@ def home(tmp_path_factory) -> Path:
 
 
 def brief(out: Path, model: Any, data: Any, **how: Any) -> cl.Run:
-    return cl.train(model, data, out=out, quiet=True, tensorboard=False, **{"epochs": 1, **how})
+    return cl.train(model, data, out=out, quiet=True, tensorboard=False, **untyped({"epochs": 1, **how}))
 
 
 RUNS: dict[str, dict[str, Any]] = {

@@ -9,6 +9,7 @@ from torch import nn
 
 import convlens as cl
 from convlens.base.errors import InputError
+from typed import untyped
 
 PIXELS, LABELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8), np.arange(40) % 2
 
@@ -46,7 +47,7 @@ def test_both_engines_agree_since_nothing_is_dropped_in_a_frozen_part(tmp_path):
 
 def test_the_network_is_given_back_as_trainable_as_it_was(tmp_path):
     module = network()
-    module[1][2].bias.requires_grad_(False)
+    untyped(module[1])[2].bias.requires_grad_(False)
     train(module, tmp_path / "run", frozen='["0"]')
     assert [name for name, p in module.named_parameters() if not p.requires_grad] == ["1.2.bias"]
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm
 
 import convlens as cl
-from typed import in_format
+from typed import in_format, untyped
 
 
 def pictures(n=24, side=12, classes=2):
@@ -23,7 +23,7 @@ def pictures(n=24, side=12, classes=2):
 def train(module, tmp_path, *, epochs=1, **more):
     return cl.train(
         module, {"train": pictures(), "test": pictures(8)}, out=tmp_path / "run", epochs=epochs, batch_size=8,
-        size=12, precision="float32", device="cpu", quiet=True, **{"settings": ["val_fraction=0"], **more},
+        size=12, precision="float32", device="cpu", quiet=True, **untyped({"settings": ["val_fraction=0"], **more}),
     )  # fmt: skip
 
 

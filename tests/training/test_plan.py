@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from convlens.training.run import run
 BRIEF = {"epochs": 1, "quiet": True, "tensorboard": False}
 
 
-def plan_of(model="mlp", data="digits", **options) -> Plan:
+def plan_of(model: Any = "mlp", data: Any = "digits", **options) -> Plan:
     request = Request(model, data, **{"epochs": 1, "seed": 3, "precision": "float32"} | options)
     return resolve(request, find_source(request), None, [])
 

@@ -11,7 +11,7 @@ import convlens as cl
 from convlens import models
 from convlens.base.errors import InputError
 from convlens.training.again import again
-from typed import present
+from typed import present, untyped
 
 BRIEF = {"data": "digits", "epochs": 1, "quiet": True, "device": "cpu", "settings": ["optimizer.lr=1e-30"]}
 
@@ -29,7 +29,8 @@ def first_filter(run):
 
 def test_what_was_stripped_is_said_and_where_it_came_from_recorded(tmp_path, capsys):
     state = weights(tmp_path, 1, prefix="backbone.")
-    run = cl.train("sprint", **{**BRIEF, "quiet": False}, weights=tmp_path / "w.safetensors", out=tmp_path / "run")
+    options = untyped({**BRIEF, "quiet": False})
+    run = cl.train("sprint", **options, weights=tmp_path / "w.safetensors", out=tmp_path / "run")
     said = " ".join(capsys.readouterr().err.split())
     assert "'backbone.' stripped from the names" in said
     assert present(run.record.started_from).path == str(tmp_path / "w.safetensors")
