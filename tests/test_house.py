@@ -136,6 +136,33 @@ def _body(file: Path, name: str) -> str:
     raise AssertionError(f"{file} has no {name}")
 
 
+# Functions of more than 40 lines of code, and why they are better in one piece.
+LONG = {
+    "fit": "19 lines are its arguments; the loop of the textbook stands on one screen",
+    "train_numpy": "30 lines are its arguments, handed on",
+    "record_of": "a table: one line for each field",
+    "run": "a table of the listeners in their order, between starting and judging",
+}
+
+
+def test_functions_fit_a_screen():
+    found = {}
+    for file in FILES:
+        text = file.read_text("utf-8")
+        lines = text.splitlines()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                about = node.body[0] if ast.get_docstring(node) is not None else None
+                said = range(about.lineno, (about.end_lineno or 0) + 1) if about else ()
+                code = [
+                    number for number in range(node.lineno, (node.end_lineno or 0) + 1)
+                    if number not in said and (words := lines[number - 1].strip()) and not words.startswith("#")
+                ]  # fmt: skip
+                if len(code) > 40:
+                    found[node.name] = f"{file.relative_to(SOURCE)}: {len(code)} lines"
+    assert found.keys() == LONG.keys(), found
+
+
 # What hooks into a pass and is no looking inside: it changes what the pass does.
 HOOKING = {
     "inspection/probe/probe.py": "the one way to look inside",

@@ -142,10 +142,8 @@ def cache(
         })  # fmt: skip
         return
     out = console()
-    out.print(
-        f"{images:,} images of {found.name} at {width} x {height} pixels are in {place} "
-        f"({bytes_text(stored)})", soft_wrap=True, markup=False,
-    )  # fmt: skip
+    where = f"{width} x {height} pixels are in {place} ({bytes_text(stored)})"
+    out.print(f"{images:,} images of {found.name} at {where}", soft_wrap=True, markup=False)
     _list(out, "[red]cannot be decoded and were left out[/]", [f"{path}: {why}" for path, why in reading.skipped])
 
 

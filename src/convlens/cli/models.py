@@ -1,10 +1,15 @@
 """`convlens models`: the zoo."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convlens.cli.common import Json, console, emit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from convlens.models.registry import ModelEntry
 
 
 def models(
@@ -42,9 +47,13 @@ def models(
     if more:
         forms = "form" if more == 1 else "forms"
         out.print(f"\n{more} more {forms} of textbooks: convlens models --all", highlight=False)
-    if family is None:
-        return
-    for e in entries:  # one family: also where each network comes from and how it deviates
+    if family is not None:
+        _tell_origins(out, entries)
+
+
+def _tell_origins(out: "Console", entries: "list[ModelEntry]") -> None:
+    """Where each network comes from, how it deviates, and what was published of it."""
+    for e in entries:
         out.print(f"\n[bold]{e.name}[/]{', also ' + ', '.join(e.aliases) if e.aliases else ''}")
         out.print(f"  {e.paper.authors}: {e.paper.title}, {e.paper.year}", soft_wrap=True)
         for line in e.differences:

@@ -58,19 +58,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
     ):
-        if batch_size < 1:
-            raise InputError(f"batch size {batch_size}: must be at least 1")
-        if not 0 <= rank < world:
-            known = f"must be 0 to {world - 1}" if world > 0 else "there must be at least one"
-            raise InputError(f"rank {rank} of {world} processes: {known}")
-        if len(images) == 0 or (drop_last and len(images) < batch_size):
-            raise InputError(
-                f"{images.name}: {len(images)} images do not fill a batch; add images or take smaller batches"
-            )
-        if images.pixels.shape[3] != preprocess.channels:
-            raise InputError(
-                f"{images.name}: images have {images.pixels.shape[3]} channels, preprocessing {preprocess.channels}"
-            )
+        _check(images, preprocess, batch_size, drop_last, rank, world)
         if augmenter and not augmenter.mean:
             augmenter = replace(augmenter, mean=preprocess.mean, std=preprocess.std)
         self.images, self.preprocess, self.augmenter = images, preprocess, augmenter
@@ -209,3 +197,17 @@ def _read_ahead(read, batches: tuple[Tensor, ...]) -> Iterator[Tensor]:
     finally:
         stop.set()
         reader.join()
+
+
+def _check(images: Images, preprocess: Preprocess, batch_size: int, drop_last: bool, rank: int, world: int) -> None:
+    """Raises `InputError` for images that give no batch, and for a share that there is not."""
+    if batch_size < 1:
+        raise InputError(f"batch size {batch_size}: must be at least 1")
+    if not 0 <= rank < world:
+        known = f"must be 0 to {world - 1}" if world > 0 else "there must be at least one"
+        raise InputError(f"rank {rank} of {world} processes: {known}")
+    count, channels = len(images), images.pixels.shape[3]
+    if count == 0 or (drop_last and count < batch_size):
+        raise InputError(f"{images.name}: {count} images do not fill a batch; add images or take smaller batches")
+    if channels != preprocess.channels:
+        raise InputError(f"{images.name}: images have {channels} channels, preprocessing {preprocess.channels}")

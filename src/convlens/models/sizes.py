@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from convlens.base.errors import InputError
+from convlens.base.errors import InputError, out_of_memory
+from convlens.models.modes import evaluation_mode
 from convlens.models.network import shapes_only
 
 Side2 = tuple[int, ...]  # height and width; empty for a network on vectors, at the size it was made for
@@ -28,9 +29,8 @@ def built(name: str, build: Build, size: Side2, channels: int, default: Sequence
         with shapes_only():
             network = build(size)
         if smaller:
-            training = network.training
-            network.eval()(torch.empty(1, channels, *(size if image else ()), device="meta"))
-            network.train(training)
+            with evaluation_mode(network):
+                network(torch.empty(1, channels, *(size if image else ()), device="meta"))
         return network
 
     image = len(default) == 3  # otherwise the input is a vector, and the size that of an image which is made
@@ -42,10 +42,10 @@ def built(name: str, build: Build, size: Side2, channels: int, default: Sequence
             return network
     try:
         return build(size)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        if "alloc" in str(error):
+        if out_of_memory(error):
             raise InputError(f"network {name!r} of this size does not fit into memory") from error
         _tried(name, attempt, size, given)  # says which size it works on
         raise
