@@ -2,8 +2,11 @@
 
 import gzip
 import io
+import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -34,6 +37,24 @@ def write_tree(root: Path, files: Mapping[str, int | bytes]) -> Path:
 
 
 TWO_CLASSES: dict[str, int] = {f"{name}/{k}.png": 10 * n + k for n, name in enumerate("ab") for k in range(4)}
+
+
+def as_zip(path, files, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def as_tar(path, files, mode: Any = "w", change=None):
+    with tarfile.open(path, mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            if change:
+                change(member)
+            archive.addfile(member, io.BytesIO(content))
+    return path
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

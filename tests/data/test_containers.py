@@ -1,37 +1,17 @@
-import io
 import os
 import stat
 import tarfile
 import zipfile
 import zlib
-from typing import Any
 
 import pytest
-from samples import TWO_CLASSES, encoded, picture, write_tree
+from samples import TWO_CLASSES, as_tar, as_zip, encoded, picture, write_tree
 
 from convlens.base.errors import InputError
 from convlens.data.formats.containers import Folder, Tar, Zip, is_candidate, open_container
 
 PNG = encoded(picture())
 FILES = {"p/a/1.png": PNG, "p/a/2.png": PNG[::-1], "p/b/1.png": b"x"}
-
-
-def as_zip(path, files, compression=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def as_tar(path, files, mode: Any = "w", change=None):
-    with tarfile.open(path, mode) as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            if change:
-                change(member)
-            archive.addfile(member, io.BytesIO(content))
-    return path
 
 
 def contents(container) -> dict[str, bytes]:

@@ -267,4 +267,4 @@ def test_one_huge_member_among_others_is_left_out_in_little_memory(tmp_path):
             file.write(bytes(1 << 20))
         file.write(END)
     said = read_in_a_child(path, 300)
-    assert said.startswith("{'train': 2} [('a/1.png', 'too large (3,040,870,400 bytes")
+    assert said.startswith("{'train': 2} (('a/1.png', 'too large (3,040,870,400 bytes")

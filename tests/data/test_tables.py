@@ -1,7 +1,7 @@
 """Tables of labels, as people and programs write them."""
 
 import pytest
-from samples import encoded, picture
+from samples import as_tar, as_zip, encoded, picture
 
 from convlens import data
 from convlens.base.errors import InputError
@@ -58,6 +58,46 @@ def test_a_table_beside_the_pictures_gives_the_classes(tree, content, given):
     assert reading.parts["train"].name == "pictures"
     assert reading.notes[0].startswith("labels.csv: ")
     assert reading.skipped == ()
+
+
+def archived(kind: str, tmp_path, files):
+    contents = {name: content if isinstance(content, bytes) else encoded(picture(content)) for name, content in
+                files.items()}  # fmt: skip
+    path = tmp_path / "pictures.archive"
+    return as_zip(path, contents) if kind == "zip" else as_tar(path, contents, f"w:{kind[4:]}")
+
+
+ARCHIVES = ["zip", "tar", "tar.gz", "tar.xz"]
+
+
+@pytest.mark.parametrize("top", ["", "photos/2024/"])
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_a_table_in_an_archive_gives_the_same_as_beside_the_pictures(tmp_path, kind, top, monkeypatch):
+    monkeypatch.setattr("convlens.data.store.cache.WORTH_SECONDS", 0)  # the second look comes from the cache
+    for content in WRITTEN.values():
+        path = archived(kind, tmp_path, {f"{top}{name}": was for name, was in {"labels.csv": content, **FILES}.items()})
+        for _ in range(2):
+            found, reading = read(path)
+            assert found == {f"{top}{path}": ("train", label) for path, label in LABEL.items()}
+            assert reading.notes[0].startswith("labels.csv: ")
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_a_table_in_an_archive_is_compared_with_its_folders(tmp_path, kind):
+    same = "\n".join(["path,label", *(f"{path},{path[:3]}" for path in FOLDERS)]).encode()
+    source = find(archived(kind, tmp_path, {**FOLDERS, "labels.csv": same}))
+    assert source.classes == ("cat", "dog")
+    assert "labels.csv: the same classes as the folders or names (8 rows)" in source.notes
+    other = "\n".join(["path,label", *(f"{path},{'xy'[k // 4]}" for k, path in enumerate(FOLDERS))]).encode()
+    with pytest.raises(InputError, match=r"say different things.*; to take the table unpack both and give the table"):
+        find(archived(kind, tmp_path, {**FOLDERS, "labels.csv": other}))
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_tables_that_take_more_memory_than_allowed_are_passed_over(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("convlens.data.formats.archives.TABLES_LIMIT", 100)
+    same = "\n".join(["path,label", *(f"{path},{path[:3]}" for path in FOLDERS)]).encode()
+    assert not find(archived(kind, tmp_path, {**FOLDERS, "labels.csv": same})).notes
 
 
 def test_columns_of_zeros_and_ones_and_label_numbers_are_read(tree):
@@ -138,11 +178,11 @@ FOLDERS = {f"{'cat' if k % 2 else 'dog'}/{k}.png": k for k in range(8)}
 
 
 @pytest.mark.parametrize("label", [("dog", "cat"), ("0", "1")])
-def test_a_table_that_says_what_the_folders_say_changes_nothing(tree, label):
+def test_a_table_that_says_what_the_folders_say_changes_nothing_and_is_named(tree, label):
     rows = ["path,label", *(f"{path},{label[k % 2]}" for k, path in enumerate(FOLDERS))]
     source = find(tree({**FOLDERS, "labels.csv": "\n".join(rows).encode()}))
     assert source.classes == ("cat", "dog")
-    assert not any("labels.csv" in note for note in source.notes)
+    assert "labels.csv: the same classes as the folders or names (8 rows)" in source.notes
 
 
 def test_a_table_that_contradicts_the_folders_is_refused_unless_it_is_given(tree):
@@ -194,7 +234,7 @@ def test_places_are_found_by_as_much_of_the_path_as_is_written():
 
 def test_a_file_without_pictures_is_no_table(tmp_path):
     (tmp_path / "x.csv").write_text("alpha,beta\n1,2\n")
-    assert read_table(tmp_path / "x.csv", ["1.png"]) is None
+    assert read_table("x.csv", tmp_path / "x.csv", ["1.png"]) is None
     assert data.find("digits").classes == tuple("0123456789")
 
 
@@ -202,5 +242,5 @@ def test_a_file_without_pictures_is_no_table(tmp_path):
 def test_a_cell_that_can_be_no_name_is_refused_by_its_line(tmp_path, row):
     (tmp_path / "x.csv").write_text(f"path,label\n{row}\n")
     with pytest.raises(InputError, match=r"x.csv, line [23]: a (path|label) of [\d,]+ characters; at most") as error:
-        read_table(tmp_path / "x.csv", [])
+        read_table("x.csv", tmp_path / "x.csv", [])
     assert len(str(error.value)) < 200

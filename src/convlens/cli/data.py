@@ -90,7 +90,11 @@ def check(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decode every image and report counts, damaged files, odd sizes and duplicates between training and test."""
+    """Decode every image, report damaged files, sizes and duplicates, and say whether training would take the set.
+
+    The exit code is 2 where training would refuse the set as it is.
+    """
+    from convlens.base.errors import InputError
     from convlens.base.progress import bars
     from convlens.data.check import check as examine
 
@@ -101,6 +105,8 @@ def check(
         emit(_as_json(findings, found.native))
     else:
         _show(findings)
+    if findings.reason is not None:
+        raise InputError(f"training would refuse this set: {findings.reason}")
 
 
 @app.command()
@@ -173,6 +179,8 @@ def _as_json(findings: "Findings", native: tuple[int, int, int] | None) -> dict[
         "near_leaks": findings.near_leaks,
         "near_conflicts": findings.near_conflicts,
         "notes": findings.notes,
+        "trainable": findings.reason is None,
+        "reason": findings.reason,
     }
 
 
@@ -210,7 +218,7 @@ def _show(findings: "Findings") -> None:
     if within:
         out.print(f"{within:,} pictures occur more than once within a part", markup=False)
     found = (findings.problems, findings.leaks, findings.conflicts, findings.near_leaks, findings.near_conflicts)
-    if not any(found):
+    if findings.reason is None and not any(found):
         out.print("[green]no problems found[/]")
 
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 from PIL import Image
 
 from convlens.base.errors import InputError
@@ -16,6 +17,7 @@ from convlens.data.layout.parts import PARTS
 from convlens.data.naming import printable
 from convlens.data.similar import SMALLEST, Sketch, similar, sketch
 from convlens.data.source import ArraySource, Progress, Source
+from convlens.data.splits import split
 from convlens.data.suffixes import why_unreadable
 
 
@@ -29,6 +31,7 @@ class Findings:
     duplicates: groups of two or more places that hold the same picture, byte for byte.
     leaks: those groups that lie in different parts. conflicts: those that lie in different classes.
     near_leaks, near_conflicts: pairs of pictures that look the same (see `similar`), in different parts or classes.
+    reason: why training would refuse the set as it is; None if it would not.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Findings:
     near_leaks: list[list[str]] = field(default_factory=list)
     near_conflicts: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    reason: str | None = None
 
     @property
     def rotated(self) -> int:
@@ -83,7 +87,25 @@ def check(source: Source, on_progress: Progress | None = None) -> Findings:
             findings.near_leaks.append([path, other])
         if label != other_label:
             findings.near_conflicts.append([path, other])
+    findings.reason = _why_refused(source, tuple(findings.problems))
     return findings
+
+
+def _why_refused(source: Source, problems: tuple[tuple[str, str], ...]) -> str | None:
+    """Asks what training asks: whether each class has a picture that can be decoded, and enough to be split."""
+    try:
+        if isinstance(source, FolderSource):
+            left = source.listing.without(problems)
+            blank = {
+                part: np.broadcast_to(np.uint8(0), (int(np.count_nonzero(good)), 1, 1, 1))
+                for part, good in left.items()
+            }
+            split(source.listing.images(blank, problems), seed=0)
+        else:
+            split(source.raw(), seed=0)  # type: ignore[attr-defined]
+    except InputError as error:
+        return str(error)
+    return None
 
 
 _Seen = tuple[bytes, _Place, Sketch | None]  # (digest, place, what it looks like)

@@ -8,6 +8,7 @@ from convlens.base.errors import InputError, nearest
 from convlens.data.formats.folders import FolderSource
 from convlens.data.images import Images
 from convlens.data.source import ArraySource, Renamed, Source
+from convlens.data.suffixes import TABLES
 
 
 def find(
@@ -100,9 +101,7 @@ def _open_path(path: Path, classes: Sequence[str] | None, judged_by: Sequence[st
 
         if files := idx.find_files(path):
             return idx.source(files, None, path.resolve().name)
-    from convlens.data.layout import tables
-
-    if path.suffix.lower() in (*tables.ENDINGS, ".txt") and path.is_file():
+    if path.suffix.lower() in (*TABLES, ".txt") and path.is_file():
         folder = path.absolute().parent
         return FolderSource.of(folder, folder.name, judged_by=judged_by, given=classes, table=path)
     return FolderSource.of(path, judged_by=judged_by, given=classes)

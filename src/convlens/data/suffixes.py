@@ -26,6 +26,8 @@ UNREADABLE: dict[str, str] = {
 
 PICTURES = READABLE | UNREADABLE.keys()
 
+TABLES = (".csv", ".tsv")
+
 
 def suffix(path: str) -> str:
     """The end of the name from its last dot, in lower case."""

@@ -5,11 +5,8 @@ read, and of a compressed tar as a whole, which is why a tar is read to its very
 was announced, and what is announced is bounded.
 """
 
-import bz2
 import contextlib
-import gzip
 import hashlib
-import io
 import lzma
 import posixpath
 import stat
@@ -24,7 +21,8 @@ from typing import IO, BinaryIO, cast
 
 from convlens.base import files
 from convlens.base.errors import InputError
-from convlens.data.formats.members import DEPTH_LIMIT, MemberError, Opener, UnpackError, is_candidate
+from convlens.data.formats.members import DEPTH_LIMIT, MemberError, Opener, UnpackError, is_candidate, is_table
+from convlens.data.formats.unpacking import Counted, unpacker
 from convlens.data.limits import MAX_BYTES, max_bytes
 from convlens.data.naming import printable
 
@@ -37,6 +35,9 @@ MEMBERS_LIMIT, NAME_LIMIT = 2_000_000, 4096
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # of a zip member: magic, version, flags, method, ..., length of the name
 _ENCRYPTED, _UTF8 = 1, 1 << 11  # flags
 _DEFLATE_LIMIT = 1100  # times as large is what deflate can make of a byte, and a little
+
+TABLES_LIMIT = 1 << 28
+"""Bytes of all tables of an archive together; further ones are passed over."""
 
 _HEADERS_LIMIT = 1 << 20  # bytes of a tar between the contents of two members: long names and attributes
 _CHUNK = 1 << 20
@@ -121,6 +122,16 @@ class Zip(_Archive):
 
         return read
 
+    def tables(self) -> dict[str, bytes]:
+        """See `Container.tables`."""
+        found: dict[str, bytes] = {}
+        with self._open() as archive:
+            for path, member in self._members(archive, is_table).items():
+                with contextlib.suppress(UnpackError):  # it was only guessed to be one
+                    if member.file_size <= TABLES_LIMIT - sum(map(len, found.values())):
+                        found[path] = self._content(archive, member)
+        return found
+
     def _open(self) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(self.path)
@@ -129,7 +140,9 @@ class Zip(_Archive):
         except Exception as error:  # a damaged directory can make the parser raise nearly anything
             raise self.damaged("zip", error) from error
 
-    def _members(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    def _members(
+        self, archive: zipfile.ZipFile, wanted: Callable[[str], bool] = is_candidate
+    ) -> dict[str, zipfile.ZipInfo]:
         listed = archive.infolist()
         self.check_count(len(listed))
         for member in listed:
@@ -143,7 +156,7 @@ class Zip(_Archive):
             path = posixpath.normpath(member.filename.replace("\\", "/"))  # as some programs of Windows write them
             if member.is_dir() and not member.file_size:
                 continue
-            if path not in members and not member.is_dir() and is_candidate(path):
+            if path not in members and not member.is_dir() and wanted(path):
                 members[path] = member
             else:
                 self._check_unused(archive, member)
@@ -210,13 +223,33 @@ class Tar(_Archive):
 
     slow_to_list = True
 
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._tables: dict[str, bytes] | None = None
+
     def files(self) -> Iterator[tuple[str, Opener]]:
         """See `Container.files`."""
         seen: set[str] = set()
+        tables: dict[str, bytes] = {}
         for path, content in self.members():
-            if is_candidate(path) and path not in seen:
-                seen.add(path)
+            if path in seen:
+                continue
+            seen.add(path)
+            if is_candidate(path):
                 yield path, content
+            elif is_table(path):
+                with contextlib.suppress(MemberError):  # too large: it was only guessed to be one
+                    tables[path] = content()
+                if sum(map(len, tables.values())) > TABLES_LIMIT:
+                    del tables[path]
+        self._tables = tables
+
+    def tables(self) -> dict[str, bytes]:
+        """See `Container.tables`. Reads the archive, unless `files` has been read to its end."""
+        if self._tables is None:
+            for _ in self.files():
+                pass
+        return self._tables or {}
 
     def reader(self) -> Callable[[str], bytes]:
         """See `Container.reader`."""
@@ -230,7 +263,7 @@ class Tar(_Archive):
         with self._damage(), files.open_plain(self.path) as raw:
             unpack = unpacker(raw.read(6))
             raw.seek(0)
-            stream = _Counted(unpack(raw) if unpack else raw, self.check_total)
+            stream = Counted(unpack(raw) if unpack else raw, self.check_total)
             with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|", tarinfo=_Header) as archive:
                 yield from self._members(archive, stream)
                 self._read_to_the_end(archive)
@@ -249,7 +282,7 @@ class Tar(_Archive):
         except (IndexError, KeyError, OverflowError) as error:  # from the parser of extended headers
             raise self.damaged("tar", error) from error
 
-    def _members(self, archive: tarfile.TarFile, stream: "_Counted") -> Iterator[tuple[str, Callable[[], bytes]]]:
+    def _members(self, archive: tarfile.TarFile, stream: Counted) -> Iterator[tuple[str, Callable[[], bytes]]]:
         total = count = 0
         while (member := self._next(archive, stream)) is not None:
             count, total = count + 1, total + max(0, member.size)
@@ -267,7 +300,7 @@ class Tar(_Archive):
                 while file.read(_CHUNK):
                     pass
 
-    def _next(self, archive: tarfile.TarFile, stream: "_Counted") -> tarfile.TarInfo | None:
+    def _next(self, archive: tarfile.TarFile, stream: Counted) -> tarfile.TarInfo | None:
         stream.allowed = _HEADERS_LIMIT
         member = archive.next()
         stream.allowed = None
@@ -299,39 +332,3 @@ class _Header(tarfile.TarInfo):
 
 _BAD_HEADERS = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError, tarfile.EmptyHeaderError)  # type: ignore[attr-defined]
 _ReadError = tarfile.ReadError  # inside `_Header` the library's name is that of an argument
-
-
-def unpacker(head: bytes) -> Callable[[BinaryIO], BinaryIO] | None:
-    """What unpacks a stream that begins like this; None if it is not compressed."""
-    for magic, unpack in (
-        (b"\x1f\x8b", lambda raw: gzip.GzipFile(fileobj=raw)),
-        (b"BZh", bz2.BZ2File),
-        (b"\xfd7zXZ\0", lzma.LZMAFile),
-    ):
-        if head.startswith(magic):
-            return cast(Callable[[BinaryIO], BinaryIO], unpack)
-    return None
-
-
-class _Counted(io.RawIOBase):
-    """A stream that reports how much has been read from it, before it hands it on.
-
-    allowed: so many bytes may be read before somebody sets it anew; None: any number.
-    """
-
-    def __init__(self, stream: BinaryIO, check: Callable[[int], None]):
-        self._stream, self._check, self._total = stream, check, 0
-        self.allowed: int | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._total += len(data)
-        self._check(self._total)
-        if self.allowed is not None:
-            self.allowed -= len(data)
-            if self.allowed < 0:
-                raise tarfile.ReadError("the headers of a member are too long")
-        return data

@@ -4,14 +4,15 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from convlens.base import files
 from convlens.base.errors import InputError
-from convlens.data.formats.archives import Tar, Zip, unpacker
-from convlens.data.formats.members import DEPTH_LIMIT, Blob, MemberError, Opener, UnpackError, is_candidate
+from convlens.data.formats.archives import Tar, Zip
+from convlens.data.formats.members import DEPTH_LIMIT, Blob, MemberError, Opener, UnpackError, is_candidate, is_table
+from convlens.data.formats.unpacking import unpacker
 from convlens.data.naming import listed, natural, printable
 
 __all__ = [
@@ -46,6 +47,10 @@ class Container(Protocol):
         thread. It raises `MemberError`; `reader` itself raises `InputError` where files cannot be had out of order."""
         ...
 
+    def tables(self) -> Mapping[str, bytes | Path]:
+        """Files that may be tables of labels, by their path inside: their content, or where they are."""
+        ...
+
     def identity(self) -> str:
         """Changes when the content does (judged by sizes and times of modification)."""
         ...
@@ -74,6 +79,7 @@ class Folder:
         self._listing: list[tuple[str, os.stat_result]] | None = None
         self._without_pictures: list[str] = []
         self._others = 0
+        self._tables: dict[str, Path] = {}
 
     def files(self) -> Iterator[tuple[str, Opener]]:
         """See `Container.files`."""
@@ -83,6 +89,11 @@ class Folder:
     def reader(self) -> Callable[[str], Blob]:
         """See `Container.reader`."""
         return lambda path: self.path / path
+
+    def tables(self) -> dict[str, Path]:
+        """See `Container.tables`."""
+        self._list()
+        return self._tables
 
     def identity(self) -> str:
         """See `Container.identity`."""
@@ -143,6 +154,8 @@ class Folder:
                         pictures += 1
                     else:
                         self._others += 1
+                        if stat.S_ISREG(status.st_mode) and is_table(path):
+                            self._tables[path] = self.path / path
             if prefix and not pictures and not inner:
                 self._without_pictures.append(prefix.removesuffix("/"))
         except OSError as error:

@@ -3,7 +3,8 @@
 import hashlib
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,12 +24,16 @@ Look = tuple[int, int, bool]
 
 
 class _Kept(BaseModel):
-    """What the cache keeps of a listed container. looks: of each path; None for what cannot be read."""
+    """What the cache keeps of a listed container.
+
+    looks: of each path; None for what cannot be read. tables: by path, each byte a character.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     paths: list[str]
     looks: list[Look | None]
+    tables: dict[str, str] = {}
 
     @classmethod
     def of(cls, value: Any) -> "_Kept | None":
@@ -36,7 +41,10 @@ class _Kept(BaseModel):
             found = cls.model_validate(value)
         except ValidationError:
             return None
-        return found if len(found.paths) == len(found.looks) else None
+        whole = len(found.paths) == len(found.looks) and all(
+            max(text, default="") < "\u0100" for text in found.tables.values()
+        )
+        return found if whole else None
 
 
 class Headers:
@@ -52,6 +60,12 @@ class Headers:
         if container.slow_to_list:
             self._kept = self._all()
         self.paths = [path for path, _ in container.files()] if self._kept is None else self._kept.paths
+
+    def tables(self) -> Mapping[str, bytes | Path]:
+        """See `Container.tables`."""
+        if self._kept is None:
+            return self.container.tables()
+        return {path: text.encode("latin-1") for path, text in self._kept.tables.items()}
 
     def native(self, used: set[str]) -> tuple[int, int, int] | None:
         """The common (C, H, W) of the pictures that are used, None if they differ."""
@@ -84,12 +98,13 @@ class Headers:
             cache.save_json("listings", key, {"paths": [""] * len(found), "looks": found})
 
     def _all(self) -> _Kept:
-        key = f"{self.container.identity()}-{_readable()}"
+        key = f"{self.container.identity()}-tables-{_readable()}"
         if kept := _Kept.of(cache.load_json("listings", key)):
             return kept
         started = time.monotonic()
         found = {path: _look(content) for path, content in self.container.files()}
-        listing = _Kept(paths=list(found), looks=list(found.values()))
+        tables = {path: bytes(text).decode("latin-1") for path, text in self.container.tables().items()}
+        listing = _Kept(paths=list(found), looks=list(found.values()), tables=tables)
         if time.monotonic() - started >= cache.WORTH_SECONDS:
             cache.save_json("listings", key, listing.model_dump())
         return listing

@@ -9,13 +9,12 @@ import numpy as np
 import PIL
 
 from convlens.base.errors import InputError
-from convlens.data.formats.containers import Container, Folder, open_container
+from convlens.data.formats.containers import Container, open_container
 from convlens.data.formats.headers import Headers
 from convlens.data.images import Images
 from convlens.data.layout.classes import Layout
 from convlens.data.layout.known import lay_out_known
-from convlens.data.layout.labeled import lay_out_folder
-from convlens.data.layout.tree import lay_out
+from convlens.data.layout.labeled import lay_out_by, lay_out_labeled
 from convlens.data.limits import max_bytes, max_pixels
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
@@ -62,12 +61,12 @@ class Listing:
 
         judged_by: the classes of a run, if the pictures are only to be judged by it (see `find`).
         given: the names of the classes that count, where the user named them.
-        table: a file of labels, if that says which pictures are of which class (see `labeled.lay_out_folder`).
+        table: a file of labels, if that says which pictures are of which class (see `labeled.lay_out_by`).
         Raises `InputError` if the tree's layout cannot be used (see `tree.lay_out`).
         """
         container = open_container(container) if isinstance(container, Path) else container
         name, headers = name or _name(container.path), Headers(container)
-        layout = _lay_out(container, headers.paths, name, judged_by, list(given or ()), table)
+        layout = _lay_out(headers, name, judged_by, list(given or ()), table)
         return cls(
             container, name, layout.classes, {part: tuple(items) for part, items in layout.parts.items()},
             headers.native({path for items in layout.parts.values() for path, _ in items}),
@@ -124,13 +123,13 @@ class Listing:
 
 
 def _lay_out(
-    container: Container, paths: list[str], name: str, judged_by: Sequence[str] | None, given: list[str],
-    table: Path | None,
-) -> Layout:  # fmt: skip
+    headers: Headers, name: str, judged_by: Sequence[str] | None, given: list[str], table: Path | None
+) -> Layout:
+    paths, place = headers.paths, headers.container.path
     try:
-        if not isinstance(container, Folder):
-            return lay_out(paths, str(container.path), given)
-        return lay_out_folder(paths, container.path, given, table, judged=judged_by is not None)
+        if table is not None:
+            return lay_out_by(table, paths, given, judged=judged_by is not None)
+        return lay_out_labeled(paths, place, headers.tables(), given)
     except InputError:
         known = None if judged_by is None else lay_out_known(paths, name, judged_by)
         if known is None or table is not None:

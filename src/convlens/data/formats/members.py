@@ -1,11 +1,11 @@
 """What a container of image files gives: contents by name. Which names count, and how large a file may be."""
 
-import posixpath
 from collections.abc import Callable
 from pathlib import Path
 
 from convlens.base.errors import InputError
 from convlens.data.decode import EXTENSIONS
+from convlens.data.suffixes import TABLES, suffix
 
 DEPTH_LIMIT = 100
 """Folders within folders. Deeper ones are refused: no data set has them, and every level costs time."""
@@ -24,6 +24,13 @@ class UnpackError(MemberError):
 
 def is_candidate(path: str) -> bool:
     """Whether a file counts as an image by its name and place."""
-    parts = path.split("/")
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and posixpath.splitext(parts[-1])[1].lower() in EXTENSIONS
+    return not _is_hidden(path) and suffix(path) in EXTENSIONS
+
+
+def is_table(path: str) -> bool:
+    """Whether a file may be a table of labels by its name and place."""
+    return not _is_hidden(path) and suffix(path) in TABLES
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))

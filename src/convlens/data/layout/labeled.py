@@ -1,5 +1,7 @@
 """The layout of pictures whose classes stand in a table, and which of table and folders counts."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from convlens.base.errors import InputError
@@ -10,26 +12,32 @@ from convlens.data.layout.tree import lay_out
 from convlens.data.naming import natural, printable
 
 
-def lay_out_folder(
-    paths: list[str], folder: Path, given: list[str] | None, table: Path | None = None, *, judged: bool = False
-) -> Layout:
-    """The layout of the pictures of a folder, by a table of labels or by their folders and names.
+def lay_out_by(table: Path, paths: list[str], given: list[str] | None, *, judged: bool = False) -> Layout:
+    """The layout of the pictures that a table of labels names, where the user gave the table.
 
-    table: the file of labels, where the user gave it; otherwise tables beside the pictures are looked for, and count
-    where the folders say nothing, or say the same and less.
-    judged: whether the pictures are only to be judged: then a table that is given need have no part for training.
+    judged: whether the pictures are only to be judged: then the table need have no part for training.
+    Raises `InputError` for a file that is no such table, and as `tree.lay_out` does.
+    """
+    read = read_table(table.name, table, paths)
+    if read is None:
+        raise InputError(
+            f"{table}: no columns of paths and labels; name them in the first row, such as path,label or "
+            "path,label,split"
+        )
+    return _by_tables([read], paths, str(table), given, alone=True, judged=judged)
+
+
+def lay_out_labeled(
+    paths: list[str], place: Path, tables: Mapping[str, bytes | Path], given: list[str] | None
+) -> Layout:
+    """The layout of the pictures of a folder or archive, by a table of labels or by their folders and names.
+
+    place: the folder or archive. tables: files in it that may be tables. One beside the pictures counts where the
+    folders say nothing, or say the same and less.
     Raises `InputError` where the two differ, and as `tree.lay_out` does.
     """
-    title = str(folder)
-    if table is not None:
-        read = read_table(table, paths)
-        if read is None:
-            raise InputError(
-                f"{table}: no columns of paths and labels; name them in the first row, such as path,label or "
-                "path,label,split"
-            )
-        return _by_tables([read], paths, str(table), given, alone=True, judged=judged)
-    found = [read for read in tables_in(folder, paths) if _covers(read, paths)]
+    title = str(place)
+    found = [read for read in tables_in(tables, paths) if _covers(read, paths)]
     if any(read.part == "train" for read in found):
         found = [read for read in found if read.part]
     if not found:
@@ -49,12 +57,17 @@ def lay_out_folder(
         more = len(labels) > len(classes) or any(row.part for read in found for row in read.rows)
         if more and classes.keys() <= labels.keys() and all(a == b for a, b in pairs):
             return _by_tables(found, paths, title, given)
-        return by_folder
+        rows = sum(len(read.rows) for read in found)
+        agrees = (
+            f"{' and '.join(read.name for read in found)}: the same classes as the folders or names ({rows:,} rows)"
+        )
+        return replace(by_folder, notes=[*by_folder.notes, agrees])
     path = next(path for path, name in classes.items() if path in labels and labels[path] != name)
+    take = "give it as --data" if place.is_dir() else "unpack both and give the table as --data"
     raise InputError(
         f"{title}: {found[0].name} and the folders or names of the pictures say different things, such as "
-        f"'{printable(labels[path])}' and '{printable(classes[path])}' of {printable(path)}; to take the table give it "
-        "as --data, to take the folders move it away"
+        f"'{printable(labels[path])}' and '{printable(classes[path])}' of {printable(path)}; to take the table {take}, "
+        "to take the folders move it away"
     )
 
 

@@ -3,17 +3,16 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convlens.base import files
+from convlens.base import files as disk
 from convlens.base.errors import InputError
 from convlens.data.layout.parts import part_and_rest, part_of
 from convlens.data.naming import printable
 from convlens.data.suffixes import PICTURES, suffix
 
-ENDINGS = (".csv", ".tsv")
 _LARGEST = 1 << 28  # bytes of a table
 _LONGEST_PATH, _LONGEST_LABEL = 4096, 255  # characters: of a path on most systems, of the name of a folder
 _PATHS = """
@@ -48,15 +47,17 @@ class Table:
     said: str
 
 
-def read_table(path: Path, known: Iterable[str]) -> Table | None:
+def read_table(name: str, content: bytes | Path, known: Iterable[str]) -> Table | None:
     """The table of labels in a file; None if it is none.
 
-    known: the paths of the pictures; only a table without headings needs them, to find its column of paths.
+    content: of the file of that name, or where it is. known: the paths of the pictures; only a table without headings
+    needs them, to find its column of paths.
     Raises `InputError` for a file that cannot be read, has no rows, or says the class in two columns that differ.
     """
-    cells = _cells(path)
+    where_it_is = str(content) if isinstance(content, Path) else name
+    cells = _cells(content if isinstance(content, bytes) else _read(content), where_it_is)
     headings = [_plain(text) for text in cells[0][1]] if cells else []
-    name, width = printable(path.name), len(headings)
+    name, width = printable(name), len(headings)
     where = _first(headings, _PATHS)
     if where is None:
         return _without_headings(name, cells, known)
@@ -76,7 +77,7 @@ def read_table(path: Path, known: Iterable[str]) -> Table | None:
             return None
         found, said = hot, f"pictures by '{_short(titles[where])}', classes by the columns with a 1"
     if not body:
-        raise InputError(f"{path}: headings but no rows; add a row for each picture")
+        raise InputError(f"{where_it_is}: headings but no rows; add a row for each picture")
     if split is not None:
         said += f", parts by '{_short(titles[split])}'"
     return _table(
@@ -106,22 +107,26 @@ def _table(name: str, rows: Sequence[tuple[int, str, str]], labels: Sequence[str
     )  # fmt: skip
 
 
-def _cells(path: Path) -> list[tuple[int, list[str]]]:
-    """(number of the line, cells) of each row that is not empty."""
-    with files.open_plain(path) as file, files.explained("read", path):
+def _read(path: Path) -> bytes:
+    with disk.open_plain(path) as file, disk.explained("read", path):
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise InputError(f"{path}: more than {_LARGEST:,} bytes; give a smaller table")
+    return content
+
+
+def _cells(content: bytes, name: str) -> list[tuple[int, list[str]]]:
+    """(number of the line, cells) of each row that is not empty. name: of the file, for messages."""
     try:
         wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+        raise InputError(f"{name}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
         return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        raise InputError(f"{path}: no table ({error}); give one with a row path,label for each picture") from None
+        raise InputError(f"{name}: no table ({error}); give one with a row path,label for each picture") from None
 
 
 def _delimiter(text: str) -> str:
@@ -240,14 +245,18 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
     return next((k for k, (x, y) in pairs if x != y), min(len(a), len(b)))
 
 
-def tables_in(folder: Path, known: list[str]) -> Iterator[Table]:
-    """The tables of labels in a folder and in those that hold all pictures, such as `archive/labels.csv`."""
-    place = folder
+def tables_in(files: Mapping[str, bytes | Path], known: list[str]) -> Iterator[Table]:
+    """The tables of labels beside all pictures, or in a folder around them, such as `archive/labels.csv`.
+
+    files: those that may be tables, by path. known: the paths of the pictures.
+    """
+    inside = ""
     while True:
-        for path in sorted(place.iterdir()) if place.is_dir() else []:
-            if path.suffix.lower() in ENDINGS and path.is_file() and "submission" not in path.name.lower():
+        for path in sorted(files):
+            name = path.removeprefix(inside)
+            if path.startswith(inside) and "/" not in name and "submission" not in name.lower():
                 try:
-                    table = read_table(path, known)
+                    table = read_table(name, files[path], known)
                 except InputError:
                     continue  # it was only guessed to be one
                 if table is not None:
@@ -255,4 +264,4 @@ def tables_in(folder: Path, known: list[str]) -> Iterator[Table]:
         tops = {path.split("/", 1)[0] for path in known}
         if len(tops) != 1 or not all("/" in path for path in known):
             return
-        place, known = place / tops.pop(), [path.split("/", 1)[1] for path in known]
+        inside, known = f"{inside}{tops.pop()}/", [path.split("/", 1)[1] for path in known]
