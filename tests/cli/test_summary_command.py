@@ -52,6 +52,24 @@ def test_measured_fields_are_the_same_each_time(cli):
     assert 0 < results[0]["features.s4"]["ratio"] <= 1
 
 
+def test_several_networks_are_drawn_side_by_side(cli, tmp_path):
+    found = cli("summary", "vgg13_cifar", "resnet20_cifar", "--draw", "both.svg", "--json").json
+    assert [one["title"] for one in found["networks"]] == ["vgg13_cifar", "resnet20_cifar"]
+    assert found["networks"][1]["repeats"][0]["times"] == 3
+    assert (tmp_path / "both.svg").stat().st_size > 10_000
+    assert "end in .png" in cli("summary", "lenet5", "--draw", "a.bmp").refused()
+
+
+def test_several_networks_are_told_one_after_the_other(cli):
+    found = cli("summary", "lenet5", "mlp", "--json").json
+    assert [one["network"] for one in found["networks"]] == ["LeNet5", "MLP"]
+    assert cli("summary", "lenet5", "mlp").out.count("total") == 2
+
+
+def test_the_memory_of_a_batch_is_told(cli):
+    assert "with 64 images" in " ".join(cli("summary", "lenet5", "--batch", "64").out.split())
+
+
 def test_the_table_is_plain_text_when_piped():
     command = [sys.executable, "-c", "from convlens.cli import main; main()", "summary", "lenet5", "--depth", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -88,12 +88,18 @@ class Memory:
         training: what automatic differentiation keeps for the backward pass, for each example of a batch; None where
             the network could not be run in training mode.
         state: parameters and buffers, gradients, and the two averages of each parameter that Adam keeps.
+        parameters: of all parameters, those of layers that do not run among them.
     """
 
     peak: int
     total: int
     training: int | None
     state: int = 0
+    parameters: int = 0
+
+    def of_batch(self, images: int) -> int | None:
+        """Bytes that training holds with so many images in a batch; None where `training` is not known."""
+        return None if self.training is None else self.state + images * self.training
 
 
 def allocations(traced: Trace) -> list[dict[int, int]]:

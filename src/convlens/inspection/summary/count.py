@@ -58,7 +58,11 @@ def _summarized(module: nn.Module, input_shape: tuple[int, ...], traced: Trace) 
         groups={call.path: call.kind for call in traced.calls if call.has_parts and call.path},
         unused=_by_module(module, {name: p.numel() for name, p in module.named_parameters() if name not in done}),
         memory=costs.Memory(
-            costs.forward_peak(traced) // traced.batch, total // traced.batch, training, _state_bytes(module)
+            costs.forward_peak(traced) // traced.batch,
+            total // traced.batch,
+            training,
+            _state_bytes(module),
+            sum(p.numel() * p.element_size() for p in module.parameters()),
         ),
         why_real=traced.why_real,
     )

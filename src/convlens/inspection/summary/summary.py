@@ -126,8 +126,11 @@ class Summary:
         maps = [layer for layer in seeing if is_map(layer)]
         return (maps or seeing or [None])[-1]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON. Memory in bytes; receptive fields in input pixels, by axis (height, width)."""
+    def to_dict(self, batch: int = 128) -> dict[str, Any]:
+        """Plain values for JSON. Memory in bytes; receptive fields in input pixels, by axis (height, width).
+
+        batch: images for which the memory of a whole batch in training is told.
+        """
         last = self.last_map
         result = {
             "network": self.network,
@@ -143,6 +146,8 @@ class Summary:
                 "forward_total": self.memory.total,
                 "training": self.memory.training,
                 "state": self.memory.state,
+                "parameters": self.memory.parameters,
+                "batch": {"images": batch, "training": self.memory.of_batch(batch)},
             },
             "receptive_field": last and last.fields and {"layer": last.name, **field_dict(last.fields)},
             "unused": self.unused,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from convlens.inspection.summary.summary import Layer, Summary
 
 _UNLIMITED = 10_000  # columns
-_IMAGES = 128  # of the batch for which the memory of training is told
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,12 @@ def field_texts(fields: tuple[FieldMap, ...] | None, extents: tuple[int, ...]) -
 class SummaryTable:
     """Renders itself for the width of the console: classes, memory and offsets where they find room.
 
-    `depth` folds modules that lie deeper.
+    `depth` folds modules that lie deeper. `batch`: images for which the memory of training is told.
     """
 
     summary: "Summary"
     depth: int | None = None
+    batch: int = 128
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = self._table(wide=True)
@@ -114,7 +114,7 @@ class SummaryTable:
         if self.summary.effective:
             yield _effective_table(self.summary)
             yield Text()
-        yield _notes(self.summary, wide)
+        yield _notes(self.summary, wide, self.batch)
 
     def _table(self, wide: bool) -> Table:
         s = self.summary
@@ -179,14 +179,16 @@ def _effective_table(summary: "Summary") -> Table:
     return table
 
 
-def _notes(summary: "Summary", wide: bool) -> Table:
+def _notes(summary: "Summary", wide: bool, batch: int) -> Table:
     """What the numbers mean."""
     notes = Table.grid(padding=(0, 2, 0, 0))
     notes.add_column(style="bold", no_wrap=True)
     notes.add_column(style="dim")
     frozen = summary.parameters - summary.trainable
     besides = f"; besides {summary.buffers:,} buffers (batch-norm statistics and the like)" if summary.buffers else ""
-    notes.add_row("parameters", f"{summary.trainable:,} trainable, {frozen:,} frozen; shared ones once{besides}")
+    size = bytes_text(summary.memory.parameters)
+    counts = f"{size}: {summary.trainable:,} trainable, {frozen:,} frozen; shared ones once{besides}"
+    notes.add_row("parameters", counts)
     if summary.unused:
         names = ", ".join(f"{name} ({count:,})" for name, count in summary.unused.items())
         notes.add_row("not counted", Text(f"layers that do not run in evaluation mode: {names}"))
@@ -195,11 +197,11 @@ def _notes(summary: "Summary", wide: bool) -> Table:
     kept = "" if memory.training is None else f", {bytes_text(memory.training)} kept for the backward pass in training"
     notes.add_row("memory", f"activations of one example: {bytes_text(memory.peak)} alive at the peak{kept}")
     if memory.training is not None:
-        total = memory.state + _IMAGES * memory.training
+        whole = f"{bytes_text(memory.of_batch(batch))} with {batch:,} image{'s' * (batch > 1)}"
         notes.add_row(
             "training",
-            f"{bytes_text(total)} with {_IMAGES} images: {bytes_text(memory.state)} for weights, gradients and "
-            f"Adam's averages, {bytes_text(memory.training)} for each image",
+            f"{whole}: {bytes_text(memory.state)} for weights, gradients and Adam's averages, "
+            f"{bytes_text(memory.training)} for each image",
         )
     if summary.last_map:
         offset = "; offset: where cell 0 starts, negative in the padding" if wide else ""
