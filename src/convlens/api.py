@@ -125,9 +125,9 @@ class Run:
         )
         return exporters.export(classifier, format, path)
 
-    def report(self) -> Path:
-        """Writes `report.html` again and gives its path."""
-        return report.write(self.path)
+    def report(self, *, language: str = "en") -> Path:
+        """Writes `report.html` again, in English ("en") or Chinese ("zh"), and gives its path."""
+        return report.write(self.path, language)
 
     def _note(self, note: str) -> None:
         """Says it on stderr, once."""

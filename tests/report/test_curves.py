@@ -38,15 +38,15 @@ def test_high_accuracies_are_drawn_as_errors_on_a_logarithmic_axis():
     low, high = charts([_record(1, 0.5), _record(2, 0.89)], 2), charts([_record(1, 0.5), _record(2, 0.99)], 2)
     assert "Accuracy" in [chart["title"] for chart in low]
     error = next(chart for chart in high if "Error" in chart["title"])
-    assert (error["best"], error["legend"][0]["value"]) == ("lowest", "1 %")
+    assert error["legend"][0]["value"] == "lowest 1 %"
     first, last = _points(error, "b")
     assert last[1] > first[1] + 100  # lower on the page, and by far
 
 
 def test_no_error_at_all_lies_below_every_other_and_is_called_zero():
     error = charts([_record(1, 0.98), _record(2, 1.0), _record(3, 0.99)], 2)[1]
-    assert error["legend"][0]["value"] == "0 %"
+    assert error["legend"][0]["value"] == "lowest 0 %"
     heights = [y for _, y in _points(error, "b")]
     assert heights[1] == max(heights)
     everything = charts([_record(1, 1.0), _record(2, 1.0)], 1)[1]
-    assert everything["legend"][0]["value"] == "0 %"
+    assert everything["legend"][0]["value"] == "lowest 0 %"

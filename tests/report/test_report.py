@@ -17,10 +17,10 @@ from convlens.classify.evaluation import from_logits
 from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
 from convlens.report import load_evaluation, save_evaluation, write
+from convlens.report.again import again
 from convlens.report.drawings import confused_pairs, first_layer
 from convlens.runs import LeftOut, RunFolder
 from convlens.training import recipe as recipes
-from convlens.training.again import again
 
 _VOID = {"meta", "img"}
 

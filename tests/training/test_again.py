@@ -16,8 +16,8 @@ from torch import nn
 
 import convlens as cl
 from convlens.data import Images
+from convlens.report.again import again
 from convlens.runs import RunRecord
-from convlens.training.again import again
 from typed import present, untyped
 
 NETWORK = """

@@ -10,7 +10,7 @@ from torch import nn
 import convlens as cl
 from convlens import models
 from convlens.base.errors import InputError
-from convlens.training.again import again
+from convlens.report.again import again
 from typed import present, untyped
 
 BRIEF = {"data": "digits", "epochs": 1, "quiet": True, "device": "cpu", "settings": ["optimizer.lr=1e-30"]}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from convlens.report.language import Words, english
+
 _WIDTH, _HEIGHT = 420, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 34
 _DOTS = 40  # more points than this are a line without dots
@@ -29,12 +31,14 @@ def line_chart(
     log: bool = False,
     mark: float | None = None,
     top: float | None = None,
+    words: Words | None = None,
 ) -> Markup:
     """The lines over epochs. `form` writes a value; `log` draws the values on a logarithmic scale; `mark` is an epoch.
-    `top` is the largest value there can be: no tick lies above it.
+    `top` is the largest value there can be: no tick lies above it. `words` are those of the axis and the description.
 
     Names and labels are escaped. Series without a finite value are left out; with none left the result is empty.
     """
+    words = words or english()
     series = [kept for kept in map(_finite, series) if kept.values]
     if not series:
         return Markup()
@@ -55,18 +59,24 @@ def line_chart(
 
     parts = [_y_tick(to_y(t), form(t)) for t in y_ticks] + [_x_tick(to_x(t), f"{t:g}") for t in x_ticks]
     if mark is not None and min(xs) <= mark <= max(xs):
-        parts.append(
-            Markup('<line class="mark" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
-                to_x(mark), _TOP, _HEIGHT - _BOTTOM
-            )
-        )
-    parts += [_line(one, to_x, to_y, form) for one in series]
+        parts.append(_mark(to_x(mark)))
+    parts += [_line(one, to_x, to_y, form, words) for one in series]
     parts.append(
-        Markup('<text class="axis" x="{}" y="{}">epoch</text>').format((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 3)
+        Markup('<text class="axis" x="{}" y="{}">{}</text>').format(
+            (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 3, words("training.epoch")
+        )
     )
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        _WIDTH, _HEIGHT, f"{label} by epoch. {'; '.join(_words(one, form) for one in series)}.", Markup().join(parts)
+        _WIDTH, _HEIGHT, _said(label, series, form, words), Markup().join(parts)
     )
+
+
+def _said(label: str, series: Sequence[Series], form: Callable[[float], str], words: Words) -> str:
+    """The chart in a sentence, for those who cannot see it."""
+    lines = [
+        words("training.from_to", name=one.name, first=form(one.values[0]), last=form(one.values[-1])) for one in series
+    ]
+    return words("training.by_epoch", label=label, lines="; ".join(lines))
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
@@ -103,6 +113,10 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
     return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
+def _mark(x: float) -> Markup:
+    return Markup('<line class="mark" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(x, _TOP, _HEIGHT - _BOTTOM)
+
+
 def _y_tick(y: float, text: str) -> Markup:
     return Markup(
         '<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/><text class="y" x="{}" y="{y:.1f}">{}</text>'
@@ -113,7 +127,9 @@ def _x_tick(x: float, text: str) -> Markup:
     return Markup('<text class="x" x="{:.1f}" y="{}">{}</text>').format(x, _HEIGHT - _BOTTOM + 15, text)
 
 
-def _line(one: Series, to_x: Callable[[float], float], to_y: Callable[[float], float], form: Callable) -> Markup:
+def _line(
+    one: Series, to_x: Callable[[float], float], to_y: Callable[[float], float], form: Callable, words: Words
+) -> Markup:
     points = [(to_x(x), to_y(y)) for x, y in zip(one.epochs, one.values, strict=True)]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     drawn = Markup('<path class="line {}" d="{}"/>').format(one.kind, path)
@@ -121,11 +137,7 @@ def _line(one: Series, to_x: Callable[[float], float], to_y: Callable[[float], f
         return drawn
     return drawn + Markup().join(
         Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}</title></circle>').format(
-            one.kind, x, y, 3, f"{one.name}, epoch {epoch:.4g}: {form(value)}"
+            one.kind, x, y, 3, words("training.point", name=one.name, epoch=epoch, value=form(value))
         )
         for (x, y), epoch, value in zip(points, one.epochs, one.values, strict=True)
     )
-
-
-def _words(one: Series, form: Callable[[float], str]) -> str:
-    return f"{one.name} from {form(one.values[0])} to {form(one.values[-1])}"

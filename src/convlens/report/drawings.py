@@ -13,6 +13,7 @@ from convlens.classify.evaluation import Evaluation
 from convlens.data.naming import natural
 from convlens.data.preprocess import Preprocess
 from convlens.inspection import pictures
+from convlens.report.language import Words
 from convlens.report.store import StoredEvaluation
 from convlens.runs import RunFolder
 
@@ -33,7 +34,7 @@ def data_uri(pixels: np.ndarray) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def confusion(evaluation: Evaluation) -> dict[str, Any]:
+def confusion(evaluation: Evaluation, words: Words) -> dict[str, Any]:
     """Up to 30 classes a table of cells, up to 1,000 a picture of one pixel per cell, above that nothing."""
     if len(evaluation.classes) > _PICTURE:
         return {"left_out": True, "classes": len(evaluation.classes)}
@@ -54,7 +55,9 @@ def confusion(evaluation: Evaluation) -> dict[str, Any]:
                     "n": int(counts[i, j]),
                     "shade": round(float(shade[i, j]), 3),
                     "kind": ("hit" if i == j else "miss") + (" deep" if shade[i, j] > 0.6 else ""),
-                    "title": f"{counts[i, j]} of {counts[i].sum()} images of {name} were taken for {other}",
+                    "title": words(
+                        "confusion.cell", n=int(counts[i, j]), total=int(counts[i].sum()), true=name, said=other
+                    ),
                 }
                 for j, other in enumerate(evaluation.classes)
             ],

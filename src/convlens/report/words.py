@@ -7,6 +7,7 @@ import numpy as np
 
 from convlens.base.words import percent
 from convlens.classify.evaluation import Evaluation
+from convlens.report.language import Words, english
 from convlens.runs import LeftOut, RunRecord, Stopped
 
 
@@ -27,11 +28,12 @@ def majority(evaluation: Evaluation) -> dict[str, Any] | None:
     return {"class": evaluation.classes[int(counts.argmax())], "share": float(counts.max() / evaluation.n)}
 
 
-def disagreement(record: RunRecord) -> str:
+def disagreement(record: RunRecord, words: Words | None = None) -> str:
     """A remark where validation and test accuracy differ by more than chance explains, else ''.
 
     Two-proportion z-test with pooled variance, at 5 %.
     """
+    words = words or english()
     val, test = number(record.results, "val", "accuracy"), number(record.results, "test", "accuracy")
     n_val, n_test = record.data.counts.get("val", 0), record.data.counts.get("test", 0)
     if val is None or test is None or n_val <= 0 or n_test <= 0:
@@ -40,43 +42,45 @@ def disagreement(record: RunRecord) -> str:
     deviation = math.sqrt(max(0.0, pooled * (1 - pooled) * (1 / n_val + 1 / n_test)))
     if abs(val - test) <= 1.96 * deviation:
         return ""
-    than = "lower" if test < val else "higher"
-    return (
-        f"The test accuracy ({percent(test)}) is {than} than the validation accuracy ({percent(val)}) by more than "
-        "chance explains: the two sets may hold images of different kinds, or share images with the training set."
-    )
+    which = "lower" if test < val else "higher"
+    return words(f"head.disagreement_{which}", test=percent(test), val=percent(val))
 
 
-def course(record: RunRecord) -> str:
-    """What was special about the way the run went: that it stopped early, that several processes worked on it."""
-    sentences = []
+def split(record: RunRecord, words: Words) -> str:
+    """How many images each part has, and what the parts were used for."""
+    counts = [
+        words(f"parts.{part}", n=n) if part in ("train", "val", "test") else words("parts.other", part=part, n=n)
+        for part, n in record.data.counts.items()
+        if n
+    ]
+    said = words.said("split", record.data.split)
+    return words("parts.sentences", counts=words("parts.join").join(counts), said=f"{said[:1].upper()}{said[1:]}")
+
+
+def course(record: RunRecord, words: Words) -> str:
+    """What was special about the run: pictures that were turned, that it stopped early, that several processes worked
+    on it."""
+    sentences = [words("head.turned", n=record.data.turned)] if record.data.turned else []
     stopped = (record.results or {}).get("stopped")
     if stopped:
-        said = str(Stopped.model_validate(stopped))
-        sentences.append(f"{said[:1].upper()}{said[1:]}.")
+        found = Stopped.model_validate(stopped)
+        sentences.append(
+            words("head.stopped", n=found.patience, epoch=found.epoch, planned=found.planned, best=found.best_epoch)
+        )
     if len(record.processes) > 1:
-        sentences.append(f"Trained in {len(record.processes)} processes, whose times are added up.")
-    return " ".join(sentences)
+        sentences.append(words("head.processes", n=len(record.processes)))
+    return words("parts.space").join(sentences)
 
 
-def turned(count: int) -> str:
-    """How many pictures were turned as their EXIF tag says, if any."""
-    if not count:
-        return ""
-    if count == 1:
-        return "1 picture was turned as its EXIF tag says."
-    return f"{count:,} pictures were turned as their EXIF tags say."
-
-
-def left_out(files: LeftOut) -> dict[str, Any] | None:
+def left_out(files: LeftOut, words: Words) -> dict[str, Any] | None:
     """What was not used of the data: a sentence, the first files with their reasons, how many more there are."""
     if not files.count:
         return None
     several = len(files.reasons) > 1
     reasons = "; ".join(f"{n:,} × {reason}" if several else reason for reason, n in files.reasons.items())
-    picture = "picture file was" if files.count == 1 else "picture files were"
+    said = words("head.left_out", n=files.count)
     return {
-        "said": f"{files.count:,} {picture} left out" + (f": {reasons}." if reasons else "."),
+        "said": words("head.left_out_why", said=said, reasons=reasons) if reasons else words("head.full", said=said),
         "files": files.files,
         "more": files.count - len(files.files),
     }
