@@ -16,7 +16,7 @@ from convlens.base.errors import InputError
 from convlens.classify.evaluation import from_logits
 from convlens.data.images import Images
 from convlens.data.preprocess import Preprocess
-from convlens.report import load_evaluation, save_evaluation, write
+from convlens.report import language, load_evaluation, save_evaluation, write
 from convlens.report.again import again
 from convlens.report.drawings import confused_pairs, first_layer
 from convlens.runs import LeftOut, RunFolder
@@ -72,9 +72,9 @@ def test_the_report_shows_what_the_run_holds(tmp_path, pretend_run):
     assert f"95 % interval {100 * low:.2f} % to {100 * high:.2f} %" in page.text
     for words in ("61,706", "12,346", "1 min 02 s", "1,300 images for training", "lenet5", "Learning rate", "bfloat16"):
         assert words in page.text
-    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 3
+    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 4
     wrong = int((judged.predicted != judged.labels).sum())
-    assert len(page.pictures()) == min(36, wrong) + 6
+    assert len(page.pictures()) == min(36, wrong) + 6 + len(load_evaluation(run.path).cells.index)
 
 
 def test_the_report_needs_nothing_from_outside(tmp_path, pretend_run):
@@ -115,7 +115,7 @@ def test_every_picture_has_a_text_for_those_who_cannot_see_it(tmp_path, pretend_
 
 def test_the_confusion_matrix_is_a_table_of_all_counts(tmp_path, pretend_run):
     run, judged = pretend_run(tmp_path / "run", sharpness=2)
-    cells = re.findall(r'<td class="(?:hit|miss)[^>]*>(\d*)</td>', write(run.path).read_text("utf-8"))
+    cells = re.findall(r'<td class="(?:hit|miss)[^>]*>(?:<button[^>]*>)?(\d*)<', write(run.path).read_text("utf-8"))
     assert [int(cell or 0) for cell in cells] == judged.confusion.ravel().tolist()
 
 
@@ -183,15 +183,20 @@ def test_the_command_in_the_report_asks_for_the_same_recipe(tmp_path, pretend_ru
     assert loaded == recipes.parse(record.recipe, "record")
 
 
+def _pairs(judged, k):
+    found = confused_pairs(judged, k, {}, language.english())
+    return [{key: pair[key] for key in ("true", "predicted", "n", "share")} for pair in found]
+
+
 def test_the_most_frequent_confusions_come_first():
     labels = np.array([0] * 10 + [1] * 5 + [2] * 5)
     said = np.array([0] * 6 + [1] * 3 + [2] + [0] * 2 + [1] * 3 + [2] * 5)
     judged = from_logits(np.eye(3)[said] * 9, labels, ("a", "b", "c"))
-    assert confused_pairs(judged, 2) == [
+    assert _pairs(judged, 2) == [
         {"true": "a", "predicted": "b", "n": 3, "share": 0.3},
         {"true": "b", "predicted": "a", "n": 2, "share": 0.4},
     ]
-    assert len(confused_pairs(judged, 99)) == 3
+    assert len(confused_pairs(judged, 99, {}, language.english())) == 3
 
 
 @pytest.mark.parametrize(
@@ -240,8 +245,8 @@ def test_an_evaluation_comes_back_as_it_was_saved(tmp_path):
     np.testing.assert_array_equal(found.evaluation.probabilities, judged.probabilities)
     np.testing.assert_array_equal(found.evaluation.labels, labels)
     assert (found.evaluation.classes, found.evaluation.loss) == (judged.classes, judged.loss)
-    np.testing.assert_array_equal(found.index, judged.mistakes(36))
-    np.testing.assert_array_equal(found.pixels, images.pixels[found.index])
+    np.testing.assert_array_equal(found.mistakes.index, judged.mistakes(36))
+    np.testing.assert_array_equal(found.mistakes.pixels, images.pixels[found.mistakes.index])
 
 
 def test_large_pictures_are_kept_smaller_and_in_shape(tmp_path):
@@ -249,7 +254,7 @@ def test_large_pictures_are_kept_smaller_and_in_shape(tmp_path):
     judged = from_logits(np.eye(2)[1 - labels], labels, ("a", "b"))
     images = Images(np.full((6, 400, 200, 1), 90, np.uint8), labels, ("a", "b"))
     save_evaluation(tmp_path, judged, images)
-    pixels = load_evaluation(tmp_path).pixels
+    pixels = load_evaluation(tmp_path).mistakes.pixels
     assert pixels.shape == (6, 128, 64, 1)
     assert (pixels == 90).all()
 
@@ -269,6 +274,7 @@ def test_an_evaluation_of_other_images_is_refused(tmp_path):
         {"mistakes.index": np.array([7])},
         {"mistakes.pixels": np.zeros((1, 0, 4, 1), np.uint8)},
         {"mistakes.pixels": np.zeros((4, 4, 4, 1), np.uint8)},
+        {"cells.index": np.array([0, 1])},
         None,
     ],
 )
@@ -278,6 +284,8 @@ def test_an_evaluation_file_that_does_not_fit_together_is_refused(tmp_path, chan
         "probabilities": np.full((2, 2), 0.5, np.float32),
         "mistakes.index": np.array([1]),
         "mistakes.pixels": np.zeros((1, 4, 4, 1), np.uint8),
+        "cells.index": np.array([0]),
+        "cells.pixels": np.zeros((1, 4, 4, 1), np.uint8),
     }
     path = tmp_path / "evaluation.safetensors"
     run = RunFolder(tmp_path)
@@ -306,7 +314,7 @@ def test_mistakes_carry_the_names_of_their_files(tmp_path, pretend_run):
     names = np.array([f"test/{k}/<b>{i}.png" for i, k in enumerate(judged.labels)], object)
     images = Images(np.zeros((judged.n, 8, 8, 1), np.uint8), judged.labels, judged.classes, paths=names)
     save_evaluation(run.path, judged, images)
-    assert load_evaluation(run.path).paths == tuple(names[judged.mistakes(36)])
+    assert load_evaluation(run.path).mistakes.paths == tuple(names[judged.mistakes(36)])
     page = _page(run)
     for i in judged.mistakes(36):
         assert f"<b>{i}.png" in page.text

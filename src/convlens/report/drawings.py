@@ -1,7 +1,7 @@
 """What a page shows of an evaluation and of the weights: tables, and pictures that stand inside the page."""
 
-import base64
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from convlens.classify.evaluation import Evaluation
 from convlens.data.naming import natural
 from convlens.data.preprocess import Preprocess
 from convlens.inspection import pictures
+from convlens.report.cells import MATRIX
+from convlens.report.embed import data_uri
 from convlens.report.language import Words
 from convlens.report.store import StoredEvaluation
 from convlens.runs import RunFolder
@@ -20,28 +22,25 @@ from convlens.runs import RunFolder
 FOLDED = 30
 """Classes: longer tables are folded."""
 
-_MATRIX = 30  # classes: larger confusion matrices are drawn as a picture
 _PICTURE = 1000  # classes: larger ones are not drawn, only their most frequent confusions are listed
 _KERNELS = 96
 
 
-def data_uri(pixels: np.ndarray) -> str:
-    """A picture inside the page: uint8 [H, W, C]. Photographs as JPEG, small or transparent pictures as PNG."""
-    if max(pixels.shape[:2]) > 64 and pixels.shape[2] == 3:
-        kind, content = "jpeg", pictures.jpeg(pixels)
-    else:
-        kind, content = "png", pictures.png(pixels)
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+Opens = Mapping[tuple[int, int], dict[str, Any]]
+"""See `cells.cells`."""
 
 
-def confusion(evaluation: Evaluation, words: Words) -> dict[str, Any]:
-    """Up to 30 classes a table of cells, up to 1,000 a picture of one pixel per cell, above that nothing."""
+def confusion(evaluation: Evaluation, opens: Opens, words: Words) -> dict[str, Any]:
+    """Up to 30 classes a table of cells, up to 1,000 a picture of one pixel per cell, above that nothing.
+
+    opens: the cells that open their images.
+    """
     if len(evaluation.classes) > _PICTURE:
         return {"left_out": True, "classes": len(evaluation.classes)}
     counts = evaluation.confusion
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shade = np.sqrt(share)  # the eye should find a cell of 1 %
-    if len(counts) > _MATRIX:
+    if len(counts) > MATRIX:
         colors = np.zeros((*counts.shape, 4), np.uint8)
         colors[..., :3] = (217, 83, 25)
         colors[np.arange(len(counts)), np.arange(len(counts)), :3] = (38, 108, 201)
@@ -53,6 +52,7 @@ def confusion(evaluation: Evaluation, words: Words) -> dict[str, Any]:
             "cells": [
                 {
                     "n": int(counts[i, j]),
+                    "opens": opens.get((i, j)),
                     "shade": round(float(shade[i, j]), 3),
                     "kind": ("hit" if i == j else "miss") + (" deep" if shade[i, j] > 0.6 else ""),
                     "title": words(
@@ -67,7 +67,7 @@ def confusion(evaluation: Evaluation, words: Words) -> dict[str, Any]:
     return {"rows": rows, "classes": len(counts), "long": max(map(len, evaluation.classes)) > 3}
 
 
-def confused_pairs(evaluation: Evaluation, k: int) -> list[dict[str, Any]]:
+def confused_pairs(evaluation: Evaluation, k: int, opens: Opens, words: Words) -> list[dict[str, Any]]:
     """The k pairs (true, predicted) that occurred most often, with their share of the true class."""
     truth, _, _ = evaluation.counts
     return [
@@ -76,6 +76,10 @@ def confused_pairs(evaluation: Evaluation, k: int) -> list[dict[str, Any]]:
             "predicted": evaluation.classes[j],
             "n": n,
             "share": n / int(truth[i]),
+            "opens": opens.get((i, j)),
+            "title": words(
+                "confusion.cell", n=n, total=int(truth[i]), true=evaluation.classes[i], said=evaluation.classes[j]
+            ),
         }
         for i, j, n in evaluation.confused(k)
     ]
@@ -92,7 +96,7 @@ def per_class(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def mistakes(stored: StoredEvaluation) -> list[dict[str, Any]]:
-    judged, paths = stored.evaluation, stored.paths or [""] * len(stored.index)
+    judged, kept = stored.evaluation, stored.mistakes
     return [
         {
             "picture": data_uri(pixels),
@@ -104,7 +108,7 @@ def mistakes(stored: StoredEvaluation) -> list[dict[str, Any]]:
             "path": path,
             "file": path.rpartition("/")[2],
         }
-        for i, pixels, path in zip(stored.index, stored.pixels, paths, strict=True)
+        for i, pixels, path in zip(kept.index, kept.pixels, kept.names, strict=True)
     ]
 
 

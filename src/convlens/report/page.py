@@ -7,10 +7,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from convlens.base import files
 from convlens.base.words import duration, percent
+from convlens.classify.calibration import calibration
 from convlens.classify.evaluation import Evaluation, wilson_interval
 from convlens.data.preprocess import Preprocess
-from convlens.report import curves, drawings
+from convlens.report import curves, drawings, reliability
 from convlens.report.again import again
+from convlens.report.cells import PAIRS, cells
 from convlens.report.language import Words, load
 from convlens.report.store import FILE, StoredEvaluation, load_evaluation
 from convlens.report.words import course, disagreement, left_out, majority, number, split
@@ -72,16 +74,19 @@ def _head(record: RunRecord, evaluation: Evaluation | None, preprocess: Preproce
     }
 
 
-_OF_THE_TEST = ("confusion", "pairs", "rows", "mistakes")
+_OF_THE_TEST = ("confusion", "pairs", "cells", "rows", "calibration", "mistakes")
 
 
 def _judged(stored: StoredEvaluation, words: Words) -> dict[str, Any]:
     """What the test images say."""
-    judged = stored.evaluation
+    judged, kept = stored.evaluation, stored.cells
+    opens = cells(judged, kept.index, kept.pixels, kept.names, words)
     return {
-        "confusion": drawings.confusion(judged, words),
-        "pairs": drawings.confused_pairs(judged, 12),
+        "confusion": drawings.confusion(judged, opens, words),
+        "pairs": drawings.confused_pairs(judged, PAIRS, opens, words),
+        "cells": list(opens.values()),
         "rows": drawings.per_class(judged),
+        "calibration": reliability.section(calibration(judged), words),
         "mistakes": drawings.mistakes(stored),
     }
 

@@ -11,6 +11,7 @@ from convlens.base import files
 from convlens.base.errors import InputError
 from convlens.classify.evaluation import Evaluation
 from convlens.data.images import Images
+from convlens.report.cells import SIDE, chosen
 from convlens.runs import pack, unpack
 
 FILE = "evaluation.safetensors"
@@ -25,41 +26,50 @@ class _Meta(BaseModel):
 
     classes: list[str] = Field(min_length=1)
     loss: float | None
-    paths: list[str] | None = None
+    paths: dict[str, list[str]] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Pictures of some of the images that were judged.
+
+    index: int64 [M], which images. pixels: uint8 [M, H, W, C], made smaller where they were large.
+    paths: the names [M] of their files inside the set; None where images have no names.
+    """
+
+    index: np.ndarray
+    pixels: np.ndarray
+    paths: tuple[str, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The paths, or as many empty ones."""
+        return self.paths or ("",) * len(self.index)
 
 
 @dataclass(frozen=True, eq=False)
 class StoredEvaluation:
-    """An evaluation and its surest mistakes.
-
-    index: int64 [M], which images of the evaluation were mistaken, the surest mistake first.
-    pixels: uint8 [M, H, W, C], those images, made smaller where a side exceeded 128 pixels.
-    paths: the names [M] of their files inside the set; None where images have no names.
-    """
+    """An evaluation, its surest mistakes (sides of up to 128 pixels), and what cells show (up to 64 pixels)."""
 
     evaluation: Evaluation
-    index: np.ndarray
-    pixels: np.ndarray
-    paths: tuple[str, ...] | None = None
+    mistakes: Kept
+    cells: Kept
 
 
 def save_evaluation(folder: Path, evaluation: Evaluation, images: Images) -> Path:
     """Writes `evaluation.safetensors` into a run folder. `images` are those that were judged, in the same order."""
     if len(images) != evaluation.n:
         raise InputError(f"the evaluation judged {evaluation.n} images, but {len(images)} were given")
-    index = evaluation.mistakes(_KEPT)
-    arrays = {
-        "labels": evaluation.labels,
-        "probabilities": evaluation.probabilities,
-        "mistakes.index": index,
-        "mistakes.pixels": _smaller(np.asarray(images.pixels[index])),
-    }
+    arrays = {"labels": evaluation.labels, "probabilities": evaluation.probabilities}
+    paths: dict[str, list[str]] | None = None if images.paths is None else {}
+    for group, index, side in (
+        ("mistakes", evaluation.mistakes(_KEPT), _LARGEST),
+        ("cells", chosen(evaluation, max(images.shape[1:])), SIDE),
+    ):
+        arrays |= {f"{group}.index": index, f"{group}.pixels": _smaller(np.asarray(images.pixels[index]), side)}
+        if paths is not None and images.paths is not None:
+            paths[group] = [str(path).encode("utf-8", "replace").decode() for path in images.paths[index]]
     loss = evaluation.loss if math.isfinite(evaluation.loss) else None
-    paths = (
-        None
-        if images.paths is None
-        else [str(path).encode("utf-8", "replace").decode() for path in images.paths[index]]
-    )
     path = folder / FILE
     files.write_bytes(path, pack(arrays, {"classes": list(evaluation.classes), "loss": loss, "paths": paths}))
     return path
@@ -73,21 +83,27 @@ def load_evaluation(folder: Path) -> StoredEvaluation:
         said = _Meta.model_validate(meta)
         classes, loss = tuple(said.classes), math.nan if said.loss is None else said.loss
         labels = _checked(arrays, "labels", np.int64, 1)
-        index = _checked(arrays, "mistakes.index", np.int64, 1)
-        pixels = _checked(arrays, "mistakes.pixels", np.uint8, 4)
         evaluation = Evaluation(classes, labels, _checked(arrays, "probabilities", np.float32, 2), loss)
-        if len(index) != len(pixels) or pixels.shape[3] not in (1, 3) or 0 in pixels.shape[1:]:
-            raise InputError("the pictures of the mistakes do not fit")
         if not np.isfinite(evaluation.probabilities).all():
             raise InputError("a probability is not finite")
-        if len(index) and not 0 <= index.min() <= index.max() < evaluation.n:
-            raise InputError("a mistake is none of the images")
-        if said.paths is not None and len(said.paths) != len(index):
-            raise InputError("the names of the mistakes do not fit")
+        mistakes, cells = (_kept(arrays, said, group, evaluation.n) for group in ("mistakes", "cells"))
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path} is not an evaluation of Convlens: {reason}") from None
-    return StoredEvaluation(evaluation, index, pixels, None if said.paths is None else tuple(said.paths))
+    return StoredEvaluation(evaluation, mistakes, cells)
+
+
+def _kept(arrays: dict[str, np.ndarray], said: _Meta, group: str, n: int) -> Kept:
+    index = _checked(arrays, f"{group}.index", np.int64, 1)
+    pixels = _checked(arrays, f"{group}.pixels", np.uint8, 4)
+    paths = None if said.paths is None else tuple(said.paths[group])
+    if len(index) != len(pixels) or pixels.shape[3] not in (1, 3) or 0 in pixels.shape[1:]:
+        raise InputError(f"the pictures of {group} do not fit")
+    if len(index) and not 0 <= index.min() <= index.max() < n:
+        raise InputError(f"a picture of {group} is none of the images")
+    if paths is not None and len(paths) != len(index):
+        raise InputError(f"the names of {group} do not fit")
+    return Kept(index, pixels, paths)
 
 
 def _checked(arrays: dict[str, np.ndarray], name: str, dtype: type, ndim: int) -> np.ndarray:
@@ -97,9 +113,9 @@ def _checked(arrays: dict[str, np.ndarray], name: str, dtype: type, ndim: int) -
     return array
 
 
-def _smaller(pixels: np.ndarray) -> np.ndarray:
+def _smaller(pixels: np.ndarray, side: int) -> np.ndarray:
     n, height, width, channels = pixels.shape
-    scale = _LARGEST / max(height, width)
+    scale = side / max(height, width)
     if scale >= 1:
         return pixels
     from PIL import Image
