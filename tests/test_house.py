@@ -167,7 +167,7 @@ def test_functions_fit_a_screen():
 HOOKING = {
     "inspection/probe/probe.py": "the one way to look inside",
     "inspection/probe/operations.py": "a part of it",
-    "inspection/trace.py": "asks automatic differentiation what it keeps, on tensors without values",
+    "inspection/execution.py": "asks automatic differentiation what it keeps, on tensors without values",
     "inspection/verify/draws.py": "replaces the numbers that PyTorch draws by those of a graph",
     "inspection/verify/compare.py": "replaces casts to float32",
     "classify/outputs.py": "replaces what a network returns by its logits",

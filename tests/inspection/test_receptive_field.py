@@ -10,14 +10,14 @@ from torch import nn
 
 from convlens.base.errors import InputError
 from convlens.geometry import FieldMap, ReceptiveField
+from convlens.inspection.execution import execute
 from convlens.inspection.fields.follow import follow
 from convlens.inspection.summary import summarize
-from convlens.inspection.trace import trace
 from convlens.nn import Conv2dSame, LocallyConnected2d, MaxPool2dSame, SeparableConv2d
 
 
 def followed(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[FieldMap, ...]:
-    graph = trace(module, input_shape)
+    graph = execute(module, input_shape)
     fields = follow(graph).fields(graph.output)
     assert fields is not None
     return fields

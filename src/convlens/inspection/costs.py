@@ -1,4 +1,4 @@
-"""What the operations of a trace cost: multiply-accumulates and memory.
+"""What the operations of an execution cost: multiply-accumulates and memory.
 
 Multiply-accumulates are those of convolutions and matrix products; biases, activations, pooling, normalization and
 everything else count 0.
@@ -10,8 +10,8 @@ from math import prod
 
 from convlens.classify.outputs import tensors_in
 from convlens.geometry import conv_macs, linear_macs
+from convlens.inspection.execution import Execution
 from convlens.inspection.probe import Op
-from convlens.inspection.trace import Trace
 from convlens.nn.private import storage
 
 MAC_CONVENTION = (
@@ -102,11 +102,11 @@ class Memory:
         return None if self.training is None else self.state + images * self.training
 
 
-def allocations(traced: Trace) -> list[dict[int, int]]:
+def allocations(execution: Execution) -> list[dict[int, int]]:
     """For each operation, the storages that it allocated and their bytes."""
-    known = {*traced.constants, storage(traced.input)}
+    known = {*execution.constants, storage(execution.input)}
     result = []
-    for op in traced.ops:
+    for op in execution.ops:
         fresh: dict[int, int] = {}
         for output in op.outputs:
             if output is not None and storage(output) not in known:
@@ -117,22 +117,22 @@ def allocations(traced: Trace) -> list[dict[int, int]]:
     return result
 
 
-def forward_peak(traced: Trace) -> int:
+def forward_peak(execution: Execution) -> int:
     """Bytes alive at once, at worst, if each tensor is freed after its last use."""
-    sizes = {storage(traced.input): traced.input.untyped_storage().nbytes()}
-    born = {storage(traced.input): 0}
-    for index, fresh in enumerate(allocations(traced)):
+    sizes = {storage(execution.input): execution.input.untyped_storage().nbytes()}
+    born = {storage(execution.input): 0}
+    for index, fresh in enumerate(allocations(execution)):
         sizes |= fresh
         born |= dict.fromkeys(fresh, index)
     last = dict(born)
-    for index, op in enumerate(traced.ops):
+    for index, op in enumerate(execution.ops):
         for tensor in op.inputs:
             if storage(tensor) in last:
                 last[storage(tensor)] = index
-    for tensor in tensors_in(traced.output):
+    for tensor in tensors_in(execution.output):
         if storage(tensor) in last:
-            last[storage(tensor)] = len(traced.ops)
-    change = [0] * (len(traced.ops) + 2)
+            last[storage(tensor)] = len(execution.ops)
+    change = [0] * (len(execution.ops) + 2)
     for place, size in sizes.items():
         change[born[place]] += size
         change[last[place] + 1] -= size
@@ -143,7 +143,7 @@ def forward_peak(traced: Trace) -> int:
     return peak
 
 
-def kept(traced: Trace) -> dict[int, int]:
+def kept(execution: Execution) -> dict[int, int]:
     """By storage, the bytes that are kept for the backward pass, parameters and buffers left out."""
-    places = {storage(tensor): tensor.untyped_storage().nbytes() for tensor in traced.saved}
-    return {place: size for place, size in places.items() if place not in traced.constants}
+    places = {storage(tensor): tensor.untyped_storage().nbytes() for tensor in execution.saved}
+    return {place: size for place, size in places.items() if place not in execution.constants}

@@ -19,7 +19,7 @@ from convlens.base.hardware import usable_cores
 from convlens.base.seeds import generator
 from convlens.classify.evaluation import Evaluation, from_logits
 from convlens.classify.outputs import answering
-from convlens.inspection.trace import refuse_scripted
+from convlens.inspection.probe import refuse_scripted
 from convlens.nn.private import uncompiled
 from convlens.scratch import loop
 from convlens.scratch import optimizers as scratch_optimizers

@@ -8,10 +8,10 @@ from torch import nn
 
 from convlens.classify.caller import undisturbed
 from convlens.inspection.drawing.labels import Label, is_small, label
+from convlens.inspection.execution import Execution, execute
 from convlens.inspection.probe import Op
 from convlens.inspection.summary import Layer, summarize
 from convlens.inspection.summary.rows import Rows, rows_of
-from convlens.inspection.trace import Trace, trace
 from convlens.models.lazy import settled
 from convlens.nn.private import uncompiled
 
@@ -79,20 +79,20 @@ def drawing(module: nn.Module, input_shape: tuple[int, ...], *, title: str = "",
     summary = summarize(module, input_shape)
     with undisturbed():
         module = settled(uncompiled(module), tuple(input_shape))
-        traced = trace(module, tuple(input_shape))
-    rows = rows_of(traced)
+        execution = execute(module, tuple(input_shape))
+    rows = rows_of(execution)
     layers = {layer.name: layer for layer in summary.layers}
     of_row: dict[int, list[Op]] = {row: [] for row in rows.names}
-    for row, op in zip(rows.of_op, traced.ops, strict=True):
+    for row, op in zip(rows.of_op, execution.ops, strict=True):
         if row in of_row:
             of_row[row].append(op)
-    flow = _flow(traced, rows)
+    flow = _flow(execution, rows)
     merged, home = _merged(of_row, flow)
     boxes = [Box("", "input", "input", tuple(input_shape))]
     boxes += [_box([layers[rows.names[row]] for row in group if rows.names[row] in layers],
-                   label(of_row[group[0]], traced.calls[group[0]])) for group in merged]  # fmt: skip
+                   label(of_row[group[0]], execution.calls[group[0]])) for group in merged]  # fmt: skip
     arrows = {(home[a], home[b]) for a, b in flow if home[a] != home[b]}
-    paths = [""] + [traced.calls[group[0]].path for group in merged]
+    paths = [""] + [execution.calls[group[0]].path for group in merged]
     drawn = Drawing(title or type(module).__name__, tuple(boxes), tuple(sorted(arrows)), (), summary.parameters,
                     summary.macs)  # fmt: skip
     return _folded(drawn, paths) if fold else drawn
@@ -110,11 +110,11 @@ def _box(layers: list[Layer], shown: Label) -> Box:
     )
 
 
-def _flow(traced: Trace, rows: Rows) -> set[tuple[int, int]]:
+def _flow(execution: Execution, rows: Rows) -> set[tuple[int, int]]:
     """(from, to): rows whose tensors other rows take, the input being row -1. Views hand on where they came from."""
-    made_by: dict[int, set[int]] = {id(traced.input): {-1}}
+    made_by: dict[int, set[int]] = {id(execution.input): {-1}}
     found = set()
-    for row, op in zip(rows.of_op, traced.ops, strict=True):
+    for row, op in zip(rows.of_op, execution.ops, strict=True):
         sources = set().union(*(made_by.get(id(tensor), set()) for tensor in op.inputs))
         if row in rows.names and sources:
             found |= {(source, row) for source in sources if source != row}

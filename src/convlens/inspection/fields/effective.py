@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.geometry import FieldMap
-from convlens.inspection.trace import Trace, captured
+from convlens.inspection.execution import Execution, captured
 
 _IMAGES = 8
 LUO_THRESHOLD = 1 - 0.9545  # of the largest gradient: what lies within two standard deviations of a bell
@@ -40,7 +40,7 @@ class EffectiveField:
 
 
 def effective_fields(
-    module: nn.Module, traced: Trace, layers: Mapping[int, tuple[FieldMap, ...]], *, seed: int = 0
+    module: nn.Module, execution: Execution, layers: Mapping[int, tuple[FieldMap, ...]], *, seed: int = 0
 ) -> list[EffectiveField]:
     """Measures the effective receptive field of several layers from the gradient of their middle cell.
 
@@ -48,21 +48,21 @@ def effective_fields(
 
     Args:
         module: the network, run in evaluation mode with its weights as they are; nothing of it is changed.
-        traced: its evaluation trace, of an input [N, C, *spatial].
-        layers: the theoretical fields along each axis of the layers, by their indices in the calls of the trace, whose
+        execution: its execution in evaluation mode, of an input [N, C, *spatial].
+        layers: the theoretical fields along each axis of the layers, by their indices in the execution's calls; their
             outputs are [N, C, *spatial].
         seed: of the noise.
     """
-    images = torch.randn(_IMAGES, *traced.input.shape[1:], generator=torch.Generator().manual_seed(seed))
+    images = torch.randn(_IMAGES, *execution.input.shape[1:], generator=torch.Generator().manual_seed(seed))
     first = next(iter(module.parameters()), images)
     heats = [torch.zeros(images.shape[2:]) for _ in layers]
     for image in images:  # one at a time: the graph of one pass is what takes memory
-        batch = image.expand(traced.batch, *image.shape)  # more than once where the network needs that
+        batch = image.expand(execution.batch, *image.shape)  # more than once where the network needs that
         x = batch.to(first.device, first.dtype, copy=True).requires_grad_()
-        for heat, output in zip(heats, captured(module, x, traced, list(layers)), strict=True):
+        for heat, output in zip(heats, captured(module, x, execution, list(layers)), strict=True):
             heat += _gradient(x, output)
     return [
-        _measured(heat, fields, _middle(traced.calls[index].output))
+        _measured(heat, fields, _middle(execution.calls[index].output))
         for heat, (index, fields) in zip(heats, layers.items(), strict=True)
     ]
 

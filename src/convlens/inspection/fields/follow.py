@@ -1,19 +1,19 @@
-"""Theoretical receptive fields: which part of the image each tensor of a trace can see, operation by operation."""
+"""Theoretical receptive fields: which part of the image each tensor of an execution can see, operation by operation."""
 
 from torch import Tensor
 
+from convlens.inspection.execution import Execution
 from convlens.inspection.fields import shapes, windows  # noqa: F401 (they register their rules)
 from convlens.inspection.fields.rules import apply
 from convlens.inspection.fields.tensors import TensorFields, size_of
-from convlens.inspection.trace import Trace
 
 
-def follow(traced: Trace) -> TensorFields:
-    """What each tensor of the trace sees of its input. Inputs of rank one (vectors) have no axes to follow."""
-    known = TensorFields(traced.input)
+def follow(execution: Execution) -> TensorFields:
+    """What each tensor of the execution sees of its input. Inputs of rank one (vectors) have no axes to follow."""
+    known = TensorFields(execution.input)
     if not known.extents:
         return known
-    for op in traced.ops:
+    for op in execution.ops:
         if not any(known.get(tensor) for tensor in op.inputs):
             continue
         result = apply(known, op)

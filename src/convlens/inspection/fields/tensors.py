@@ -1,4 +1,4 @@
-"""What every tensor of a trace sees of the input image: the book-keeping under `follow`.
+"""What every tensor of an execution sees of the input image: the book-keeping under `follow`.
 
 Every dimension of every tensor is kept as the atoms that it was made of: a plain atom (batch, channels, anything
 that does not run along the image) or an atom along one axis of the image, with the field of each of its cells.

@@ -13,11 +13,11 @@ from convlens.base.errors import InputError
 from convlens.classify.caller import undisturbed
 from convlens.classify.outputs import tensors_in
 from convlens.inspection import costs
+from convlens.inspection.execution import Execution, execute
 from convlens.inspection.fields.effective import effective_fields
 from convlens.inspection.fields.follow import follow
 from convlens.inspection.summary.rows import Rows, first_uses, rows_of
 from convlens.inspection.summary.summary import Layer, Summary, is_map
-from convlens.inspection.trace import Trace, trace
 from convlens.models.lazy import settled
 from convlens.nn.private import storage, uncompiled
 
@@ -39,50 +39,50 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
     """
     with undisturbed():
         module = settled(uncompiled(module), tuple(input_shape))
-        traced = _trace_of_one(module, tuple(input_shape))
-        summary = _summarized(module, tuple(input_shape), traced)
-        return _with_effective(summary, module, traced, seed) if effective else summary
+        execution = _execution_of_one(module, tuple(input_shape))
+        summary = _summarized(module, tuple(input_shape), execution)
+        return _with_effective(summary, module, execution, seed) if effective else summary
 
 
-def _summarized(module: nn.Module, input_shape: tuple[int, ...], traced: Trace) -> Summary:
-    rows = rows_of(traced)
-    used = first_uses(traced, rows, traced.parameters)
+def _summarized(module: nn.Module, input_shape: tuple[int, ...], execution: Execution) -> Summary:
+    rows = rows_of(execution)
+    used = first_uses(execution, rows, execution.parameters)
     kept, training = _kept(module, input_shape)
     done = {name for names in used.values() for name in names}
-    total = traced.input.untyped_storage().nbytes() + sum(sum(a.values()) for a in costs.allocations(traced))
+    total = execution.input.untyped_storage().nbytes() + sum(sum(a.values()) for a in costs.allocations(execution))
     return Summary(
         network=type(module).__name__,
         input=input_shape,
-        dtype=str(traced.input.dtype).removeprefix("torch."),
-        layers=_layers(module, traced, rows, used, kept),
-        groups={call.path: call.kind for call in traced.calls if call.has_parts and call.path},
+        dtype=str(execution.input.dtype).removeprefix("torch."),
+        layers=_layers(module, execution, rows, used, kept),
+        groups={call.path: call.kind for call in execution.calls if call.has_parts and call.path},
         unused=_by_module(module, {name: p.numel() for name, p in module.named_parameters() if name not in done}),
         memory=costs.Memory(
-            costs.forward_peak(traced) // traced.batch,
-            total // traced.batch,
+            costs.forward_peak(execution) // execution.batch,
+            total // execution.batch,
             training,
             _state_bytes(module),
             sum(p.numel() * p.element_size() for p in module.parameters()),
         ),
-        why_real=traced.why_real,
+        why_real=execution.why_real,
     )
 
 
 def _layers(
-    module: nn.Module, traced: Trace, rows: Rows, used: dict[int, list[str]], kept: dict[str, int] | None
+    module: nn.Module, execution: Execution, rows: Rows, used: dict[int, list[str]], kept: dict[str, int] | None
 ) -> tuple[Layer, ...]:
     """The rows. used: by row, the parameters that it is the first to use; kept: bytes, by the row's name."""
     parameters = dict(module.named_parameters())
     buffers = {name: b.numel() for name, b in module.named_buffers() if b.is_floating_point()}
-    constants = first_uses(traced, rows, {i: name for i, name in traced.buffers.items() if name in buffers})
-    fields = follow(traced)
+    constants = first_uses(execution, rows, {i: name for i, name in execution.buffers.items() if name in buffers})
+    fields = follow(execution)
     allocated, macs = Counter[int](), Counter[int]()
-    for row, op, fresh in zip(rows.of_op, traced.ops, costs.allocations(traced), strict=True):
+    for row, op, fresh in zip(rows.of_op, execution.ops, costs.allocations(execution), strict=True):
         allocated[row] += sum(fresh.values())
         macs[row] += costs.macs(op)
 
     def layer(row: int, name: str) -> Layer:
-        call = traced.calls[row]
+        call = execution.calls[row]
         mine = [parameters[p] for p in used.get(row, ())]
         return Layer(
             name=name,
@@ -90,8 +90,8 @@ def _layers(
             output=None if call.output is None else tuple(call.output.shape[1:]),
             parameters=sum(p.numel() for p in mine),
             trainable=sum(p.numel() for p in mine if p.requires_grad),
-            macs=macs[row] // traced.batch,
-            allocated=allocated[row] // traced.batch,
+            macs=macs[row] // execution.batch,
+            allocated=allocated[row] // execution.batch,
             kept=None if kept is None else kept.get(name, 0),
             fields=None if call.output is None else fields.fields(call.output),
             call=row,
@@ -102,21 +102,21 @@ def _layers(
     return tuple(layer(row, name) for row, name in rows.names.items())
 
 
-def _trace_of_one(module: nn.Module, input_shape: tuple[int, ...]) -> Trace:
+def _execution_of_one(module: nn.Module, input_shape: tuple[int, ...]) -> Execution:
     """What one example runs; of a network that loses the batch axis of a single one (`squeeze()`), what two run."""
-    failure = traced = None
+    failure = execution = None
     try:
-        traced = trace(module, input_shape)
-        if all(output.shape[:1] == (1,) for output in tensors_in(traced.output)):
-            return traced
+        execution = execute(module, input_shape)
+        if all(output.shape[:1] == (1,) for output in tensors_in(execution.output)):
+            return execution
     except InputError as error:
         failure = error
     try:
-        return trace(module, input_shape, batch=2)
+        return execute(module, input_shape, batch=2)
     except InputError as error:
-        if traced is None:
+        if execution is None:
             raise failure or error from error.__cause__
-        return traced
+        return execution
 
 
 def _state_bytes(module: nn.Module) -> int:
@@ -132,7 +132,7 @@ def _kept(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, in
     """
     small, large = _BATCHES
     try:
-        one, other = (trace(module, input_shape, training=True, batch=batch) for batch in _BATCHES)
+        one, other = (execute(module, input_shape, training=True, batch=batch) for batch in _BATCHES)
     except InputError:
         return None, None
     if [op.name for op in one.ops] != [op.name for op in other.ops]:  # values decide what runs
@@ -142,12 +142,12 @@ def _kept(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, in
     return grown, sum(grown.values())
 
 
-def _kept_by_row(traced: Trace) -> Counter[str]:
+def _kept_by_row(execution: Execution) -> Counter[str]:
     """Bytes kept for the backward pass by the name of the row that made them; "" for the input."""
-    rows = rows_of(traced)
-    sizes = costs.kept(traced)
-    kept = Counter({"": sizes.get(storage(traced.input), 0)})
-    for row, fresh in zip(rows.of_op, costs.allocations(traced), strict=True):
+    rows = rows_of(execution)
+    sizes = costs.kept(execution)
+    kept = Counter({"": sizes.get(storage(execution.input), 0)})
+    for row, fresh in zip(rows.of_op, costs.allocations(execution), strict=True):
         kept[rows.names.get(row, "")] += sum(sizes.get(place, 0) for place in fresh)
     return kept
 
@@ -168,7 +168,7 @@ def _prefixes(name: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
 
 
-def _with_effective(summary: Summary, module: nn.Module, traced: Trace, seed: int) -> Summary:
+def _with_effective(summary: Summary, module: nn.Module, execution: Execution, seed: int) -> Summary:
     if len(summary.input) < 2:
         raise InputError("effective receptive fields need an image: this network's input is a vector")
     if any(p.is_meta for p in module.parameters()):
@@ -176,5 +176,5 @@ def _with_effective(summary: Summary, module: nn.Module, traced: Trace, seed: in
     last = {layer.output[1:]: layer for layer in summary.layers if layer.output and is_map(layer)}  # by resolution
     chosen = sorted(last.values(), key=lambda layer: layer.call)
     fields = {layer.call: layer.fields for layer in chosen if layer.fields}
-    found = effective_fields(module, traced, fields, seed=seed)
+    found = effective_fields(module, execution, fields, seed=seed)
     return replace(summary, effective={layer.name: each for layer, each in zip(chosen, found, strict=True)})

@@ -26,7 +26,7 @@ class Layer:
         allocated: bytes that the call allocates for one example.
         kept: those of them that stay for the backward pass in training; None if not known.
         fields: receptive field along each axis of the image; None where there is no image.
-        call: index in the trace.
+        call: index in the execution.
         is_function: a function rather than a module.
         buffers: numbers in the buffers that this call is the first to use, such as the running mean and variance of a
             batch normalization.

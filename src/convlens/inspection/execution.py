@@ -1,7 +1,7 @@
-"""A trace: every operation that one forward pass runs, in order, with the layer that asked for it.
+"""An execution: every operation that one forward pass runs, in order, with the layer that asked for it.
 
 A probe looks at the pass, which runs on fake tensors (shapes without values), so the largest network takes a second
-and no memory. A network that asks for values cannot run that way; then the pass is repeated on real numbers, the trace
+and no memory. A network that asks for values cannot run that way; then the pass is repeated on real numbers, the record
 is that of the branch taken, and it says why.
 """
 
@@ -26,7 +26,7 @@ from convlens.nn.private import FakeTensorMode, NeedsValues, storage, uncompiled
 
 
 @dataclass
-class Trace:
+class Execution:
     """What one forward pass ran.
 
     Attributes:
@@ -48,7 +48,7 @@ class Trace:
     why_real: str = ""
 
 
-def trace(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = False, batch: int = 1) -> Trace:
+def execute(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = False, batch: int = 1) -> Execution:
     """Runs the network once and records every operation.
 
     Args:
@@ -121,7 +121,7 @@ def _unchanged(module: nn.Module, training: bool) -> Iterator[None]:
                 container.update(old)
 
 
-def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, why_real: str) -> Trace:
+def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, why_real: str) -> Execution:
     """One pass, on fake tensors unless there is a reason why not."""
     first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(0))
     fake = None if why_real else FakeTensorMode(allow_non_fake_inputs=True)
@@ -136,31 +136,31 @@ def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, why_real:
             x = torch.empty(shape, dtype=first.dtype, device=first.device)
         else:
             x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=first.dtype).to(first.device)
-        traced = Trace(batch=shape[0], input=x, why_real=why_real)
-        state = _stand_ins(module, stand_in, traced)
-        collecting = _collecting(traced) if training else contextlib.nullcontext()
+        execution = Execution(batch=shape[0], input=x, why_real=why_real)
+        state = _stand_ins(module, stand_in, execution)
+        collecting = _collecting(execution) if training else contextlib.nullcontext()
         with collecting, Probe(module, (), operations=True) as probe:
-            traced.output = functional_call(module, state, (x,), tie_weights=False)
-    traced.ops, traced.calls = probe.operations, probe.calls
-    return traced
+            execution.output = functional_call(module, state, (x,), tie_weights=False)
+    execution.ops, execution.calls = probe.operations, probe.calls
+    return execution
 
 
-def _collecting(traced: Trace) -> contextlib.AbstractContextManager[None]:
-    """While it is open, the trace collects what automatic differentiation keeps for the backward pass.
+def _collecting(execution: Execution) -> contextlib.AbstractContextManager[None]:
+    """While it is open, the execution collects what automatic differentiation keeps for the backward pass.
 
-    PyTorch itself gets weak references to tensors and trace: an output that it kept would hold on to itself for ever.
+    PyTorch itself gets weak references to tensors and execution: an output that it kept would hold itself for ever.
     """
-    own = weakref.ref(traced)
+    own = weakref.ref(execution)
 
     def pack(tensor: Tensor) -> weakref.ref[Tensor]:
-        if (open_trace := own()) is not None:
-            open_trace.saved.append(tensor)
+        if (open_execution := own()) is not None:
+            open_execution.saved.append(tensor)
         return weakref.ref(tensor)
 
     return torch.autograd.graph.saved_tensors_hooks(pack, lambda reference: reference())
 
 
-def _stand_ins(module: nn.Module, stand_in: Callable[[Tensor], Tensor], traced: Trace) -> dict[str, Tensor]:
+def _stand_ins(module: nn.Module, stand_in: Callable[[Tensor], Tensor], execution: Execution) -> dict[str, Tensor]:
     """A tensor for every name of a parameter or buffer, the same one for all names of a shared tensor."""
     made: dict[int, Tensor] = {}
     state = {}
@@ -168,31 +168,31 @@ def _stand_ins(module: nn.Module, stand_in: Callable[[Tensor], Tensor], traced: 
     for name, tensor in named:
         if id(tensor) not in made:
             made[id(tensor)] = stand_in(tensor)
-            names = traced.parameters if isinstance(tensor, nn.Parameter) else traced.buffers
+            names = execution.parameters if isinstance(tensor, nn.Parameter) else execution.buffers
             names[id(made[id(tensor)])] = name
         state[name] = made[id(tensor)]
-        traced.constants.add(storage(state[name]))
+        execution.constants.add(storage(state[name]))
     return state
 
 
-def captured(module: nn.Module, x: Tensor, traced: Trace, calls: Sequence[int]) -> list[Tensor]:
+def captured(module: nn.Module, x: Tensor, execution: Execution, calls: Sequence[int]) -> list[Tensor]:
     """Runs the network on real numbers, in evaluation mode and with gradients, and returns what some calls returned.
 
     Args:
         module: the network; its weights, buffers, modes and attributes stay as they are.
         x: input, [N, *input_shape].
-        traced: its evaluation trace.
-        calls: indices into `traced.calls`, of calls that return a tensor.
+        execution: its execution in evaluation mode.
+        calls: indices into `execution.calls`, of calls that return a tensor.
 
     Raises:
-        InputError: it does not run what was traced, as its control flow depends on values.
+        InputError: it does not run what was executed, as its control flow depends on values.
     """
     module = uncompiled(module)
     with _unchanged(module, False), same_random_state(), torch.enable_grad():
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         with Probe(module, (), operations=True) as probe:
             run(lambda x: functional_call(module, buffers, (x.clone(),)), x)  # it may write into its input
-    if [(call.path, call.kind) for call in probe.calls] != [(call.path, call.kind) for call in traced.calls]:
+    if [(call.path, call.kind) for call in probe.calls] != [(call.path, call.kind) for call in execution.calls]:
         raise InputError("the network runs other layers for another image: values decide, so no layer can be measured")
     outputs = [probe.calls[index].output for index in calls]
     return [output for output in outputs if output is not None]
