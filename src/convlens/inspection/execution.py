@@ -64,7 +64,7 @@ def execute(module: nn.Module, input_shape: tuple[int, ...], *, training: bool =
     module = settled(uncompiled(module), input_shape)
     refuse_scripted(module)
     shape = (batch, *input_shape)
-    with _unchanged(module, training):
+    with unchanged(module, training):
         try:
             with _silenced("torch._subclasses.fake_tensor"):  # it reports what we report
                 return _run(module, shape, training, why_real="")
@@ -98,7 +98,7 @@ def _silenced(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _unchanged(module: nn.Module, training: bool) -> Iterator[None]:
+def unchanged(module: nn.Module, training: bool) -> Iterator[None]:
     """Inside, the network is in training mode or not; then each part has the mode and the attributes that it had.
 
     Some networks keep their last activations, in lists and dictionaries, too, or make buffers when they first run.
@@ -188,7 +188,7 @@ def captured(module: nn.Module, x: Tensor, execution: Execution, calls: Sequence
         InputError: it does not run what was executed, as its control flow depends on values.
     """
     module = uncompiled(module)
-    with _unchanged(module, False), same_random_state(), torch.enable_grad():
+    with unchanged(module, False), same_random_state(), torch.enable_grad():
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         with Probe(module, (), operations=True) as probe:
             run(lambda x: functional_call(module, buffers, (x.clone(),)), x)  # it may write into its input

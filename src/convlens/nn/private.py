@@ -5,15 +5,17 @@ pass with the next one.
 """
 
 # pyright: reportPrivateImportUsage=false
-from typing import Any, TypeGuard
+from typing import Any, Self, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeTensorMode,  # shapes without memory, and without a network on "meta"
 )
+from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.nn.modules.batchnorm import _NormBase as BatchOrInstanceNorm  # of all sizes, and what users derive of them
 from torch.utils._python_dispatch import TorchDispatchMode  # the one way to see the operations of a backward pass
 from torch.utils._pytree import tree_leaves  # the parts of an output, in the order in which torch.export counts them
@@ -22,6 +24,7 @@ __all__ = [
     "BatchOrInstanceNorm",
     "FakeTensorMode",
     "NeedsValues",
+    "PreDispatchMode",
     "TorchDispatchMode",
     "foreach_add",
     "foreach_add_",
@@ -51,6 +54,32 @@ NeedsValues = (DataDependentOutputException, DynamicOutputShapeException)
 fused_sgd_, fused_adam_, fused_adamw_ = torch._fused_sgd_, torch._fused_adam_, torch._fused_adamw_
 foreach_add, foreach_add_, foreach_mul_ = torch._foreach_add, torch._foreach_add_, torch._foreach_mul_
 foreach_lerp_, foreach_norm = torch._foreach_lerp_, torch._foreach_norm
+
+
+class PreDispatchMode(ProxyTorchDispatchMode):
+    """Sees operations as they are asked for (conv2d, linear, batch_norm), before PyTorch takes them apart.
+
+    So do the programs of `torch.export`, whose mode this derives from, as PyTorch lets no other one in at that place.
+    Nothing else is taken of it: its compiler, which takes as long to import as PyTorch itself, stays outside.
+    """
+
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self, torch._C.DispatchKey.PreDispatch)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __enter__(self) -> Self:
+        self._dispatcher = enable_python_dispatcher()  # without it operations made of others are not seen
+        self._dispatcher.__enter__()
+        return TorchDispatchMode.__enter__(self)
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            TorchDispatchMode.__exit__(self, *error)
+        finally:
+            self._dispatcher.__exit__(*error)
 
 
 def has_fast_bfloat16() -> bool:

@@ -1,5 +1,6 @@
 """What runs: each function that PyTorch is asked for, and each operation below its dispatcher."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ class Op:
         function: index of the function call around it, None if it was called by a module of PyTorch directly.
         is_view: returns memory that was there before.
         is_pointwise: each output element comes from the input elements at the same place.
+        overload: the operation itself, as PyTorch calls it.
+        values: copies of the outputs, made when they existed; empty unless operations are recorded as asked for.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Op:
     function: int | None
     is_view: bool
     is_pointwise: bool
+    overload: Any = None
+    values: tuple[Tensor | None, ...] = ()
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -55,6 +60,7 @@ def recorded(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: A
         function=calls.function,
         is_view=func.is_view or name in ("_unsafe_view", "lift_fresh"),
         is_pointwise=torch.Tag.pointwise in func.tags,
+        overload=func,
     )
 
 
@@ -73,10 +79,28 @@ class Operations(private.TorchDispatchMode):
         return output
 
 
+class Requests(private.PreDispatchMode):
+    """Records the operations that the network asks for in `found`, with copies of what they give."""
+
+    def __init__(self, calls: Calls):
+        super().__init__()
+        self.found: list[Op] = []
+        self._calls = calls
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if self._calls.recording and func.namespace != "prim":
+            op = recorded(func, args, kwargs or {}, output, self._calls)
+            with self._calls.paused():
+                copies = tuple(None if tensor is None else tensor.detach().clone() for tensor in op.outputs)
+            self.found.append(dataclasses.replace(op, values=copies))
+        return output
+
+
 class Functions(TorchFunctionMode):
     """Files the outermost functions that the network calls, and what they returned."""
 
-    def __init__(self, calls: Calls, operations: Operations):
+    def __init__(self, calls: Calls, operations: Operations | Requests):
         super().__init__()
         self._calls, self._operations = calls, operations
 

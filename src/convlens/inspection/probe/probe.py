@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from convlens.base.errors import InputError, nearest
 from convlens.classify.outputs import tensors_in
 from convlens.inspection.probe.calls import Call, Calls
-from convlens.inspection.probe.operations import Functions, Op, Operations
+from convlens.inspection.probe.operations import Functions, Op, Operations, Requests
 from convlens.inspection.probe.values import Found, Keep, Slot, copied, mapped
 from convlens.nn import private
 
@@ -36,7 +36,9 @@ class Probe:
             all. A module that stands at several places is looked at under the name by which it is called.
         inputs: keep what the modules were called with, too.
         gradients: keep the gradients of what the modules returned.
-        operations: record every operation, and by whom it was asked for. This holds on to all tensors of the pass.
+        operations: record every operation, and by whom it was asked for: True for those below PyTorch's dispatcher,
+            "asked" for those that the network asks for (`linear`, where below there are a transposition and a product),
+            with copies of what they gave. This holds on to all tensors of the pass.
         keep: what to keep of a tensor, called with the path and the tensor as soon as it exists, such as
             `lambda path, tensor: tensor.std().item()`. Unless given, a copy, apart from automatic differentiation.
 
@@ -57,7 +59,7 @@ class Probe:
         *,
         inputs: bool = True,
         gradients: bool = False,
-        operations: bool = False,
+        operations: bool | Literal["asked"] = False,
         keep: Keep = copied,
     ):
         refuse_scripted(module)
@@ -76,7 +78,7 @@ class Probe:
         self.outputs = Found(self._at)
         self._slots = Found(self._at)
         self._calls = Calls(self._module)
-        self._operations = Operations(self._calls)
+        self._operations = Requests(self._calls) if self._record == "asked" else Operations(self._calls)
         self._pending: list[tuple[Call, int]] = []  # calls that are looked at and have not returned, and their numbers
 
     @property
@@ -85,7 +87,7 @@ class Probe:
 
     @property
     def operations(self) -> list[Op]:
-        """Every operation of the forward pass below PyTorch's dispatcher, in order; `Op.module` counts in `calls`."""
+        """Every operation of the forward pass, in order; `Op.module` counts in `calls`."""
         if not self._record:
             raise InputError("operations are not recorded: ask for them by Probe(..., operations=True)")
         return self._operations.found

@@ -34,10 +34,11 @@ _ONLY_TORCH = "this network runs in the PyTorch engine only"
 class Builder:
     """Reads an exported program from top to bottom and puts the graph together."""
 
-    def __init__(self, module: nn.Module, program: torch.export.ExportedProgram):
+    def __init__(self, module: nn.Module, program: Any):  # a torch.export.ExportedProgram, or a recorded.Program
         self.module, self.program = module, program
         self.modules = dict(module.named_modules(remove_duplicate=False))
         self.nodes: list[Node] = []
+        self.sources: list[str] = []  # by node: the operation of the program that it belongs to
         self.names: set[str] = set()
         self.arrays: dict[str, dict[str, Array]] = {"parameter": {}, "buffer": {}, "constant": {}}
         self.values: dict[fx.Node, Any] = {}  # Value, Ref, Missing, or a tuple of them
@@ -54,7 +55,7 @@ class Builder:
     def graph(self, input_shape: tuple[int, ...]) -> Graph:
         """The graph of the whole program."""
         specs = {s.arg.name: s for s in self.program.graph_signature.input_specs}
-        constant = folding.constant_nodes(self.program, {n for n, s in specs.items() if self._is_fixed(s)})
+        constant = folding.constant_nodes(self.program.graph, {n for n, s in specs.items() if self._is_fixed(s)})
         outputs: list[int] = []
         for node in self.program.graph.nodes:
             self.current = node
@@ -74,13 +75,13 @@ class Builder:
         while inputs and inputs[-1] is None:
             inputs = inputs[:-1]
         positions = tuple(None if x is None else x.position for x in inputs)
-        self.nodes.append(Node(self._unique(op), op, positions, options))
+        self._add(Node(self._unique(op), op, positions, options))
         return Out(len(self.nodes) - 1, ())
 
     def constant(self, array: Array) -> Out:
         name = self._free(".".join(filter(None, (self._where(), "constant"))))
         self.arrays["constant"][name] = array
-        self.nodes.append(Node(name, "constant"))
+        self._add(Node(name, "constant"))
         return Out(len(self.nodes) - 1, array.shape, str(array.dtype))
 
     def size(self, x: Out, axis: int) -> Any:
@@ -99,6 +100,10 @@ class Builder:
     def next_draw(self) -> int:
         self.draws += 1
         return self.draws - 1
+
+    def _add(self, node: Node) -> None:
+        self.nodes.append(node)
+        self.sources.append("" if self.current is None else self.current.name)
 
     # --- leaves
 
@@ -119,7 +124,7 @@ class Builder:
         key, shape, dtype = folding.memory_of(node), _sizes(node.meta["val"]), dtypes.name(node.meta["val"].dtype)
         if kind == "USER_INPUT":
             self.names.add(node.name)
-            self.nodes.append(Node(node.name, "input", (), {"shape": input_shape}))
+            self._add(Node(node.name, "input", (), {"shape": input_shape}))
             self.values[node] = self.aliases.whole(Out(len(self.nodes) - 1, shape, dtype), key)
             return
         tensor = self._tensor(kind, spec.target)
@@ -133,7 +138,7 @@ class Builder:
                 op = "constant"
             self.arrays[op][spec.target] = dtypes.array(tensor).copy()
             self.names.add(spec.target)
-            self.nodes.append(Node(spec.target, op))
+            self._add(Node(spec.target, op))
             self.leaves[id(tensor)] = Out(len(self.nodes) - 1, shape, dtype)
         leaf = self.leaves[id(tensor)]
         if self._counts_for(spec.target):

@@ -12,7 +12,7 @@ from convlens.nn import private
 Memory = int
 
 
-def constant_nodes(program: torch.export.ExportedProgram, known: set[str]) -> set[fx.Node]:
+def constant_nodes(graph: fx.Graph, known: set[str]) -> set[fx.Node]:
     """Nodes that depend on nothing that changes: neither on the input or a parameter, nor on chance.
 
     Args:
@@ -20,10 +20,10 @@ def constant_nodes(program: torch.export.ExportedProgram, known: set[str]) -> se
     """
     changing: set[Memory] = set()  # memory into which something is written that is not known yet
     while True:
-        found = _constant(program.graph, known, changing)
+        found = _constant(graph, known, changing)
         grown = changing | {
             memory_of(target)
-            for node in program.graph.nodes
+            for node in graph.nodes
             for target in written(node)
             if node not in found or target.op == "placeholder"
         }
