@@ -15,10 +15,11 @@ from convlens.base.errors import InputError
 from convlens.classify.caller import undisturbed
 from convlens.classify.outputs import run, tensors_in
 from convlens.inspection.execution import unchanged
-from convlens.inspection.probe import Op, Probe
+from convlens.inspection.probe import Op, Probe, refuse_scripted
+from convlens.models.lazy import settled
 from convlens.models.random_state import same_random_state
-from convlens.nn.private import uncompiled
-from convlens.scratch.from_torch.recorded import Step, from_record
+from convlens.nn.private import schema, uncompiled
+from convlens.scratch.from_torch.recorded import Recorded, Step, from_record
 from convlens.scratch.graph import Graph
 from convlens.scratch.node import LEAVES, Node
 from convlens.scratch.operation import Call
@@ -37,6 +38,7 @@ class Observed:
         module: class of the network.
         paths: of all modules of the network.
         notes: what has to be said about the pass, in sentences.
+        from_image: for each node whether the image lies behind it.
     """
 
     graph: Graph
@@ -67,47 +69,47 @@ def observe(module: nn.Module, image: Tensor | Array) -> Observed:
     Raises:
         InputError: the network cannot run on such an input, or asks for an operation that the NumPy engine lacks.
     """
+    refuse_scripted(module)
     module = uncompiled(module)
     first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(0))
-    x = torch.as_tensor(image).detach().to(first.device, first.dtype)
     with undisturbed():
-        ops, paths, outputs, state = _recorded(module, x)
-        steps = [Step(op.overload, op.arguments, _output(op), path) for op, path in zip(ops, paths, strict=True)]
-        recorded = from_record(module.eval() if not module.training else module, steps, x, outputs, state)
+        x = torch.as_tensor(image).detach().to(first.device, first.dtype)
+        module = settled(module, tuple(x.shape[1:]))
+        ops, recorded = _recorded(module, x)
     graph = recorded.graph.astype(np.float64)
     calls = graph.run(x.double().cpu().numpy()).calls
     values: dict[int, Array] = {}
     for op, position in zip(ops, recorded.positions, strict=True):
         if position is not None and op.values[0] is not None:
-            value = op.values[0].float().cpu().numpy()
+            value = op.values[0].to("cpu", torch.promote_types(op.values[0].dtype, torch.float32)).numpy()
             if value.shape == np.shape(calls[position].output):
                 values[position] = value
     names = tuple(path for path, _ in module.named_modules(remove_duplicate=False))
     return Observed(graph, calls, values, type(module).__name__, names, _notes(ops), _from_image(graph))
 
 
-def _output(op: Op) -> Tensor | tuple[Tensor | None, ...]:
-    return op.outputs[0] if len(op.outputs) == 1 and not _returns_list(op) else op.outputs  # type: ignore[return-value]
-
-
-def _returns_list(op: Op) -> bool:
-    """Whether an operation with one output gives it in a list (a split into one part)."""
-    returns = op.overload._schema.returns
-    return len(returns) > 1 or "[]" in str(returns[0].type if returns else "")
-
-
-def _recorded(module: nn.Module, x: Tensor) -> tuple[list[Op], list[str], list[Tensor], dict[int, str]]:
-    """Operations with the paths of the modules that asked for them, outputs, and names of the network's arrays by id."""
+def _recorded(module: nn.Module, x: Tensor) -> tuple[list[Op], Recorded]:
+    """What the network asked for, and the graph of it."""
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}  # the pass may write into them
-    state = {id(p): name for name, p in reversed(list(module.named_parameters(remove_duplicate=False)))}
-    state |= {id(buffer): name for name, buffer in buffers.items()}
+    names = {id(p): name for name, p in reversed(list(module.named_parameters(remove_duplicate=False)))}
+    names |= {id(buffer): name for name, buffer in buffers.items()}
     with unchanged(module, False), same_random_state(), torch.no_grad():
         with Probe(module, (), operations="asked") as probe:
             output = run(lambda x: functional_call(module, buffers, (x,)), x)
-    outputs = tensors_in(output)
-    if not outputs:
-        raise InputError(f"{type(module).__name__} returned no tensor")
-    return probe.operations, [probe.calls[op.module].path for op in probe.operations], outputs, state
+        outputs = tensors_in(output)
+        if not outputs:
+            raise InputError(f"{type(module).__name__} returned no tensor")
+        ops = probe.operations
+        steps = [Step(op.overload, op.arguments, _output(op), probe.calls[op.module].path) for op in ops]
+        return ops, from_record(module, steps, x, outputs, names)
+
+
+def _output(op: Op) -> Tensor | tuple[Tensor | None, ...] | None:
+    """A tensor, or several where the operation returns several or a list of them."""
+    form = schema(op.overload)
+    returns = form.returns if form is not None else ()
+    several = len(returns) > 1 or (returns and str(returns[0].type).startswith("List"))
+    return op.outputs if several else op.outputs[0]
 
 
 def _notes(ops: list[Op]) -> tuple[str, ...]:
