@@ -48,7 +48,7 @@ class Windows:
         """The size of a padded image, which holds all windows and all of the image."""
         return tuple(
             before + max(n + after, (out - 1) * s + effective_kernel(k, d) - before)
-            for n, k, s, (before, after), d, out in self._axes()
+            for n, k, s, (before, after), d, out in self.axes()
         )
 
     def padded(self, x: Array, value: float = 0.0) -> Array:
@@ -68,7 +68,7 @@ class Windows:
     def cells(self) -> list[tuple[tuple[int, int], tuple[slice, slice]]]:
         """Each kernel cell (i, j), and which cells of a padded image it meets, one for each window."""
         down, right = (
-            [slice(i * d, i * d + (out - 1) * s + 1, s) for i in range(k)] for _, k, s, _, d, out in self._axes()
+            [slice(i * d, i * d + (out - 1) * s + 1, s) for i in range(k)] for _, k, s, _, d, out in self.axes()
         )
         return [((i, j), (down[i], right[j])) for i, j in np.ndindex(*self.kernel)]
 
@@ -91,10 +91,10 @@ class Windows:
     def overlaps(self) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
         """For each kernel cell that lies inside the image anywhere: at which outputs, and which cells of the image it
         meets there, both as (rows, columns)."""
-        down, right = ([overlap for i in range(axis[1]) if (overlap := _overlap(i, *axis))] for axis in self._axes())
+        down, right = ([overlap for i in range(axis[1]) if (overlap := _overlap(i, *axis))] for axis in self.axes())
         return [((p, q), (rows, columns)) for p, rows in down for q, columns in right]
 
-    def _axes(self) -> zip:
+    def axes(self) -> zip:
         return zip(self.size, self.kernel, self.stride, self.around, self.dilation, self.output, strict=True)
 
 

@@ -192,7 +192,7 @@ def conv1d(
     (before, after), "same" or "valid". All else as `conv2d`, which does the work on images of height 1.
     """
     x, w, b = as_floats(x=x, w=w, b=b)
-    options = _one_axis(x, w, stride, padding, dilation)
+    options = one_axis(x, w, stride, padding, dilation)
     return conv2d(x[:, :, None], w[:, :, None], b, **options, groups=groups)[:, :, 0]
 
 
@@ -209,7 +209,7 @@ def conv1d_backward(
 ) -> ConvolutionGradients:
     """Gradients of `conv1d` for grad (N, C_out, L_out)."""
     grad, x, w = as_floats(grad=grad, x=x, w=w)
-    options = _one_axis(x, w, stride, padding, dilation)
+    options = one_axis(x, w, stride, padding, dilation)
     _checks.dimensions("grad", grad, "N C_out L_out")
     dx, dw, db = conv2d_backward(
         grad[:, :, None], x[:, :, None], w[:, :, None], **options, groups=groups, need_x=need_x
@@ -217,7 +217,7 @@ def conv1d_backward(
     return ConvolutionGradients(dx[:, :, 0] if need_x else None, dw[:, :, 0], db)  # type: ignore[arg-type]
 
 
-def _one_axis(x: Array, w: Array, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
+def one_axis(x: Array, w: Array, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
     """The options of the same convolution on images of height 1."""
     size = _checks.dimensions("x", x, "N C_in L")[2:]
     kernel = _checks.dimensions("w", w, "C_out C_in/groups K")[2:]

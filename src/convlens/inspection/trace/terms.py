@@ -8,7 +8,7 @@ function here (activations, sums, normalization, shuffles, ...) follows from its
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -92,12 +92,12 @@ def conv2d(call: Call, cell: Cell) -> Sum:
 def conv1d(call: Call, cell: Cell) -> Sum:
     """As `conv2d`, on images of one row."""
     x, w, b = _three(call)
-    options = {key: _one_row(key, value) for key, value in call.options.items()}
+    axis = {key: call.options.get(key, default) for key, default in (("stride", 1), ("padding", 0), ("dilation", 1))}
+    options = {**convolution.one_axis(x, w, **axis), "groups": call.options.get("groups", 1)}
     flat = conv2d(Call((x[:, :, None], w[:, :, None], b), options, call.mode), (*cell[:2], 0, cell[2]))
     (terms,) = flat.terms
-    return Sum(
-        (Terms(0, terms.cells[:, [0, 1, 3]], terms.values, terms.weights, terms.kernel[:, [0, 1, 3]]),), *flat[1:]
-    )
+    kept = [0, 1, 3]  # all axes but that of the one row
+    return Sum((replace(terms, cells=terms.cells[:, kept], kernel=terms.kernel[:, kept]),), *flat[1:])
 
 
 def conv_transpose2d(call: Call, cell: Cell) -> Sum:
@@ -185,16 +185,6 @@ def _adaptive(call: Call, cell: Cell) -> tuple[range, range]:
     size = (size, size) if isinstance(size, int) else size
     rows, columns = (adaptive_cells(at, n, m) for at, n, m in zip(cell[2:], x.shape[2:], size, strict=True))
     return rows, columns
-
-
-def _one_row(key: str, value: Any) -> Any:
-    """An option of a sequence as that of an image of one row."""
-    if key == "groups" or isinstance(value, str):
-        return value
-    value = list(value) if isinstance(value, (list, tuple)) else [value]
-    if key == "padding":  # (before, after), or one number for both
-        return (0, 0, *(value * 2 if len(value) == 1 else value))
-    return (1, *value)
 
 
 # --- sums -----------------------------------------------------------------------------------------------------------
