@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convlens.inspection.trace.statistics import statistics_of
+from convlens.ops import conv_transpose2d, convolution
 from convlens.ops.arrays import unbroadcast
 from convlens.scratch.operation import Call
 from convlens.scratch.operations import OPERATIONS
@@ -60,9 +61,27 @@ def carries(op: str, options: Any) -> bool:
     return not (op in FIXED or (op == "power" and options["exponent"] < 0))
 
 
-def _gradients(op: str, call: Call, c: Array) -> list[Array | None]:
+def _gradients(op: str, call: Call, c: Array, takes: Sequence[bool] = ()) -> list[Array | None]:
+    if op in _ADJOINTS and takes and takes[0] and not any(takes[1:]):  # large weights need no gradient
+        return [_ADJOINTS[op](call, c), *[None] * (len(call.arrays) - 1)]
     call = replace(call, needs=(True,) * len(call.arrays))
     return list(OPERATIONS[op].backward(call, c))[: len(call.arrays)]
+
+
+def _linear_adjoint(call: Call, c: Array) -> Array:
+    return c @ call.arrays[1]
+
+
+def _conv2d_adjoint(call: Call, c: Array) -> Array:
+    """A convolution backwards is a transposed convolution with the same weights."""
+    x, w = call.arrays[:2]
+    *_, windows, groups = convolution.checked(x, w, **call.options)
+    sides = tuple(side for around in windows.around for side in around)
+    how = {"stride": windows.stride, "padding": sides, "dilation": windows.dilation, "groups": groups}
+    return conv_transpose2d(c, w, output_size=windows.size, **how)
+
+
+_ADJOINTS = {"linear": _linear_adjoint, "conv2d": _conv2d_adjoint}
 
 
 def _forward(op: str, call: Call, arrays: Sequence[Any]) -> Array:
@@ -79,7 +98,7 @@ def _only(found: Sequence[Array | None], takes: Sequence[bool]) -> list[Array | 
 
 def linear(op: str, call: Call, c: Array, takes: Sequence[bool]) -> Shared:
     """f(x) = f(0) + (gradient) x, in all inputs together."""
-    found = _only(_gradients(op, call, c), takes)
+    found = _only(_gradients(op, call, c, takes), takes)
     if any(t and g is None for g, t in zip(found, takes, strict=True)):  # it has no gradient: a cast to integers
         return held(op, call, c, takes)
     return Shared(found, float((c * _forward(op, call, _with_zeros(call, takes))).sum()), "linear: input times weight")

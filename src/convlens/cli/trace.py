@@ -1,0 +1,120 @@
+"""`convlens trace`: where one number of a network comes from, down to the pixels."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convlens.cli.common import Json, UserInput, UserModel, console, emit, resolve_module
+
+if TYPE_CHECKING:
+    from convlens.classify.classifier import Classifier
+
+
+def trace(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_MODEL",
+            help="A run folder, a name of `convlens models`, or path/to/file.py:Function.",
+            show_default=False,
+        ),
+    ],
+    image: Annotated[Path, typer.Option(metavar="FILE", help="The picture.", show_default=False)],
+    layer: Annotated[
+        str | None,
+        typer.Option(help="A module's path, whose last operation counts, or a node's name. (default: the output)"),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="C,Y,X", help="Which cell of the layer. (default: the one with the largest value)"),
+    ] = None,
+    to_pixels: Annotated[bool, typer.Option("--to-pixels", help="Go on level by level, down to the pixels.")] = False,
+    backward: Annotated[
+        bool, typer.Option("--backward", help="The gradient of one weight instead; --at says which one.")
+    ] = False,
+    target: Annotated[
+        str | None, typer.Option("--class", help="With --backward: the class of the loss. (default: the predicted one)")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write pictures, one a level.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many terms to show, the largest ones.")] = 12,
+    input: UserInput = None,
+    seed: Annotated[int, typer.Option(help="Of the weights of a network that is not a run.")] = 0,
+    model: UserModel = None,
+    as_json: Json = False,
+) -> None:
+    """Show where one number of a network comes from: formula, terms, receptive field, shares of the pixels."""
+    from convlens.base.errors import InputError
+
+    if target is not None and not backward:
+        raise InputError("--class goes with --backward: it is the class of the loss")
+    if backward and (to_pixels or out is not None):
+        raise InputError("--backward takes one gradient apart: it goes with neither --to-pixels nor --out")
+    cell = None if at is None else _cell(at)
+    classifier = _classifier(reference, input, model, seed)
+    if backward:
+        from convlens.inspection.trace.picture import trace_picture_gradient
+
+        gradient = trace_picture_gradient(classifier, image, layer, cell, target=target)
+        found: dict[str, Any] = {**gradient.to_dict(), "class_name": classifier.classes[gradient.target]}
+        _answer(found, as_json, lambda: gradient.table(top=top))
+        return
+    from convlens.inspection.trace.picture import trace_picture
+
+    traced = trace_picture(classifier, image, layer, cell)
+    paths = [] if out is None else [str(path) for path in traced.draw(out, to_pixels=to_pixels)]
+    found = {**traced.to_dict(to_pixels=to_pixels, top=top), "pictures": paths} if as_json else {}
+    _answer(found, as_json, lambda: traced.table(to_pixels=to_pixels, top=top))
+    for path in paths:
+        console(as_json).print(path, markup=False, highlight=False, soft_wrap=True)
+
+
+def _answer(found: dict[str, Any], as_json: bool, table: Any) -> None:
+    if as_json:
+        emit(found)
+    else:
+        console().print(table())
+
+
+def _cell(text: str) -> list[int]:
+    """ "3,4,5" as numbers."""
+    from convlens.base.errors import InputError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"--at {text!r}: expected numbers from 0 with commas between them, such as 3,10,12")
+    return [int(part) for part in parts]
+
+
+def _classifier(reference: str, input: str | None, model: str | None, seed: int) -> "Classifier":
+    """The network with the preprocessing of its run; without a run, pixels are divided by 255 alone."""
+    import torch
+
+    from convlens.base.errors import InputError
+    from convlens.base.progress import say
+    from convlens.classify.classifier import Classifier
+    from convlens.data.preprocess import Preprocess
+
+    if Path(reference).is_dir():
+        if input is not None:
+            raise InputError("--input: a run has its own input size; leave it out")
+        return Classifier.from_run(reference, model=model, device="cpu")
+    torch.manual_seed(seed)
+    module, shape = resolve_module(reference, input=input, model=model)
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise InputError(
+            f"{reference} takes an input of {'x'.join(map(str, shape))}, which is no picture of 1 or 3 channels"
+        )
+    say(f"{reference} is no run: its weights are random (seed {seed}), pixels are divided by 255")
+    return Classifier(module.eval(), Preprocess((shape[1], shape[2]), shape[0]), _numbers(module, shape))
+
+
+def _numbers(module: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Classes by their numbers."""
+    import torch
+
+    from convlens.classify.outputs import run, tensors_in
+
+    with torch.no_grad():
+        outputs = tensors_in(run(module, torch.zeros(1, *shape)))
+    return tuple(map(str, range(outputs[0].shape[-1] if outputs and outputs[0].ndim > 1 else 1)))
