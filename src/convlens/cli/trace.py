@@ -62,7 +62,7 @@ def trace(
     from convlens.inspection.trace.picture import trace_picture
 
     traced = trace_picture(classifier, image, layer, cell)
-    paths = [] if out is None else [str(path) for path in traced.draw(out, to_pixels=to_pixels)]
+    paths = [] if out is None else [str(path) for path in traced.draw(out, to_pixels=to_pixels, quiet=False)]
     found = {**traced.to_dict(to_pixels=to_pixels, top=top), "pictures": paths} if as_json else {}
     _answer(found, as_json, lambda: traced.table(to_pixels=to_pixels, top=top))
     for path in paths:

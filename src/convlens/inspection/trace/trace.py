@@ -180,15 +180,15 @@ class Trace:
 
         return table(self, to_pixels=to_pixels, top=top)
 
-    def draw(self, folder: Path | str, *, to_pixels: bool = False) -> list[Path]:
+    def draw(self, folder: Path | str, *, to_pixels: bool = False, quiet: bool = True) -> list[Path]:
         """Writes pictures (PNG): the operation at work and, with `to_pixels`, one for each level. Gives their paths.
 
         Raises:
-            InputError: matplotlib is not installed; the folder cannot be written.
+            InputError: the folder cannot be written.
         """
         from convlens.inspection.trace.pictures import draw
 
-        return draw(self, Path(folder), to_pixels=to_pixels)
+        return draw(self, Path(folder), to_pixels=to_pixels, quiet=quiet)
 
 
 def trace(
