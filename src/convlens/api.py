@@ -4,7 +4,7 @@ import statistics
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from torch import nn
 
@@ -24,6 +24,10 @@ from convlens.training import job
 from convlens.training.options import TrainOptions, described, python_signature
 from convlens.training.place import fresh_path
 from convlens.training.request import Request
+
+if TYPE_CHECKING:
+    from convlens.inspection.trace import Trace
+    from convlens.inspection.trace.gradient import GradientTrace
 
 
 class Run:
@@ -124,6 +128,54 @@ class Run:
             else Classifier.from_run(self.folder, record=self.record, weights_only=True, on_note=self._note)
         )
         return exporters.export(classifier, format, path)
+
+    def trace(self, image: Any, layer: str | None = None, at: Sequence[int] | None = None) -> "Trace":
+        """Where one number of the network comes from, for one picture: formula, terms, receptive field, pixels.
+
+        Args:
+            image: one picture, as `predict` takes it.
+            layer: path of a module, whose last operation counts, or a node's name; by default the network's output.
+            at: which cell of the layer's output, such as (C, Y, X); by default the one with the largest value.
+
+        Raises:
+            InputError: no picture or several, no such layer or cell, an operation that the NumPy engine lacks.
+        """
+        from convlens.inspection.trace.picture import trace_picture
+
+        return trace_picture(self.classifier(), self._picture(image), layer, at)
+
+    def trace_gradient(
+        self,
+        image: Any,
+        layer: str | None = None,
+        at: Sequence[int] | None = None,
+        *,
+        target: str | int | None = None,
+    ) -> "GradientTrace":
+        """Which terms make up dL/dw of one weight, L the cross entropy of one class for one picture.
+
+        Args:
+            image: one picture, as `predict` takes it.
+            layer: a layer, whose weight is meant, or the name of a parameter.
+            at: which weight; by default the one with the largest gradient.
+            target: name or number of the class; by default the predicted one.
+
+        Raises:
+            InputError: no picture or several, no such parameter, weight or class.
+        """
+        from convlens.inspection.trace.picture import trace_picture_gradient
+
+        return trace_picture_gradient(self.classifier(), self._picture(image), layer, at, target=target)
+
+    def _picture(self, image: Any) -> Any:
+        """The one picture that was handed over, as `Preprocess.prepare` takes it."""
+        several, items = pictures(image, self.classifier().preprocess.channels, self._note)
+        if several:
+            raise InputError("one picture is traced at a time: hand over a single one")
+        found = next(items).picture
+        if isinstance(found, InputError):
+            raise found
+        return found
 
     def report(self, *, language: str = "en") -> Path:
         """Writes `report.html` again, in English ("en") or Chinese ("zh"), and gives its path."""

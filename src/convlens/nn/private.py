@@ -73,7 +73,8 @@ class PreDispatchMode(ProxyTorchDispatchMode):
     def __enter__(self) -> Self:
         self._dispatcher = enable_python_dispatcher()  # without it operations made of others are not seen
         self._dispatcher.__enter__()
-        return TorchDispatchMode.__enter__(self)
+        TorchDispatchMode.__enter__(self)
+        return self
 
     def __exit__(self, *error: Any) -> None:
         try:

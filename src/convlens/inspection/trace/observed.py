@@ -71,9 +71,8 @@ def observe(module: nn.Module, image: Tensor | Array) -> Observed:
     """
     refuse_scripted(module)
     module = uncompiled(module)
-    first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(0))
     with undisturbed():
-        x = torch.as_tensor(image).detach().to(first.device, first.dtype)
+        x = _as_input(module, image)
         module = settled(module, tuple(x.shape[1:]))
         ops, recorded = _recorded(module, x)
     graph = recorded.graph.astype(np.float64)
@@ -86,6 +85,14 @@ def observe(module: nn.Module, image: Tensor | Array) -> Observed:
                 values[position] = value
     names = tuple(path for path, _ in module.named_modules(remove_duplicate=False))
     return Observed(graph, calls, values, type(module).__name__, names, _notes(ops), _from_image(graph))
+
+
+def _as_input(module: nn.Module, image: Tensor | Array) -> Tensor:
+    """The image where the network is and of its type; of its own floating type where the network has no numbers."""
+    x = torch.as_tensor(image).detach()
+    x = x if x.is_floating_point() else x.float()
+    first = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), x)
+    return x.to(first.device, first.dtype)
 
 
 def _recorded(module: nn.Module, x: Tensor) -> tuple[list[Op], Recorded]:

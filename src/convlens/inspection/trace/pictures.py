@@ -14,13 +14,14 @@ from convlens.base.files import make_folder
 from convlens.base.progress import bar
 from convlens.inspection import style
 from convlens.inspection.trace.formulas import number
-from convlens.inspection.trace.pixels import Level
 from convlens.inspection.trace.terms import Terms
-from convlens.inspection.trace.trace import Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from convlens.inspection.trace.pixels import Level
+    from convlens.inspection.trace.trace import Trace
 
 Array = np.ndarray
 _CHANNELS = 3  # input channels that are drawn, those that bring most
@@ -29,7 +30,7 @@ _WRITTEN = 7  # a window with sides up to this has its numbers written in
 _MARK = "#d0540a"
 
 
-def draw(trace: Trace, folder: Path, *, to_pixels: bool, quiet: bool = True) -> list[Path]:
+def draw(trace: "Trace", folder: Path, *, to_pixels: bool, quiet: bool = True) -> list[Path]:
     """Writes `00-NODE.png`, the operation at work; with `to_pixels` also `01-NODE.png` and so on, one a level."""
     make_folder(folder)
     with style.styled():
@@ -49,7 +50,7 @@ def _file(node: str) -> str:
 # --- the operation at work ------------------------------------------------------------------------------------------
 
 
-def _operation(trace: Trace) -> "Figure":
+def _operation(trace: "Trace") -> "Figure":
     maps = [terms for terms in trace.sum.terms if terms.cells.shape[1] == 4]
     figure = _maps(trace, maps) if maps and np.ndim(trace.observed.calls[trace.position].output) == 4 else _bars(trace)
     cell = ", ".join(map(str, trace.cell))
@@ -57,7 +58,7 @@ def _operation(trace: Trace) -> "Figure":
     return figure
 
 
-def _maps(trace: Trace, maps: Sequence[Terms]) -> "Figure":
+def _maps(trace: "Trace", maps: Sequence[Terms]) -> "Figure":
     """A row for each of the input channels that bring most: input, window, weights, products; then what comes of it."""
     rows = _rows(maps)
     one = len(rows) == 1
@@ -84,7 +85,7 @@ def _rows(maps: Sequence[Terms]) -> list[tuple[Terms, int]]:
     return [found[i] for i in sorted(kept)]
 
 
-def _channel(trace: Trace, axes: "Sequence[Axes]", terms: Terms, channel: int) -> None:
+def _channel(trace: "Trace", axes: "Sequence[Axes]", terms: Terms, channel: int) -> None:
     here = terms.cells[:, 1] == channel
     cells = terms.cells[here][:, 2:]
     first, last = cells.min(axis=0), cells.max(axis=0)
@@ -131,7 +132,7 @@ def _frame(axes: "Axes", first: Sequence[int] | Array, last: Sequence[int] | Arr
     axes.add_patch(box)
 
 
-def _seen(trace: Trace, axes: "Axes") -> None:
+def _seen(trace: "Trace", axes: "Axes") -> None:
     """The image with the receptive field marked."""
     if trace.field.mask.ndim != 2:
         return
@@ -143,7 +144,7 @@ def _seen(trace: Trace, axes: "Axes") -> None:
     style.note(axes, f"{trace.field.pixels} pixels")
 
 
-def _image(trace: Trace, axes: "Axes") -> None:
+def _image(trace: "Trace", axes: "Axes") -> None:
     """The picture where it is known, else the first channel of the input."""
     if trace.scaling is not None:
         style.show_picture(axes, trace.scaling.pixels)
@@ -151,7 +152,7 @@ def _image(trace: Trace, axes: "Axes") -> None:
     style.show_map(axes, trace.observed.calls[trace.observed.image].output[0, 0])
 
 
-def _bars(trace: Trace) -> "Figure":
+def _bars(trace: "Trace") -> "Figure":
     """The largest terms as bars: value, weight, product; at the right what is seen of the image."""
     figure, axes = style.sheet(1, 4, cell=3.2, width=2.4)
     rows = sorted(trace.terms(), key=lambda row: -abs(row["product"]))[:_BARS]
@@ -180,7 +181,7 @@ def _bar(axes: "Axes", names: Sequence[str], values: Sequence[float], title: str
 # --- levels ---------------------------------------------------------------------------------------------------------
 
 
-def _level(trace: Trace, level: Level, count: int) -> "Figure":
+def _level(trace: "Trace", level: "Level", count: int) -> "Figure":
     shares = level.shares
     figure = _share_maps(trace, level) if shares.ndim == 4 and shares[0, 0].size > 1 else _share_bars(level)
     waiting = f" + {number(level.waiting)} waiting" if level.waiting else ""
@@ -190,13 +191,15 @@ def _level(trace: Trace, level: Level, count: int) -> "Figure":
     return figure
 
 
-def _share_maps(trace: Trace, level: Level) -> "Figure":
+def _share_maps(trace: "Trace", level: "Level") -> "Figure":
     """Value and share of the channels that bring most; the shares of all channels together."""
     shares = level.shares[0]
-    order = np.argsort(-np.abs(shares).sum(axis=(1, 2)), kind="stable")[:_CHANNELS].tolist()
-    figure, axes = style.sheet(2, len(order) + (len(shares) > 1), cell=2.4, width=2.7)
-    for (above, below), channel in zip(axes.T, order, strict=False):
-        if level.op == "pixels" and len(shares) == 1:
+    size = np.abs(shares).sum(axis=(1, 2))
+    order = np.argsort(-size, kind="stable")[: min(_CHANNELS, max(1, np.count_nonzero(size)))].tolist()
+    several = len(shares) > 1
+    figure, axes = style.sheet(2 if several else 1, len(order) + 1 if several else 2, cell=2.4, width=2.7)
+    for (above, below), channel in zip(axes.T if several else axes, order, strict=False):
+        if level.op == "pixels" and not several:
             _image(trace, above)
         else:
             style.show_map(above, level.values[0, channel], signed=level.op != "pixels")
@@ -204,7 +207,7 @@ def _share_maps(trace: Trace, level: Level) -> "Figure":
         style.show_map(below, shares[channel], signed=True)
         style.title(below, f"share: channel {channel}")
         style.note(below, f"sum: {number(float(shares[channel].sum()))}")
-    if len(shares) > 1:
+    if several:
         style.show_map(axes[1, -1], shares.sum(axis=0), signed=True)
         style.title(axes[1, -1], f"share: all {len(shares)} channels")
         _image(trace, axes[0, -1])
@@ -212,7 +215,7 @@ def _share_maps(trace: Trace, level: Level) -> "Figure":
     return figure
 
 
-def _share_bars(level: Level) -> "Figure":
+def _share_bars(level: "Level") -> "Figure":
     figure, axes = style.sheet(1, 3, cell=3.2, width=2.6)
     rows: list[dict[str, Any]] = level.largest(_BARS)
     names = [",".join(map(str, row["cell"])) for row in rows]

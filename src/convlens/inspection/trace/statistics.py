@@ -38,7 +38,8 @@ class Statistics(NamedTuple):
 
 def statistics_of(op: str, call: Call) -> Statistics:
     """Of a call of one of the `NORMALIZATIONS`, in inference."""
-    x, w, b, mean, var = (*call.arrays, *(None,) * 5)[:5]
+    given: list[Any] = [*call.arrays, *[None] * 5]
+    x, w, b, mean, var = given[:5]
     eps = call.options.get("eps", 1e-5)
     vector = np.shape(x)[-call.options.get("axes", 1) :] if op == "layer_norm" else channel_shape(x.ndim, x.shape[1])
     scale, shift = (

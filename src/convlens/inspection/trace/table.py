@@ -1,20 +1,22 @@
 """Traces for a terminal, by Rich."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from convlens.inspection.trace.gradient import GradientTrace
-from convlens.inspection.trace.pixels import Level, Pixels
-from convlens.inspection.trace.trace import Trace
+if TYPE_CHECKING:
+    from convlens.inspection.trace.gradient import GradientTrace
+    from convlens.inspection.trace.pixels import Level, Pixels
+    from convlens.inspection.trace.trace import Trace
 
 _CHANNELS = 12
 
 
-def table(trace: Trace, *, to_pixels: bool, top: int) -> RenderableType:
+def table(trace: "Trace", *, to_pixels: bool, top: int) -> RenderableType:
     """The number, its formula, its terms, what it sees; with `to_pixels` level by level down to the image."""
     parts: list[RenderableType] = [_head(trace), _numbers(trace), _terms(trace, top), *_after_terms(trace)]
     if to_pixels:
@@ -22,7 +24,7 @@ def table(trace: Trace, *, to_pixels: bool, top: int) -> RenderableType:
     return Group(*parts)
 
 
-def _head(trace: Trace) -> Text:
+def _head(trace: "Trace") -> Text:
     text = Text()
     text.append(f"{trace.node}{_cell(trace.cell)}", style="bold")
     text.append(f"  {trace.op}, output {_size(trace.shape)}\n")
@@ -30,7 +32,7 @@ def _head(trace: Trace) -> Text:
     return text
 
 
-def _numbers(trace: Trace) -> Table:
+def _numbers(trace: "Trace") -> Table:
     rows = Table.grid(padding=(0, 2))
     rows.add_row("  network", f"{trace.value:.9g}", "what PyTorch gives")
     rows.add_row("  bias + terms", f"{trace.recomputed:.9g}", "added up here, in float64")
@@ -38,37 +40,34 @@ def _numbers(trace: Trace) -> Table:
     return rows
 
 
-def _terms(trace: Trace, top: int) -> RenderableType:
-    count = sum(len(t.values) for t in trace.sum.terms)
-    if not count:
-        return Text("\n  no terms: all of it is bias")
+def _terms(trace: "Trace", top: int) -> RenderableType:
     rows = [(trace.sources[t.input], t, i) for t in trace.sum.terms for i in range(len(t.values))]
+    if not rows:
+        return Text("\n  no terms: all of it is bias")
     rows.sort(key=lambda row: -abs(row[1].products[row[2]]))
-    shown = Table(title=f"terms: {trace.sum.how}", title_justify="left", title_style="", box=None, padding=(0, 2))
-    for name in ("input", "cell", "value", "weight", "product"):
-        shown.add_column(name, justify="left" if name == "input" else "right")
-    kernels = any(len(terms.kernel) for terms in trace.sum.terms)
-    if kernels:
-        shown.add_column("weight at", justify="right")
+    sources = list(dict.fromkeys(source for source, _, _ in rows))
+    several, kernels = len(sources) > 1, any(len(terms.kernel) for terms in trace.sum.terms)
+    title = f"terms{'' if several else f' of {sources[0]}'}: {trace.sum.how}"
+    shown = Table(title=title, title_justify="left", title_style="", box=None, padding=(0, 2))
+    names = ["input"] if several else []
+    names += ["cell", "value", "weight at", "weight", "product"] if kernels else ["cell", "value", "weight", "product"]
+    for name in names:
+        shown.add_column(name, justify="left" if name == "input" else "right", no_wrap=name != "input", overflow="fold")
     for source, terms, i in rows[:top]:
         note = " (won)" if terms.won is not None and terms.won[i] else ""
-        cells = [
-            source,
-            _cell(terms.cells[i, 1:]),
-            _n(terms.values[i]),
-            _n(terms.weights[i]),
-            _n(terms.products[i]) + note,
-        ]
-        shown.add_row(*cells, *([_cell(terms.kernel[i])] if kernels else []))
-    rest = sum(float(t.products[i]) for _, t, i in rows[top:])
+        place = [_cell(terms.kernel[i])] if kernels else []
+        numbers = [_n(terms.values[i]), *place, _n(terms.weights[i]), _n(terms.products[i]) + note]
+        shown.add_row(*([source] if several else []), _cell(terms.cells[i, 1:]), *numbers)
+    between = [""] * (len(names) - 2)
     if rows[top:]:
-        shown.add_row(f"{len(rows) - top} more", "", "", "", _n(rest))
-    shown.add_row("bias", "", "", "", _n(trace.bias))
-    shown.add_row("sum", "", "", "", _n(trace.recomputed), style="bold")
+        rest = sum(float(t.products[i]) for _, t, i in rows[top:])
+        shown.add_row(f"{len(rows) - top} more", *between, _n(rest))
+    shown.add_row("bias", *between, _n(trace.bias))
+    shown.add_row("sum", *between, _n(trace.recomputed), style="bold")
     return Group(Text(), shown)
 
 
-def _after_terms(trace: Trace) -> list[RenderableType]:
+def _after_terms(trace: "Trace") -> list[RenderableType]:
     parts: list[RenderableType] = []
     sums = trace.partial_sums()
     if len(sums) > 1:
@@ -89,7 +88,7 @@ def _after_terms(trace: Trace) -> list[RenderableType]:
     return parts
 
 
-def _levels(pixels: Pixels) -> RenderableType:
+def _levels(pixels: "Pixels") -> RenderableType:
     branches = any(level.waiting for level in pixels.levels)  # shares wait where there is more than one way
     title = f"down to the pixels: shares {'+ waiting ' if branches else ''}+ biases = the number, at every level"
     found = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2))
@@ -104,7 +103,7 @@ def _levels(pixels: Pixels) -> RenderableType:
     return Group(found, Text(), Text("how each operation hands its share on", style="bold"), *legend)
 
 
-def _pixels(pixels: Pixels, top: int) -> RenderableType:
+def _pixels(pixels: "Pixels", top: int) -> RenderableType:
     last: Level = pixels.levels[-1]
     found = Table(
         title="the largest shares of the image", title_justify="left", title_style="", box=None, padding=(0, 2)
@@ -117,7 +116,7 @@ def _pixels(pixels: Pixels, top: int) -> RenderableType:
     return Group(found, Text(f"{text} (to {pixels.error:.0e} of the shares' magnitude, at every level)"))
 
 
-def gradient_table(trace: GradientTrace, *, top: int) -> RenderableType:
+def gradient_table(trace: "GradientTrace", *, top: int) -> RenderableType:
     """The gradient of one weight, and its largest terms."""
     head = Text()
     head.append(f"dL / d {trace.parameter}{_cell(trace.cell)}", style="bold")
@@ -145,9 +144,9 @@ def _n(value: float) -> str:
     return f"{float(value):.5g}"
 
 
-def _cell(cell: Sequence[int]) -> str:
+def _cell(cell: Iterable[int]) -> str:
     return f"[{', '.join(str(int(i)) for i in cell)}]"
 
 
-def _size(shape: Sequence[int]) -> str:
+def _size(shape: Iterable[int]) -> str:
     return " x ".join(str(int(n)) for n in shape) or "1"

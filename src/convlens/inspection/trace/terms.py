@@ -191,7 +191,8 @@ def _adaptive(call: Call, cell: Cell) -> tuple[range, range]:
 
 
 def _three(call: Call) -> tuple[Any, Any, Any]:
-    return (*call.arrays, None, None)[:3]
+    x, w, b, *_ = (*call.arrays, None, None)
+    return x, w, b
 
 
 def _weighted(x: Array, w: Array, found: Sequence[tuple[Cell, Cell]], bias: float) -> Sum:

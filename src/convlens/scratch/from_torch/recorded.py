@@ -114,6 +114,8 @@ class _Writer:
             self.known.pop(id(tensors[0]), None)
             self.leaf(tensors[0])
             return None
+        if name == "detach_":  # of a fresh tensor: nothing is computed
+            return self.known.get(id(tensors[0]))
         arguments = map_aggregate(dict(step.arguments), self._argument)
         node = self.program.graph.create_node("call_function", step.operator, (), arguments, name)
         node.meta = {"val": step.output, "nn_module_stack": {step.path: (step.path, "")}}
