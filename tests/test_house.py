@@ -172,12 +172,13 @@ HOOKING = {
     "inspection/verify/draws.py": "replaces the numbers that PyTorch draws by those of a graph",
     "inspection/verify/compare.py": "replaces casts to float32",
     "classify/outputs.py": "replaces what a network returns by its logits",
+    "nn/private.py": "the mode that the probe derives its own from",
     "models/network.py": "leaves out the drawing of weights that have no memory",
     "scratch/from_torch/derivatives.py": "refuses a network while it is exported; stands below the probe",
 }
 
 
 def test_only_the_probe_looks_inside_a_pass():
-    hook = r"\.register_\w*hook\(|\bsaved_tensors_hooks\(|\((private\.)?Torch(Dispatch|Function)Mode\)"
+    hook = r"\.register_\w*hook\(|\bsaved_tensors_hooks\(|\((private\.)?(Torch(Dispatch|Function)|PlainDispatch)Mode\)"
     found = {str(file.relative_to(SOURCE)) for file in FILES if re.search(hook, file.read_text("utf-8"))}
     assert found == set(HOOKING)

@@ -6,24 +6,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+import numpy as np
 from torch import nn
 
 from convlens import report
 from convlens.base.errors import InputError
-from convlens.base.progress import say
+from convlens.base.progress import bars, say
 from convlens.classify.classifier import Classifier, Prediction
 from convlens.classify.evaluation import Evaluation
 from convlens.data import Images, Preprocess
 from convlens.deploy import exporters, predictions
 from convlens.deploy.exporters import Exported
 from convlens.deploy.inputs import pictures
-from convlens.deploy.judging import judge
+from convlens.deploy.judging import judge, own_parts
 from convlens.deploy.predictions import Failure
+from convlens.report.examine import Subject, examine, require_cleanlab
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import job
 from convlens.training.options import TrainOptions, described, python_signature
 from convlens.training.place import fresh_path
 from convlens.training.request import Request
+from convlens.training.run import Finished
 
 if TYPE_CHECKING:
     from convlens.inspection.trace import Trace
@@ -177,9 +180,35 @@ class Run:
             raise found
         return found
 
-    def report(self, *, language: str = "en") -> Path:
-        """Writes `report.html` again, in English ("en") or Chinese ("zh"), and gives its path."""
+    def report(self, *, language: str = "en", examine: bool = False, data: Any = None, quiet: bool = True) -> Path:
+        """Writes `report.html` again and gives its path.
+
+        Args:
+            language: "en" or "zh" (Chinese).
+            examine: look at all images of the run again, for labels that are likely to be wrong (needs
+                `convlens[explain]`) and for test images that look like images of the training. What was found stays
+                in the run folder, the whole list of labels as `label_errors.csv`.
+            data: the run's images, only where it cannot say itself where they are, as of arrays.
+            quiet: no progress on stderr.
+
+        Raises:
+            InputError: no such language; the run is not finished; its images are not there, or no longer the same.
+        """
+        if examine:
+            self._examine(data, quiet)
         return report.write(self.path, language)
+
+    def _examine(self, data: Any, quiet: bool) -> None:
+        require_cleanlab()
+        _ = self.results
+        classifier = self.classifier()
+        splits = own_parts(classifier.preprocess, self.record, data, whole=True)
+        evaluation = report.load_evaluation(self.path).evaluation
+        if not np.array_equal(evaluation.labels, splits.test.labels):
+            raise InputError(f"the evaluation in {self.path} is not of the run's test images")
+        subject = Subject(classifier, splits, evaluation, _batch_size(self.record))
+        with bars(quiet, unit="images") as progress:
+            examine(self.path, subject, deep=True, on_progress=progress)
 
     def _note(self, note: str) -> None:
         """Says it on stderr, once."""
@@ -209,9 +238,24 @@ def train(model: str | nn.Module | None = None, data: Any = None, **options: Unp
     device = options.get("device")
     if isinstance(finished, RunFolder):
         return Run(finished.path, model=handed_over, device=device)
-    report.save_evaluation(finished.folder.path, finished.evaluation, finished.test)
-    report.write(finished.folder.path)
+    _report(finished)
     return Run(finished.folder.path, model=handed_over, device=device)
+
+
+def _report(finished: Finished) -> None:
+    """Writes the report of a run that was just trained, and what it is made of."""
+    record, path = finished.record, finished.folder.path
+    report.save_evaluation(path, finished.evaluation, finished.splits.test)
+    classifier = Classifier(finished.module, Preprocess.from_dict(record.preprocess), tuple(record.classes))
+    subject = Subject(classifier, finished.splits, finished.evaluation, _batch_size(record))
+    examine(path, subject, deep=False)
+    report.write(path)
+
+
+def _batch_size(record: RunRecord) -> int:
+    """Images of a batch in training: what was asked for, or what became of "auto"."""
+    said = record.resolved.get("batch_size", record.recipe.get("batch_size"))
+    return said if isinstance(said, int) else 1
 
 
 train.__doc__ = (train.__doc__ or "").replace("{options}", textwrap.indent(described(), " " * 12))

@@ -69,7 +69,7 @@ def test_pictures_in_cells_are_small_and_carry_the_names_of_their_files(tmp_path
     assert cells.pixels.shape[1:] == (64, 32, 3)
     assert cells.paths == tuple(names[cells.index])
     page = write(run.path).read_text("utf-8")
-    assert all(f'title="{name}"' in page for name in cells.paths)
+    assert all(f'title="{name}"' in page for name in cells.names)
 
 
 def test_the_page_stays_under_5_mb_with_thirty_classes_of_large_pictures_of_noise(tmp_path, pretend_run):

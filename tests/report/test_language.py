@@ -27,7 +27,18 @@ def test_every_text_is_used_and_every_text_that_is_asked_for_is_there():
     table = language.load("en").table
     asked = set(re.findall(r'\b(?:words|t)\(\s*"([\w.]+)"', source))
     assert asked - set(table) == set()
-    composed = ("facts.", "parts.", "split.", "training.", "head.disagreement_", "calibration.", "cell.")
+    composed = (
+        "facts.",
+        "parts.",
+        "split.",
+        "training.",
+        "head.disagreement_",
+        "calibration.",
+        "cell.",
+        "labels.",
+        "duplicates.",
+        "left.",
+    )
     left = [key for key in table if f'"{key.removesuffix("_one")}"' not in source and not key.startswith(composed)]
     assert left == []
 

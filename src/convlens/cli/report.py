@@ -5,18 +5,40 @@ from typing import Annotated
 
 import typer
 
-from convlens.cli.common import Json, console, emit
+from convlens.cli.common import Device, Json, Quiet, UserModel, console, emit
 
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     lang: Annotated[str, typer.Option(help="The language of the page: en or zh (Chinese).")] = "en",
+    examine: Annotated[
+        bool,
+        typer.Option(
+            "--examine",
+            help="First look at all images of the run again: for labels that may be wrong, and for test images "
+            "that look like training images. Needs convlens[explain].",
+        ),
+    ] = False,
+    data: Annotated[
+        str | None, typer.Option(help="With --examine: where the run's images lie now. (default: where they were)")
+    ] = None,
+    model: UserModel = None,
+    device: Device = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write report.html into a run folder: curves, confusion matrix, mistakes, kernels, settings. Opens offline."""
-    from convlens import report as reports
+    """Write report.html into a run folder: curves, confusion matrix, calibration, mistakes, layers, settings.
 
-    path = reports.write(run, lang)
+    One file that opens offline.
+    """
+    if examine:
+        from convlens import api
+
+        path = api.load(run, model=model, device=device).report(language=lang, examine=True, data=data, quiet=quiet)
+    else:
+        from convlens import report as reports
+
+        path = reports.write(run, lang)
     if as_json:
         emit({"report": str(path)})
     else:

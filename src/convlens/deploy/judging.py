@@ -14,7 +14,7 @@ from convlens import data as sources
 from convlens.base.errors import InputError
 from convlens.classify.classifier import Classifier
 from convlens.classify.evaluation import Evaluation, Scope
-from convlens.data import Images, Preprocess
+from convlens.data import Images, Preprocess, Splits
 from convlens.data.layout.known import match_names
 from convlens.runs import RunFolder, RunRecord, read_trained
 
@@ -24,7 +24,7 @@ _NAMED = 100  # classes that a line names
 def judge(classifier: Classifier, folder: RunFolder, record: RunRecord, data: Any = None) -> Evaluation:
     """See `api.Run.evaluate`. folder, record: of the run that the classifier is of."""
     if data is None:
-        return classifier.evaluate(_own_test_part(classifier.preprocess, record))
+        return classifier.evaluate(own_parts(classifier.preprocess, record).test)
     if isinstance(data, Mapping) and "train" not in data:  # nothing to train on is needed
         data = next((data[part] for part in ("test", "val") if part in data), data)
     source = sources.find(data, judged_by=classifier.classes)
@@ -45,27 +45,42 @@ def judge(classifier: Classifier, folder: RunFolder, record: RunRecord, data: An
     return replace(classifier.evaluate(images), scope=scope)
 
 
-def _own_test_part(preprocess: Preprocess, record: RunRecord) -> Images:
-    if record.data.source == "arrays":
+def own_parts(preprocess: Preprocess, record: RunRecord, data: Any = None, *, whole: bool = False) -> Splits:
+    """The training, validation and test images of a run, as it had them.
+
+    Args:
+        data: the same images, where the run cannot say where they are: they were arrays, or they lie elsewhere now.
+        whole: training and validation images must be the same, too, not only those of the test.
+
+    Raises:
+        InputError: they are not there, or no longer the same.
+    """
+    where = record.data.source if data is None else "these images"
+    if data is None and record.data.source == "arrays":
         raise InputError("the run was trained on arrays, which it does not keep; pass the data to evaluate on")
-    if record.data.source not in sources.names() and not Path(record.data.source).exists():
+    if data is None and record.data.source not in sources.names() and not Path(record.data.source).exists():
         raise InputError(
             f"the run's data are no longer at {record.data.source}; name where they are now, or other pictures: --data"
         )
     classes = record.classes if record.data.named else None
-    source = sources.find(record.data.source, stream=record.data.streamed, classes=classes)
+    source = sources.find(record.data.source if data is None else data, stream=record.data.streamed, classes=classes)
     splits = sources.split(
         source.read(preprocess).parts,
         seed=record.seed,
         val_fraction=record.recipe["val_fraction"],
         test_fraction=record.recipe["test_fraction"],
     )
-    if splits.test.fingerprint()[:16] != record.data.fingerprint.split("-")[-1]:
+    stored = record.data.fingerprint.split("-")
+    if whole and [part.fingerprint()[:16] for part in splits] != stored:
         raise InputError(
-            f"the test images of {record.data.source} are no longer those of the run; to judge it on what is there "
+            f"the images of {where} are not, or no longer, those of the run: it cannot be examined with them"
+        )
+    if splits.test.fingerprint()[:16] != stored[-1]:
+        raise InputError(
+            f"the test images of {where} are no longer those of the run; to judge it on what is there "
             "now, name the data: --data (pictures that it was trained on are left out)"
         )
-    return splits.test
+    return splits
 
 
 def _not_trained_on(images: Images, folder: RunFolder, record: RunRecord, scope: Scope) -> tuple[Images, Scope]:

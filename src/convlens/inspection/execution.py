@@ -48,7 +48,9 @@ class Execution:
     why_real: str = ""
 
 
-def execute(module: nn.Module, input_shape: tuple[int, ...], *, training: bool = False, batch: int = 1) -> Execution:
+def execute(
+    module: nn.Module, input_shape: tuple[int, ...], *, training: bool = False, batch: int = 1, real: bool = False
+) -> Execution:
     """Runs the network once and records every operation.
 
     Args:
@@ -57,6 +59,8 @@ def execute(module: nn.Module, input_shape: tuple[int, ...], *, training: bool =
         input_shape: of one example, without the batch: (C, H, W), (C, L), (F,), ...
         training: run in training mode and collect what is saved for the backward pass.
         batch: number of examples.
+        real: on random numbers from the first. By default on tensors without contents, which need neither memory nor
+            arithmetic, but whose code takes PyTorch a second to load.
 
     Raises:
         InputError: the network cannot run on such an input.
@@ -67,7 +71,7 @@ def execute(module: nn.Module, input_shape: tuple[int, ...], *, training: bool =
     with unchanged(module, training):
         try:
             with _silenced("torch._subclasses.fake_tensor"):  # it reports what we report
-                return _run(module, shape, training, why_real="")
+                return _run(module, shape, training, real=real)
         except Exception as error:  # it asks for values, or an operation has no fake form; or it cannot run at all
             if _is_final(error):
                 raise
@@ -75,7 +79,7 @@ def execute(module: nn.Module, input_shape: tuple[int, ...], *, training: bool =
             if isinstance(error, NeedsValues):  # its message is the name of an operation
                 why = why.replace(str(error), "values decide what runs")
         try:
-            return _run(module, shape, training, why_real=why)
+            return _run(module, shape, training, real=True, why_real="" if real else why)
         except Exception as error:
             if _is_final(error):
                 raise
@@ -121,10 +125,10 @@ def unchanged(module: nn.Module, training: bool) -> Iterator[None]:
                 container.update(old)
 
 
-def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, why_real: str) -> Execution:
-    """One pass, on fake tensors unless there is a reason why not."""
+def _run(module: nn.Module, shape: tuple[int, ...], training: bool, *, real: bool, why_real: str = "") -> Execution:
+    """One pass, on random numbers or on fake tensors. why_real: why those did not do."""
     first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(0))
-    fake = None if why_real else FakeTensorMode(allow_non_fake_inputs=True)
+    fake = None if real else FakeTensorMode(allow_non_fake_inputs=True)
 
     def stand_in(tensor: Tensor) -> Tensor:
         if fake is not None:

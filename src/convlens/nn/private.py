@@ -24,6 +24,7 @@ __all__ = [
     "BatchOrInstanceNorm",
     "FakeTensorMode",
     "NeedsValues",
+    "PlainDispatchMode",
     "PreDispatchMode",
     "TorchDispatchMode",
     "foreach_add",
@@ -54,6 +55,17 @@ NeedsValues = (DataDependentOutputException, DynamicOutputShapeException)
 fused_sgd_, fused_adam_, fused_adamw_ = torch._fused_sgd_, torch._fused_adam_, torch._fused_adamw_
 foreach_add, foreach_add_, foreach_mul_ = torch._foreach_add, torch._foreach_add_, torch._foreach_mul_
 foreach_lerp_, foreach_norm = torch._foreach_lerp_, torch._foreach_norm
+
+
+class PlainDispatchMode(TorchDispatchMode):
+    """Sees operations, and does without PyTorch's compiler, which takes a second to import.
+
+    PyTorch keeps its compiler out of such a mode, for which it imports it; where nothing is compiled there is no need.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 class PreDispatchMode(ProxyTorchDispatchMode):

@@ -63,7 +63,7 @@ def cells(
             }
         )
     for key, cell in found.items():
-        n, shown = int(counts.get(key, hits[key[0]])), len(cell["figures"])
+        n, shown = counts[key] if key in counts else int(hits[key[0]]), len(cell["figures"])
         which = "all" if shown == n else "some_right" if key[0] == key[1] else "some"
         cell["said"] = words(f"cell.{which}", n=n, shown=shown)
     return found

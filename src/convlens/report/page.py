@@ -13,6 +13,7 @@ from convlens.data.preprocess import Preprocess
 from convlens.report import curves, drawings, reliability
 from convlens.report.again import again
 from convlens.report.cells import PAIRS, cells
+from convlens.report.findings import findings
 from convlens.report.language import Words, load
 from convlens.report.store import FILE, StoredEvaluation, load_evaluation
 from convlens.report.words import course, disagreement, left_out, majority, number, split
@@ -37,6 +38,7 @@ def write(run_folder: Path | str, language: str = "en") -> Path:
         **_head(record, stored.evaluation if stored else None, preprocess, words),
         charts=curves.charts(folder.read_metrics(), number(record.results, "best_epoch"), words),
         **(_judged(stored, words) if stored else dict.fromkeys(_OF_THE_TEST)),
+        **findings(folder.path, record, words),
         folded=drawings.FOLDED,
         kernels=drawings.kernels(folder, preprocess),
         unused=[(key, value) for key, value in flat(record.recipe, words) if key in record.unused],

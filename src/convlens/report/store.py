@@ -12,6 +12,7 @@ from convlens.base.errors import InputError
 from convlens.classify.evaluation import Evaluation
 from convlens.data.images import Images
 from convlens.report.cells import SIDE, chosen
+from convlens.report.shrink import shrunk
 from convlens.runs import pack, unpack
 
 FILE = "evaluation.safetensors"
@@ -66,7 +67,7 @@ def save_evaluation(folder: Path, evaluation: Evaluation, images: Images) -> Pat
         ("mistakes", evaluation.mistakes(_KEPT), _LARGEST),
         ("cells", chosen(evaluation, max(images.shape[1:])), SIDE),
     ):
-        arrays |= {f"{group}.index": index, f"{group}.pixels": _smaller(np.asarray(images.pixels[index]), side)}
+        arrays |= {f"{group}.index": index, f"{group}.pixels": shrunk(np.asarray(images.pixels[index]), side)}
         if paths is not None and images.paths is not None:
             paths[group] = [str(path).encode("utf-8", "replace").decode() for path in images.paths[index]]
     loss = evaluation.loss if math.isfinite(evaluation.loss) else None
@@ -111,18 +112,3 @@ def _checked(arrays: dict[str, np.ndarray], name: str, dtype: type, ndim: int) -
     if array.dtype != dtype or array.ndim != ndim:
         raise InputError(f"{name} is {array.dtype} with {array.ndim} axes")
     return array
-
-
-def _smaller(pixels: np.ndarray, side: int) -> np.ndarray:
-    n, height, width, channels = pixels.shape
-    scale = side / max(height, width)
-    if scale >= 1:
-        return pixels
-    from PIL import Image
-
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    out = np.empty((n, size[1], size[0], channels), np.uint8)
-    for i, picture in enumerate(pixels):
-        image = Image.fromarray(np.ascontiguousarray(picture[..., 0] if channels == 1 else picture))
-        out[i] = np.asarray(image.resize(size, Image.Resampling.LANCZOS)).reshape(out.shape[1:])
-    return out

@@ -45,7 +45,7 @@ class Finished:
     record: RunRecord
     module: nn.Module
     evaluation: Evaluation
-    test: data.Images
+    splits: data.Splits
 
 
 def run(
@@ -151,7 +151,7 @@ def _judge(
     results = _results(trainer, judged, record) | by_views
     record = record.model_copy(update={"results": results, "weights_sha256": digest})
     folder.write_record(record)
-    return Finished(folder, record, module, judged, test)
+    return Finished(folder, record, module, judged, experiment.splits)
 
 
 def _results(trainer: Trainer, judged: Evaluation, record: RunRecord) -> dict[str, Any]:

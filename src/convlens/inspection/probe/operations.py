@@ -64,7 +64,7 @@ def recorded(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: A
     )
 
 
-class Operations(private.TorchDispatchMode):
+class Operations(private.PlainDispatchMode):
     """Records the operations that run within the network in `found`."""
 
     def __init__(self, calls: Calls):

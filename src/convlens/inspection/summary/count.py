@@ -24,7 +24,9 @@ from convlens.nn.private import storage, uncompiled
 _BATCHES = (2, 4)  # sizes of two batches in training, to tell what grows with the batch; normalization needs 2 examples
 
 
-def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: bool = False, seed: int = 0) -> Summary:
+def summarize(
+    module: nn.Module, input_shape: tuple[int, ...], *, effective: bool = False, seed: int = 0, real: bool = False
+) -> Summary:
     """Summarizes a network from the operations that it executes.
 
     Args:
@@ -33,21 +35,22 @@ def summarize(module: nn.Module, input_shape: tuple[int, ...], *, effective: boo
         effective: also measure effective receptive fields, with its weights as they are, by gradients on 8 images of
             noise: at the last layer of each resolution.
         seed: of the noise.
+        real: run it on random numbers, not on shapes alone (see `execution.execute`). The result is the same.
 
     Raises:
         InputError: the network cannot run on such an input, or `effective` without an image or on the meta device.
     """
     with undisturbed():
         module = settled(uncompiled(module), tuple(input_shape))
-        execution = _execution_of_one(module, tuple(input_shape))
-        summary = _summarized(module, tuple(input_shape), execution)
+        execution = _execution_of_one(module, tuple(input_shape), real)
+        summary = _summarized(module, tuple(input_shape), execution, real)
         return _with_effective(summary, module, execution, seed) if effective else summary
 
 
-def _summarized(module: nn.Module, input_shape: tuple[int, ...], execution: Execution) -> Summary:
+def _summarized(module: nn.Module, input_shape: tuple[int, ...], execution: Execution, real: bool) -> Summary:
     rows = rows_of(execution)
     used = first_uses(execution, rows, execution.parameters)
-    kept, training = _kept(module, input_shape)
+    kept, training = _kept(module, input_shape, real)
     done = {name for names in used.values() for name in names}
     total = execution.input.untyped_storage().nbytes() + sum(sum(a.values()) for a in costs.allocations(execution))
     return Summary(
@@ -102,17 +105,17 @@ def _layers(
     return tuple(layer(row, name) for row, name in rows.names.items())
 
 
-def _execution_of_one(module: nn.Module, input_shape: tuple[int, ...]) -> Execution:
+def _execution_of_one(module: nn.Module, input_shape: tuple[int, ...], real: bool) -> Execution:
     """What one example runs; of a network that loses the batch axis of a single one (`squeeze()`), what two run."""
     failure = execution = None
     try:
-        execution = execute(module, input_shape)
+        execution = execute(module, input_shape, real=real)
         if all(output.shape[:1] == (1,) for output in tensors_in(execution.output)):
             return execution
     except InputError as error:
         failure = error
     try:
-        return execute(module, input_shape, batch=2)
+        return execute(module, input_shape, batch=2, real=real)
     except InputError as error:
         if execution is None:
             raise failure or error from error.__cause__
@@ -125,14 +128,14 @@ def _state_bytes(module: nn.Module) -> int:
     return parameters + sum(b.numel() * b.element_size() for b in module.buffers())
 
 
-def _kept(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, int] | None, int | None]:
+def _kept(module: nn.Module, input_shape: tuple[int, ...], real: bool) -> tuple[dict[str, int] | None, int | None]:
     """Bytes per example kept for the backward pass: by the name of the row that made them, and in all.
 
     What does not grow with the batch (statistics, transformed weights) is left out.
     """
     small, large = _BATCHES
     try:
-        one, other = (execute(module, input_shape, training=True, batch=batch) for batch in _BATCHES)
+        one, other = (execute(module, input_shape, training=True, batch=batch, real=real) for batch in _BATCHES)
     except InputError:
         return None, None
     if [op.name for op in one.ops] != [op.name for op in other.ops]:  # values decide what runs
