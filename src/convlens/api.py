@@ -248,7 +248,7 @@ def _report(finished: Finished) -> None:
     report.save_evaluation(path, finished.evaluation, finished.splits.test)
     classifier = Classifier(finished.module, Preprocess.from_dict(record.preprocess), tuple(record.classes))
     subject = Subject(classifier, finished.splits, finished.evaluation, _batch_size(record))
-    examine(path, subject, deep=False)
+    examine(path, subject, deep=False, own_object=record.model.source == "live")
     report.write(path)
 
 

@@ -121,6 +121,18 @@ def test_layers_have_their_statistics_and_the_memory_of_training(tmp_path):
     assert found.left_out == {}
 
 
+def test_an_object_of_the_callers_is_run_only_when_he_asks_for_it(tmp_path, pretend_run):
+    run, _ = pretend_run(tmp_path / "run", CLASSES)
+    network, calls = _Net(), []
+    network.conv.register_forward_hook(lambda *_: calls.append(1))
+    subject = _subject(_images(80, 1), _images(20, 2), network)
+    calls.clear()
+    found = examine(run.path, subject, deep=False, own_object=True)
+    assert (calls, found.network, found.units) == ([], None, None)
+    assert "the network is an object of yours" in write(run.path).read_text("utf-8")
+    assert examine(run.path, subject, deep=True, own_object=True).network is not None
+
+
 class _Raises(nn.Module):
     def __init__(self):
         super().__init__()

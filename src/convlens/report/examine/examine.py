@@ -24,6 +24,7 @@ from convlens.report.examine.record import (
     Pair,
     Pictures,
     RectifierRow,
+    Topic,
     Units,
 )
 from convlens.report.shrink import shrunk
@@ -54,21 +55,25 @@ class _Found:
     table: str | None = None
 
 
-def examine(folder: Path, subject: Subject, *, deep: bool, on_progress: OnProgress | None = None) -> Examination:
+def examine(
+    folder: Path, subject: Subject, *, deep: bool, own_object: bool = False, on_progress: OnProgress | None = None
+) -> Examination:
     """Examines a run and writes what was found into its folder.
 
     What fails is left out with its reason, `Examination.left_out`: a network that cannot be traced still has a report.
 
     Args:
         deep: look for label errors, which takes a pass over all training images, and for pictures that look alike, too.
+        own_object: the network is an object of the caller's. Unless he asks for a deep look, it is not run: its hooks
+            and counters would take the passes for steps of training.
     """
     tell = on_progress or (lambda what, done, total: None)
     found = _Found()
-    steps: list[tuple[str, Callable[[], None]]] = [
-        ("network", lambda: _network(subject, found)),
-        ("units", lambda: _units(subject, deep, found)),
-        ("duplicates", lambda: _duplicates(subject, deep, found)),
-    ]
+    steps: list[tuple[Topic, Callable[[], None]]] = [("duplicates", lambda: _duplicates(subject, deep, found))]
+    if own_object and not deep:
+        found.examination.left_out["own_object"] = ""
+    else:
+        steps += [("network", lambda: _network(subject, found)), ("units", lambda: _units(subject, deep, found))]
     if deep:
         steps.append(("labels", lambda: _labels(subject, found, tell)))
     for name, step in steps:

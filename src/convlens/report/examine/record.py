@@ -15,6 +15,9 @@ SIDE = 96
 """Pixels: the longer side of a kept picture."""
 
 
+Topic = Literal["network", "units", "duplicates", "labels", "own_object"]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -113,13 +116,14 @@ class Labels(_Part):
 
 
 class Examination(_Part):
-    """left_out: what could not be found out: one of "network", "units", "duplicates", "labels", and the reason."""
+    """left_out: what could not be found out: one of "network", "units", "duplicates", "labels", and the reason; or
+    "own_object"."""
 
     network: NetworkFacts | None = None
     units: Units | None = None
     duplicates: Duplicates | None = None
     labels: Labels | None = None
-    left_out: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[Topic, str] = Field(default_factory=dict)
 
 
 Pictures = dict[str, np.ndarray]
