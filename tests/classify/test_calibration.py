@@ -62,14 +62,16 @@ def test_a_temperature_gives_the_probabilities_of_the_divided_logits():
 
 def test_chance_is_the_error_of_answers_drawn_with_their_own_probabilities():
     logits, _ = _answers(400, 5, 1.5)
-    errors = []
+    errors, gaps = [], []
     rng = np.random.default_rng(1)
     for _ in range(300):
         labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
         judged = from_logits(logits, labels, tuple("abcde"))
+        gaps.append(judged.probabilities.max(axis=1).mean() - judged.accuracy)
         errors.append(expected_error(judged.probabilities.max(axis=1).astype(float), judged.predicted == labels))
-    said = present(calibration(from_logits(logits, judged.labels, tuple("abcde")))).chance
-    assert said == pytest.approx(np.mean(errors), rel=0.1)
+    said = present(calibration(from_logits(logits, judged.labels, tuple("abcde"))))
+    assert said.spread == pytest.approx(np.std(gaps), rel=0.15)
+    assert said.chance == pytest.approx(np.mean(errors), rel=0.1)
 
 
 def test_without_a_mistake_there_is_no_temperature():

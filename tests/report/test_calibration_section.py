@@ -7,7 +7,7 @@ import pytest
 
 import convlens as cl
 from convlens.classify.calibration import calibration
-from convlens.classify.evaluation import from_logits
+from convlens.classify.evaluation import Evaluation, from_logits
 from convlens.data import Preprocess, find
 from convlens.report import language, reliability
 from typed import present
@@ -29,6 +29,21 @@ def test_the_page_says_which_way_the_probabilities_err():
     right, _ = _section(1)
     assert right["verdict"].startswith("The network is right about as often as it says")
     assert right["advice"].startswith("Another temperature would not help")
+
+
+def test_a_gap_that_chance_does_not_explain_is_named_though_the_error_by_chance_is_large():
+    under, found = _section(0.7, 300)
+    assert found.error < 2.5 * found.chance
+    assert found.accuracy - found.confidence > 2 * found.spread
+    assert under["verdict"].startswith("The network is right more often than it says")
+
+
+def test_errors_that_cancel_out_on_average_are_named():
+    sure = np.concatenate([np.full(500, 0.6), np.full(500, 0.9)])
+    right = np.concatenate([np.arange(500) % 10 < 8, np.arange(500) % 10 < 7])
+    judged = Evaluation(("a", "b"), np.where(right, 0, 1), np.stack([sure, 1 - sure], 1).astype(np.float32), 0.5)
+    section = present(reliability.section(calibration(judged), language.english()))
+    assert section["verdict"].startswith("On average the network is as sure as it is right")
 
 
 def test_the_diagram_has_a_bar_as_high_as_its_share_for_each_bin_with_images():

@@ -82,11 +82,27 @@ def test_the_report_needs_nothing_from_outside(tmp_path, pretend_run):
     page = _page(run)
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
     for _, attributes in page.tags:
-        for name in ("src", "href"):
-            assert attributes.get(name, "data:").startswith("data:")
+        assert attributes.get("src", "data:").startswith("data:")
+        assert attributes.get("href", "#").startswith("#")
         assert not any(name.startswith("on") for name in attributes)
     assert "url(" not in run.report.read_text("utf-8")
     assert "@import" not in run.report.read_text("utf-8")
+
+
+def test_the_contents_lead_to_every_section_that_is_there(tmp_path, pretend_run):
+    run, _ = pretend_run(tmp_path / "run", sharpness=60)
+    page = _page(run)
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == [f"#{name}" for name in sections]
+    assert "mistakes" not in sections  # nothing was classified wrongly
+    assert {"training", "confusion", "classes", "kernels", "left", "settings"} < set(sections)
+
+
+def test_what_scrolls_can_be_reached_by_keyboard_and_has_a_name(tmp_path, pretend_run):
+    run, _ = pretend_run(tmp_path / "run")
+    scrolling = [attributes for tag, attributes in _page(run).tags if attributes.get("class") == "scroll"]
+    assert scrolling
+    assert all(attributes["tabindex"] == "0" and attributes["aria-label"] for attributes in scrolling)
 
 
 def test_names_from_a_stranger_are_text_and_nothing_else(tmp_path, pretend_run):

@@ -38,6 +38,7 @@ class Calibration:
 
     bins: 15. error: the expected calibration error: the mean distance of confidence and accuracy, over the images.
     chance: the error that a perfectly calibrated network would show on so few images.
+    spread: the standard deviation of confidence - accuracy for such a network.
     temperature: divides the logits, so that the loss on these images is smallest; None where no temperature between
         0.05 and 20 does that, as where every image was right.
     mended: the error with the temperature, fitted on one half of the images and measured on the other, both ways, so
@@ -49,6 +50,7 @@ class Calibration:
     accuracy: float
     error: float
     chance: float
+    spread: float
     temperature: float | None
     mended: float | None
 
@@ -66,6 +68,7 @@ def calibration(evaluation: Evaluation) -> Calibration | None:
         accuracy=evaluation.accuracy,
         error=expected_error(confidence, right),
         chance=_by_chance(confidence),
+        spread=float(np.sqrt((confidence * (1 - confidence)).sum()) / len(labels)),
         temperature=temperature,
         mended=None if temperature is None else _mended(probabilities, labels),
     )

@@ -33,7 +33,7 @@ def write(run_folder: Path | str, language: str = "en") -> Path:
     if folder.weights.exists():
         folder.compare_weights(record)
     stored = load_evaluation(folder.path) if (folder.path / FILE).exists() else None
-    page = _template(words).render(
+    values = dict(
         record=record,
         **_head(record, stored.evaluation if stored else None, preprocess, words),
         charts=curves.charts(folder.read_metrics(), number(record.results, "best_epoch"), words),
@@ -44,8 +44,25 @@ def write(run_folder: Path | str, language: str = "en") -> Path:
         unused=[(key, value) for key, value in flat(record.recipe, words) if key in record.unused],
         settings=_settings(record, words),
     )
-    files.write_text(folder.report, page)
+    contents = [name for name, of in _SECTIONS.items() if any(values[key] for key in of)]
+    files.write_text(folder.report, _template(words).render(values, contents=contents))
     return folder.report
+
+
+_SECTIONS = {
+    "training": ("charts",),
+    "confusion": ("confusion",),
+    "classes": ("rows",),
+    "calibration": ("calibration",),
+    "mistakes": ("mistakes",),
+    "labels": ("labels",),
+    "duplicates": ("duplicates",),
+    "network": ("network", "units"),
+    "kernels": ("kernels",),
+    "left": ("left",),
+    "settings": ("settings",),
+}
+"""The sections of the page in their order, and the values of which one must be there for each."""
 
 
 def _template(words: Words) -> Any:
@@ -138,8 +155,8 @@ def _in_words(value: Any, words: Words) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(_in_words(one, words) for one in value)
-    return words("settings.none") if value is None else str(value)
+        return ", ".join(_in_words(one, words) for one in value) or words("settings.none")
+    return words("settings.none") if value is None or value == "" else str(value)
 
 
 def _headline(record: RunRecord, evaluation: Evaluation | None) -> dict[str, Any] | None:

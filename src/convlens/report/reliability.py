@@ -18,7 +18,6 @@ def section(found: Calibration | None, words: Words) -> dict[str, Any] | None:
     """What the template of calibration needs; None where there is nothing to say."""
     if found is None:
         return None
-    trust = "right" if found.error <= 2 * found.chance else "over" if found.confidence > found.accuracy else "under"
     rows = [(words("calibration.error"), percent(found.error)), (words("calibration.chance"), percent(found.chance))]
     if found.temperature is not None and found.mended is not None:
         rows += [
@@ -28,11 +27,19 @@ def section(found: Calibration | None, words: Words) -> dict[str, Any] | None:
     return {
         "svg": diagram(found, words),
         "verdict": words(
-            f"calibration.{trust}", confidence=percent(found.confidence), accuracy=percent(found.accuracy)
+            f"calibration.{_trust(found)}", confidence=percent(found.confidence), accuracy=percent(found.accuracy)
         ),
         "rows": rows,
         "advice": _advice(found, words),
     }
+
+
+def _trust(found: Calibration) -> str:
+    """Which way the probabilities err, as far as chance does not explain it."""
+    gap = found.confidence - found.accuracy
+    if abs(gap) > 1.96 * found.spread:
+        return "over" if gap > 0 else "under"
+    return "right" if found.error <= 2 * found.chance else "mixed"
 
 
 def _advice(found: Calibration, words: Words) -> str:

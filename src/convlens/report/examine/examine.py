@@ -73,7 +73,8 @@ def examine(
     if own_object and not deep:
         found.examination.left_out["own_object"] = ""
     else:
-        steps += [("network", lambda: _network(subject, found)), ("units", lambda: _units(subject, deep, found))]
+        steps.append(("network", lambda: _network(subject, found)))
+        steps.append(("units", lambda: _units(subject, deep, found)))
     if deep:
         steps.append(("labels", lambda: _labels(subject, found, tell)))
     for name, step in steps:
