@@ -12,6 +12,8 @@ from PIL import Image
 
 import convlens as cl
 from convlens.base.errors import InputError
+from convlens.classify.calibration import calibration
+from typed import present
 
 
 def picture(label: int, seed: int) -> Image.Image:
@@ -46,7 +48,12 @@ def test_evaluating_on_the_training_set_judges_the_rest_and_says_so(cli, run):
     assert "32 pictures of 40 left out: the run was trained on them" in shown.out
     said = cli("evaluate", run.path, "--data", same, "--json").json
     assert (said["n"], said["left_out_as_trained"]) == (8, 32)
-    assert cli("evaluate", run.path, "--json").json["accuracy"] == said["accuracy"]
+    own = cli("evaluate", run.path, "--json").json
+    assert own["accuracy"] == said["accuracy"]
+    found = present(calibration(run.evaluate()))
+    assert own["calibration"]["error"] == found.error
+    assert own["calibration"]["temperature"] == found.temperature
+    assert f"calibration error {100 * found.error:.2f} %" in cli("evaluate", run.path).out
 
 
 def test_evaluating_where_files_cannot_be_read_is_done_in_part(cli, run, new):

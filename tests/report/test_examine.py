@@ -241,7 +241,11 @@ def test_the_command_examines_a_run_on_named_data(tmp_path):
     cl.train("mlp", "digits", recipe="fast", settings=["epochs=2"], out=out, quiet=True)
     result = CliRunner().invoke(app, ["report", out, "--examine", "--json", "--quiet"])
     assert result.exit_code == 0, result.output
-    assert set(json.loads(result.stdout.splitlines()[-1])) >= {"report"}
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert said["labels"]["images"] == 1797
+    assert said["labels"]["list"] == str(tmp_path / "run" / TABLE)
+    assert said["duplicates"]["equal"] == 0
+    assert [one["name"] for one in said["units"]["rectifiers"]]
     assert (tmp_path / "run" / TABLE).exists()
 
 

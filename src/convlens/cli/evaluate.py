@@ -52,7 +52,19 @@ def _object(judged: "Evaluation") -> dict[str, Any]:
         "left_out_other_classes": scope.other_classes,
         "classes_absent": list(scope.absent),
         "unreadable": [{"path": path, "error": why} for path, why in scope.unreadable],
+        "calibration": _calibration(judged),
         "notes": list(scope.notes),
+    }  # fmt: skip
+
+
+def _calibration(judged: "Evaluation") -> dict[str, float | None] | None:
+    """See `classify.calibration.Calibration`."""
+    from convlens.classify.calibration import calibration
+
+    found = calibration(judged)
+    return found and {
+        "error": found.error, "by_chance": found.chance,
+        "temperature": found.temperature, "error_with_temperature": found.mended,
     }  # fmt: skip
 
 
@@ -68,6 +80,14 @@ def _show(judged: "Evaluation") -> None:
         f"[bold]accuracy {percent(judged.accuracy)}[/] ({percent(low)} to {percent(high)}, 95 % interval), "
         f"loss {judged.loss:.4f}, {judged.n:,} images"
     )
+    if found := _calibration(judged):
+        mended, temperature = found["error_with_temperature"], found["temperature"]
+        after = "" if mended is None else f", {percent(mended)} with the logits divided by {temperature:.3g}"
+        out.print(
+            f"calibration error {percent(found['error'])} ({percent(found['by_chance'])} by chance alone){after}",
+            highlight=False,
+            soft_wrap=True,
+        )
     for note in judged.scope.notes:
         out.print(note, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")

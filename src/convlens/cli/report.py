@@ -1,7 +1,7 @@
 """`convlens report`: the HTML report of a run, written again."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ def report(
         typer.Option(
             "--examine",
             help="First look at all images of the run again: for labels that may be wrong, and for test images "
-            "that look like training images. Needs convlens[explain].",
+            "that look like training images. Needs cleanlab (the extra explain).",
         ),
     ] = False,
     data: Annotated[
@@ -40,6 +40,18 @@ def report(
 
         path = reports.write(run, lang)
     if as_json:
-        emit({"report": str(path)})
+        emit({"report": str(path), **(_found(run) if examine else {})})
     else:
         console().print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def _found(run: Path) -> dict[str, Any]:
+    """What an examination found, without its layers and pictures."""
+    from convlens.report.examine import record
+
+    stored = record.load(run)
+    assert stored is not None
+    found = stored[0].model_dump(mode="json", include={"labels", "duplicates", "units", "left_out"})
+    if found["labels"] is not None:
+        found["labels"]["list"] = str(run / "label_errors.csv")
+    return found
