@@ -303,6 +303,24 @@ def test_a_run_whose_evaluation_is_of_other_images_is_not_examined(digits, tmp_p
         cl.load(copy).report(examine=True, data=data)
 
 
+@pytest.mark.parametrize(("sharpness", "warned"), [(2, True), (8, False)])
+def test_a_network_that_errs_often_is_not_believed_about_labels(tmp_path, pretend_run, sharpness, warned):
+    run, judged = pretend_run(tmp_path / "run", CLASSES, sharpness=sharpness)
+    assert (judged.accuracy < 0.9) == warned
+    examine(run.path, _subject(_images(200, 1), _images(50, 3)), deep=True)
+    assert (f"errs on {100 - 100 * judged.accuracy:.2f} %" in write(run.path).read_text("utf-8")) == warned
+
+
+def test_a_network_that_answers_all_training_images_as_labeled_may_have_learned_them_by_heart(tmp_path, pretend_run):
+    run, _ = pretend_run(tmp_path / "run", CLASSES)
+    found = examine(run.path, _subject(_images(200, 1), _images(50, 3)), deep=True)
+    assert present(found.labels).learned == 1
+    assert "Where it learned labels by heart" in write(run.path).read_text("utf-8")
+    present(found.labels).learned = 0.9
+    record.save(run.path, found, present(record.load(run.path))[1])
+    assert "Where it learned labels by heart" not in write(run.path).read_text("utf-8")
+
+
 @pytest.mark.slow
 def test_of_3_per_cent_wrong_labels_of_mnist_at_least_80_stand_in_the_first_5_per_cent(tmp_path, real_data):
     parts = find("mnist", root=real_data).read(Preprocess((28, 28), 1)).parts

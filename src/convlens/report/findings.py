@@ -10,10 +10,14 @@ from convlens.report.examine import record
 from convlens.report.examine.doubts import TABLE
 from convlens.report.examine.record import Duplicates, Examination, Labels, NetworkFacts, Pictures, Units
 from convlens.report.language import Words
+from convlens.report.words import number
 from convlens.runs import RunRecord
 
 _BY_HEART = 0.995
 """Share of the training images that is answered as labeled, from which on the page warns."""
+
+_WEAK = 0.1
+"""Share of the test images that is mistaken, from which on the page warns that what is doubted may be right."""
 
 _SMALL = 64  # pixels: smaller pictures are enlarged without smoothing
 
@@ -28,7 +32,7 @@ def findings(folder: Path, run: RunRecord, words: Words) -> dict[str, Any]:
     classes = run.classes
     _refuse_other_classes(found, len(classes))
     return {
-        "labels": _labels(found.labels, pictures, classes, words) if found.labels else None,
+        "labels": _labels(found.labels, pictures, run, words) if found.labels else None,
         "duplicates": _duplicates(found.duplicates, pictures, classes, words) if found.duplicates else None,
         "network": _network(found.network, words) if found.network else None,
         "units": _units(found.units, words) if found.units else None,
@@ -52,8 +56,11 @@ def _left(found: Examination, words: Words) -> list[str]:
     return [*lines, words("left.attribution")]
 
 
-def _labels(found: Labels, pictures: Pictures, classes: list[str], words: Words) -> dict[str, Any]:
-    notes = []
+def _labels(found: Labels, pictures: Pictures, run: RunRecord, words: Words) -> dict[str, Any]:
+    notes, classes = [], run.classes
+    accuracy = number(run.results, "test", "accuracy")
+    if accuracy is not None and 1 - accuracy >= _WEAK:
+        notes.append(words("labels.weak", error=percent(1 - accuracy)))
     if found.learned > _BY_HEART:
         notes.append(words("labels.by_heart", learned=percent(found.learned)))
     if found.skipped:
