@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
 from torch import nn
 
 from convlens import report
@@ -203,9 +202,8 @@ class Run:
         _ = self.results
         classifier = self.classifier()
         splits = own_parts(classifier.preprocess, self.record, data, whole=True)
-        evaluation = report.load_evaluation(self.path).evaluation
-        if not np.array_equal(evaluation.labels, splits.test.labels):
-            raise InputError(f"the evaluation in {self.path} is not of the run's test images")
+        evaluation = classifier.evaluate(splits.test)
+        report.save_evaluation(self.path, evaluation, splits.test)
         subject = Subject(classifier, splits, evaluation, _batch_size(self.record))
         with bars(quiet, unit="images") as progress:
             examine(self.path, subject, deep=True, on_progress=progress)

@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 import convlens as cl
 from convlens.base.errors import InputError
 from convlens.classify.classifier import Classifier
-from convlens.classify.evaluation import from_logits
 from convlens.data import Images, Preprocess, Splits, find
-from convlens.report import save_evaluation, write
+from convlens.report import load_evaluation, write
 from convlens.report.examine import Subject, duplicates, examine, record
 from convlens.report.examine.doubts import TABLE
 from convlens.report.examine.labels import rank
@@ -294,13 +293,15 @@ def test_words_from_a_stranger_in_an_examination_are_text(tmp_path, pretend_run)
     assert page.count("&lt;script&gt;alert(1)") == 2
 
 
-def test_a_run_whose_evaluation_is_of_other_images_is_not_examined(digits, tmp_path):
+def test_an_evaluation_that_is_damaged_is_made_anew(digits, tmp_path):
     run, data = digits
     copy = shutil.copytree(run.path, tmp_path / "copy")
-    shown = Images(data["test"].pixels[:10], np.arange(10), data["test"].classes)
-    save_evaluation(copy, from_logits(np.eye(10), np.arange(10), data["test"].classes), shown)
-    with pytest.raises(InputError, match="is not of the run's test images"):
-        cl.load(copy).report(examine=True, data=data)
+    (copy / "evaluation.safetensors").write_bytes((run.path / "weights.safetensors").read_bytes())
+    with pytest.raises(InputError, match="`convlens report --examine` makes it anew"):
+        write(copy)
+    cl.load(copy).report(examine=True, data=data)
+    found, before = (load_evaluation(path).evaluation for path in (copy, run.path))
+    assert found.predicted.tolist() == before.predicted.tolist()
 
 
 @pytest.mark.parametrize(("sharpness", "warned"), [(2, True), (8, False)])

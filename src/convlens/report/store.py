@@ -90,7 +90,9 @@ def load_evaluation(folder: Path) -> StoredEvaluation:
         mistakes, cells = (_kept(arrays, said, group, evaluation.n) for group in ("mistakes", "cells"))
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path} is not an evaluation of Convlens: {reason}") from None
+        raise InputError(
+            f"{path} is not an evaluation of Convlens as it is now: {reason}; `convlens report --examine` makes it anew"
+        ) from None
     return StoredEvaluation(evaluation, mistakes, cells)
 
 
