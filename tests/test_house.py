@@ -141,6 +141,7 @@ LONG = {
     "fit": "19 lines are its arguments; the loop of the textbook stands on one screen",
     "train_numpy": "30 lines are its arguments, handed on",
     "record_of": "a table: one line for each field",
+    "explain": "40 lines are the options of the command",
     "trace": "33 lines are the options of the command",
     "run": "a table of the listeners in their order, between starting and judging",
 }

@@ -28,6 +28,7 @@ from convlens.training.request import Request
 from convlens.training.run import Finished
 
 if TYPE_CHECKING:
+    from convlens.inspection.explain import Explanations
     from convlens.inspection.trace import Trace
     from convlens.inspection.trace.gradient import GradientTrace
 
@@ -177,6 +178,49 @@ class Run:
         found = next(items).picture
         if isinstance(found, InputError):
             raise found
+        return found
+
+    def explain(
+        self,
+        images: Any = None,
+        what: str | Sequence[str] = "all",
+        *,
+        target: str | Sequence[str] | None = None,
+        against: str | None = None,
+        layer: str | None = None,
+        channels: Sequence[int] = (),
+        count: int | None = None,
+        data: Any = None,
+        seed: int = 0,
+        out: Path | str | None = None,
+        quiet: bool = False,
+    ) -> "Explanations":
+        """Why a class was chosen, or what the network looks for, as numbers and pictures.
+
+        Args:
+            images: what `predict` takes; None for methods that explain the network alone.
+            what: names of methods (`inspection.explain.METHODS`); "all" for every attribution.
+            target: the class to explain, or one for each picture; by default the one predicted.
+            against: explain the difference to this class.
+            layer, channels, count: what the method looks at, by default its own choice; see `Options`.
+            data: where methods that search a data set look; by default the run's own test part.
+            seed: of the random weights of the check, and of whatever else is drawn.
+            out: a folder to write the pictures to; None writes nothing (see `Explanations.save`).
+
+        Raises:
+            InputError: a picture that cannot be read, an unknown method, class or layer, a missing library.
+        """
+        from convlens.deploy.looking import prepared, searched
+        from convlens.inspection.explain import Options, Subject, explain
+
+        classifier = self.classifier()
+        chosen = target if target is None or isinstance(target, str) else tuple(target)
+        wanted = Options(chosen, against, layer, tuple(channels), count, seed, quiet)
+        subject = Subject(classifier, self.path.name, lambda: searched(classifier, self.record, data), self._note)
+        given = prepared(classifier, images, self._note)
+        found = explain(subject, given, [what] if isinstance(what, str) else what, wanted)
+        if out is not None:
+            found.save(out)
         return found
 
     def report(self, *, language: str = "en", examine: bool = False, data: Any = None, quiet: bool = True) -> Path:

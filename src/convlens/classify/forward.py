@@ -1,6 +1,8 @@
 """How a PyTorch module answers: on its device, in evaluation mode, in a process that is left as it was."""
 
+import contextlib
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -16,6 +18,16 @@ from convlens.models.modes import evaluation_mode
 # Training flags, threads and PyTorch's switches belong to the whole process: of two threads that answer at once, one
 # would put back what the other is using. PyTorch spreads each pass over the cores by itself.
 _one_at_a_time = threading.RLock()
+
+
+@contextlib.contextmanager
+def at_work(module: nn.Module) -> Iterator[str]:
+    """Inside, the module may be run: in evaluation mode, by one thread at a time, in a process that is left as it was.
+
+    Yields the device of its first parameter ("cpu" where it has none).
+    """
+    with _one_at_a_time, undisturbed(), evaluation_mode(module):
+        yield str(next(iter(module.parameters()), torch.zeros(0)).device)
 
 
 def run_module(
@@ -34,8 +46,8 @@ def run_module(
     """
     network = module if views == "none" else Views(module, views, classes)
     found = [torch.zeros(0, classes)]
-    with _one_at_a_time, undisturbed(), torch.inference_mode(), evaluation_mode(module):
-        device = device or str(next(iter(module.parameters()), found[0]).device)
+    with at_work(module) as here, torch.inference_mode():
+        device = device or here
         for start in range(0, len(pixels), batch):
             x = torch.from_numpy(preprocess.normalize(pixels[start : start + batch])).to(device)
             found.append(logits_of(network, x, classes).float())

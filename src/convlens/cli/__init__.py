@@ -13,7 +13,7 @@ from convlens import __version__
 from convlens.base.errors import ConvlensError, out_of_memory
 from convlens.base.screen import forgiving_streams, printable
 from convlens.base.threads import limited_spinning
-from convlens.cli import data, doctor, evaluate, export, models, predict, report, summary, trace, train, verify
+from convlens.cli import data, doctor, evaluate, explain, export, models, predict, report, summary, trace, train, verify
 
 app = typer.Typer(
     name="convlens",
@@ -30,6 +30,7 @@ app.command()(models.models)
 app.command()(summary.summary)
 app.command()(verify.verify)
 app.command()(trace.trace)
+app.command()(explain.explain)
 app.command()(report.report)
 app.command()(doctor.doctor)
 app.command()(export.export)

@@ -21,10 +21,12 @@ from convlens.base.files import explained, write_bytes
 from convlens.scratch.node import LEAVES, Node, Ref, references, resolved
 from convlens.scratch.operations import OPERATIONS, Call, Mode
 
-__all__ = ["LEAVES", "Gradients", "Graph", "Node", "Ref", "Tape"]
+__all__ = ["LEAVES", "Gradients", "Graph", "Node", "Ref", "Rule", "Rules", "Tape"]
 
 Array = np.ndarray
 Watch = Callable[[Node, Array], None]
+Rule = Callable[[Call, Array], Sequence[Array | None]]
+Rules = Callable[[Node], Rule | None]
 
 
 @dataclass
@@ -64,13 +66,17 @@ class Tape:
             raise InputError(f"there is no node {name!r} in this graph")
         return self._unused()[position].output
 
-    def backward(self, *grads: Array | None, inputs: bool = False, watch: Watch | None = None) -> Gradients:
+    def backward(
+        self, *grads: Array | None, inputs: bool = False, watch: Watch | None = None, rules: Rules | None = None
+    ) -> Gradients:
         """Gradients of sum_i sum(grads[i] * outputs[i]). The tape can be used once: it frees values on the way.
 
         Args:
             grads: one array for each output, of its shape; None for an output that does not count.
             inputs: whether the gradients of the inputs are wanted too; without them some work is saved.
             watch: called with each node that has a gradient, and the gradient of its output.
+            rules: gives for a node what takes the place of its derivative, `rule(call, grad)` with a share for each
+                input; or None, where the derivative stays. What arrives is then no gradient, but what the rules make.
         """
         nodes, wanted, pending = self._graph.nodes, self._graph.differentiable(inputs), self._start(grads)
         for position in range(len(nodes) - 1, -1, -1):  # every node after all its users
@@ -81,7 +87,8 @@ class Tape:
             if watch is not None:
                 watch(node, grad)
             call.needs = tuple(i is not None and wanted[i] for i in node.inputs)
-            shares = OPERATIONS[node.op].backward(call, grad)  # the chain rule
+            rule = rules(node) if rules is not None else None
+            shares = (rule or OPERATIONS[node.op].backward)(call, grad)  # the chain rule
             for source, share, needed in zip(node.inputs, shares, call.needs, strict=False):
                 if needed and source is not None and share is not None:
                     pending.add(source, share)
