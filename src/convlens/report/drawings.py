@@ -99,6 +99,7 @@ def mistakes(stored: StoredEvaluation) -> list[dict[str, Any]]:
     judged, kept = stored.evaluation, stored.mistakes
     return [
         {
+            "index": int(i),
             "picture": data_uri(pixels),
             "true": judged.classes[judged.labels[i]],
             "predicted": judged.classes[judged.predicted[i]],

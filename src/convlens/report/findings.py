@@ -8,7 +8,7 @@ from convlens.base.words import bytes_text, percent
 from convlens.report.embed import data_uri
 from convlens.report.examine import record
 from convlens.report.examine.doubts import TABLE
-from convlens.report.examine.record import Duplicates, Examination, Labels, NetworkFacts, Pictures, Units
+from convlens.report.examine.record import Duplicates, Examination, Labels, NetworkFacts, Pictures, Units, Where
 from convlens.report.language import Words
 from convlens.report.words import number
 from convlens.runs import RunRecord
@@ -26,7 +26,7 @@ def findings(folder: Path, run: RunRecord, words: Words) -> dict[str, Any]:
     """The values of the templates labels, duplicates, network and left."""
     stored = record.load(folder)
     if stored is None:
-        nothing = dict.fromkeys(("labels", "duplicates", "network", "units"))
+        nothing = dict.fromkeys(("labels", "duplicates", "network", "units", "where"))
         return nothing | {"left": [words("left.not_kept")] if run.results else []}
     found, pictures = stored
     classes = run.classes
@@ -36,6 +36,7 @@ def findings(folder: Path, run: RunRecord, words: Words) -> dict[str, Any]:
         "duplicates": _duplicates(found.duplicates, pictures, classes, words) if found.duplicates else None,
         "network": _network(found.network, words) if found.network else None,
         "units": _units(found.units, words) if found.units else None,
+        "where": _where(found.where, pictures, words) if found.where else None,
         "left": _left(found, words),
     }
 
@@ -53,7 +54,17 @@ def _left(found: Examination, words: Words) -> list[str]:
     lines = [words(f"left.{name}", why=why) for name, why in found.left_out.items()]
     if found.labels is None and "labels" not in found.left_out:
         lines.append(words("left.not_examined"))
-    return [*lines, words("left.attribution")]
+    return lines
+
+
+def _where(found: Where, pictures: Pictures, words: Words) -> dict[str, Any]:
+    """A picture by the number of the test image, and a line on all of them."""
+    return {
+        "pictures": {
+            i: data_uri(picture, small=True) for i, picture in zip(found.index, pictures["where"], strict=True)
+        },
+        "said": words("mistakes.where", notes="; ".join(found.notes)),
+    }
 
 
 def _labels(found: Labels, pictures: Pictures, run: RunRecord, words: Words) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from convlens.report.shrink import shrunk
 from convlens.runs import pack, unpack
 
 FILE = "evaluation.safetensors"
-_KEPT = 36  # mistakes kept as pictures
+MISTAKES = 36
+"""That are kept as pictures."""
+
 _LARGEST = 128  # pixels: the longer side of a kept picture
 
 
@@ -64,7 +66,7 @@ def save_evaluation(folder: Path, evaluation: Evaluation, images: Images) -> Pat
     arrays = {"labels": evaluation.labels, "probabilities": evaluation.probabilities}
     paths: dict[str, list[str]] | None = None if images.paths is None else {}
     for group, index, side in (
-        ("mistakes", evaluation.mistakes(_KEPT), _LARGEST),
+        ("mistakes", evaluation.mistakes(MISTAKES), _LARGEST),
         ("cells", chosen(evaluation, max(images.shape[1:])), SIDE),
     ):
         arrays |= {f"{group}.index": index, f"{group}.pixels": shrunk(np.asarray(images.pixels[index]), side)}

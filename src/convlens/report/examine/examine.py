@@ -26,8 +26,11 @@ from convlens.report.examine.record import (
     RectifierRow,
     Topic,
     Units,
+    Where,
 )
+from convlens.report.examine.where import overlays
 from convlens.report.shrink import shrunk
+from convlens.report.store import MISTAKES
 
 OnProgress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -77,6 +80,7 @@ def examine(
         steps.append(("units", lambda: _units(subject, deep, found)))
     if deep:
         steps.append(("labels", lambda: _labels(subject, found, tell)))
+        steps.append(("where", lambda: _where(subject, found)))
     for name, step in steps:
         try:
             step()
@@ -192,6 +196,15 @@ def _labels(subject: Subject, found: _Found, tell: OnProgress) -> None:
     found.examination.labels, found.table = doubts.labels, doubts.table
     if len(doubts.pictures):
         found.pictures["labels"] = doubts.pictures
+
+
+def _where(subject: Subject, found: _Found) -> None:
+    index = subject.evaluation.mistakes(MISTAKES)
+    if not len(index):
+        return
+    pictures, notes = overlays(subject.classifier, np.asarray(subject.splits.test.pixels[index]))
+    found.examination.where = Where(index=index.tolist(), notes=list(notes))
+    found.pictures["where"] = pictures
 
 
 def _path(images: Images, index: int) -> str:

@@ -15,7 +15,7 @@ SIDE = 96
 """Pixels: the longer side of a kept picture."""
 
 
-Topic = Literal["network", "units", "duplicates", "labels", "own_object"]
+Topic = Literal["network", "units", "duplicates", "labels", "where", "own_object"]
 
 
 class _Part(BaseModel):
@@ -115,19 +115,26 @@ class Labels(_Part):
     doubts: list[Doubt]
 
 
+class Where(_Part):
+    """index: the test images whose maps were drawn. notes: of the method, such as the layer."""
+
+    index: list[int]
+    notes: list[str]
+
+
 class Examination(_Part):
-    """left_out: what could not be found out: one of "network", "units", "duplicates", "labels", and the reason; or
-    "own_object"."""
+    """left_out: what could not be found out, and the reason; or "own_object", of which there is more to say."""
 
     network: NetworkFacts | None = None
     units: Units | None = None
     duplicates: Duplicates | None = None
     labels: Labels | None = None
+    where: Where | None = None
     left_out: dict[Topic, str] = Field(default_factory=dict)
 
 
 Pictures = dict[str, np.ndarray]
-"""uint8 [N, H, W, C] by name: "duplicates.test", "duplicates.other", "labels"."""
+"""uint8 [N, H, W, C] by name: "duplicates.test", "duplicates.other", "labels", "where"."""
 
 
 def save(folder: Path, found: Examination, pictures: Pictures) -> None:
@@ -145,7 +152,9 @@ def load(folder: Path) -> tuple[Examination, Pictures] | None:
         found = Examination.model_validate(meta)
         pairs = found.duplicates.pairs if found.duplicates else []
         doubts = found.labels.doubts if found.labels else []
-        for name, rows in (("duplicates.test", pairs), ("duplicates.other", pairs), ("labels", doubts)):
+        where = found.where.index if found.where else []
+        of = {"duplicates.test": pairs, "duplicates.other": pairs, "labels": doubts, "where": where}
+        for name, rows in of.items():
             pixels = arrays.get(name, np.zeros((0, 1, 1, 1), np.uint8))
             if pixels.dtype != np.uint8 or pixels.ndim != 4 or len(pixels) != len(rows):
                 raise InputError(f"the pictures of {name} do not fit")
