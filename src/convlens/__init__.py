@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """The names above are imported when they are first used: a bare `import convlens` stays light."""
+    if name == "Classifier":  # without PyTorch, which `Classifier.from_onnx` does without
+        from convlens.classify.classifier import Classifier
+
+        return Classifier
     if name in __all__:
         from convlens.base.threads import limited_spinning
 

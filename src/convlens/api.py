@@ -15,7 +15,7 @@ from convlens.classify.classifier import Classifier, Prediction
 from convlens.classify.evaluation import Evaluation
 from convlens.data import Images, Preprocess
 from convlens.deploy import exporters, predictions
-from convlens.deploy.exporters import Exported
+from convlens.deploy.exporters import TO_CHECK, Exported
 from convlens.deploy.inputs import pictures
 from convlens.deploy.judging import judge, own_parts
 from convlens.deploy.predictions import Failure
@@ -113,24 +113,33 @@ class Run:
         """
         return judge(self.classifier(), self.folder, self.record, data)
 
-    def export(self, format: str = "text", out: Path | str | None = None) -> Exported:
+    def export(
+        self, format: str = "text", out: Path | str | None = None, *, data: Any = None, **settings: Any
+    ) -> Exported:
         """Writes the network as a file for others, and checks it. See `deploy.exporters`.
 
         Args:
             out: the file; by default one in the run folder.
+            data: the run's own images, where it cannot say where they are: some forms are checked on its test part.
+            settings: of the format, such as `with_preprocessing=True` of "onnx"; see `Exporter.takes`.
 
         Raises:
             InputError: no such format, a check that failed; a format that needs the code of a network that is not of
                 the zoo and was not handed over.
         """
-        path = self.path / exporters.find(format).file if out is None else out
+        exporter = exporters.find(format)
+        exporters.refuse_unknown(exporter, settings)
+        path = self.path / exporter.file if out is None else out
         no_code = self.record.model.source != "zoo" and self._model is None
         classifier = (
             self.classifier()
             if not no_code
             else Classifier.from_run(self.folder, record=self.record, weights_only=True, on_note=self._note)
         )
-        return exporters.export(classifier, format, path)
+        if "images" in exporter.takes and "images" not in settings:
+            test = own_parts(classifier.preprocess, self.record, data).test
+            settings["images"] = test.pixels[: min(len(test), TO_CHECK)]
+        return exporters.export(classifier, format, path, **settings)
 
     def trace(self, image: Any, layer: str | None = None, at: Sequence[int] | None = None) -> "Trace":
         """Where one number of the network comes from, for one picture: formula, terms, receptive field, pixels.

@@ -18,7 +18,19 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path("/")
-_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_tile", "asimd", "sve", "bf16")
+_INSTRUCTIONS = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_bf16",
+    "amx_tile",
+    "asimd",
+    "sve",
+    "bf16",
+)
 _UNLIMITED = 1 << 60  # bytes: version 1 of control groups writes a huge number for "no limit"
 
 

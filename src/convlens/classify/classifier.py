@@ -1,7 +1,7 @@
 """A classifier: a network, how a picture becomes its input, and what its outputs are called."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -50,6 +50,8 @@ class Classifier:
         classes: K names, in the order of the logits.
         device: where the module is, by default where its first parameter is.
         views: "none", "mirror" or "mirror+shift": see `Views`.
+        facts: what else is known of it, as JSON: model, recipe, seed, test accuracy, SHA-256 of the weights. Goes into
+            exported files; nothing is computed with it.
 
     >>> Classifier(module, Preprocess((32, 32), 3), ("cat", "dog")).predict([picture])  # doctest: +SKIP
     """
@@ -59,6 +61,7 @@ class Classifier:
     classes: tuple[str, ...]
     device: str | None = None
     views: str = "none"
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.classes, str) or not self.classes:
@@ -103,7 +106,27 @@ class Classifier:
         device, note = for_run(device, record.numeric["device"])
         if note:
             on_note(note)
-        return cls(module.to(device), Preprocess.from_dict(record.preprocess), tuple(record.classes), device)
+        return cls(
+            module.to(device), Preprocess.from_dict(record.preprocess), tuple(record.classes), device,
+            facts=folder.facts(record),
+        )  # fmt: skip
+
+    @classmethod
+    def from_onnx(cls, path: "Path | str", *, threads: int | None = None) -> "Classifier":
+        """A file that `convlens export --format onnx` wrote, run by ONNX Runtime. Imports no PyTorch and needs none.
+
+        A picture gets the same answer, bit for bit, alone and in any batch.
+
+        Args:
+            threads: how many work on one call; by default all usable cores.
+
+        Raises:
+            InputError: no such file, no ONNX, no classes and preprocessing in it; ONNX Runtime is not installed.
+        """
+        from convlens.classify.onnx_file import open_file  # with pydantic
+
+        network, label, preprocess = open_file(path, threads=threads)
+        return cls(network, preprocess, tuple(label.classes), "cpu", facts=label.facts)
 
     @property
     def module(self) -> "nn.Module":
@@ -140,7 +163,8 @@ class Classifier:
             )  # fmt: skip
         found = [np.zeros((0, len(self.classes)), np.float32)]
         for start in range(0, len(pixels), BATCH):
-            x = self.preprocess.normalize(pixels[start : start + BATCH])
+            x = pixels[start : start + BATCH]
+            x = np.asarray(x) if getattr(self.network, "takes_pixels", False) else self.preprocess.normalize(x)
             found.append(np.asarray(self.network(x), np.float32))
             if found[-1].shape != (len(x), len(self.classes)):
                 raise InputError(

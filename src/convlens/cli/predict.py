@@ -1,6 +1,7 @@
 """`convlens predict`: labels for images."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="A run folder, or an ONNX file that `export` wrote.", show_default=False)],
     images: Annotated[
         list[str],
         typer.Argument(metavar="IMAGE...", help="Image files, folders, zips or tars; - for stdin.", show_default=False),
@@ -31,14 +32,13 @@ def predict(
 
     Exit code 4: some files could not be read; 2: none could.
     """
-    from convlens import api
     from convlens.deploy.predictions import Failure
 
     given = [getattr(sys.stdin, "buffer", None) if image == "-" else image for image in images]
     rows: list[dict[str, Any]] = []
     count, failures = 0, []
     out = console()
-    for answer in api.load(run, model=model, device=device).stream(given, top=top):
+    for answer in _answers(run, given, top, model, device):
         count += 1
         if isinstance(answer, Failure):
             failures.append(answer)
@@ -54,6 +54,23 @@ def predict(
     if failures:
         _tell(failures, count)
         raise typer.Exit(4)
+
+
+def _answers(
+    run: Path, given: list[Any], top: int, model: str | None, device: str | None
+) -> "Iterator[Prediction | Failure]":
+    if run.suffix != ".onnx":
+        from convlens import api
+
+        return api.load(run, model=model, device=device).stream(given, top=top)
+    from convlens.classify.classifier import Classifier
+    from convlens.deploy import predictions
+
+    if model is not None or device not in (None, "auto", "cpu"):
+        raise InputError(
+            f"{run} is an ONNX file: it needs no --model and runs on the CPU; leave --model and --device away"
+        )
+    return predictions.stream(Classifier.from_onnx(run), given, top=top)
 
 
 def _tell(failures: "list[Failure]", count: int) -> None:

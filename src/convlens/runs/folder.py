@@ -87,6 +87,20 @@ class RunFolder:
                 "remove weights_sha256 from run.json if you changed it yourself"
             )
 
+    def facts(self, record: RunRecord) -> dict[str, Any]:
+        """What a file made of the run says of where it comes from, as JSON."""
+        return {
+            "model": record.model.name,
+            "arguments": record.model.arguments,
+            "parameters": record.model.parameters,
+            "data": record.data.name,
+            "recipe": record.recipe,
+            "seed": record.seed,
+            "test": None if record.results is None else {k: record.results["test"][k] for k in ("accuracy", "n")},
+            "weights_sha256": record.weights_sha256 or files.sha256(self.weights),
+            "versions": record.versions,
+        }
+
     def _require_weights(self) -> None:
         if not self.weights.exists():
             raise InputError(f"the run {self.path} has no weights yet: continue it with `convlens train --resume`")
