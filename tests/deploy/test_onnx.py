@@ -1,4 +1,4 @@
-"""ONNX files: one file, batches of any size, the library's own answers; without PyTorch, and bit for bit in any batch."""
+"""ONNX: one file, batches of any size, our own answers; without PyTorch, and bit for bit in any batch."""
 
 import json
 import subprocess
@@ -219,7 +219,6 @@ def test_kernels_that_round_by_the_size_of_the_batch_are_run_picture_by_picture(
 
 
 def test_no_pytorch_is_needed_or_imported(tmp_path, exported):
-    cl.data.preprocess  # noqa: B018 - imported here, not in the process below
     from PIL import Image
 
     for k, picture in enumerate(pictures(3)[..., 0]):
