@@ -59,12 +59,13 @@ LABEL = {
 }
 
 
+DATA = {"train": (pictures(30), np.arange(30) % 3), "test": (pictures(40)[::-1], np.arange(40) % 3)}
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> cl.Run:
-    data = {"train": (pictures(30), np.arange(30) % 3), "test": (pictures(40)[::-1], np.arange(40) % 3)}
     out = tmp_path_factory.mktemp("onnx") / "run"
-    found = cl.train(small(), data, epochs=1, size=8, out=out, quiet=True, tensorboard=False)
-    found.data = data  # type: ignore[attr-defined]
+    found = cl.train(small(), DATA, epochs=1, size=8, out=out, quiet=True, tensorboard=False)
     return found
 
 
@@ -72,7 +73,7 @@ def run(tmp_path_factory) -> cl.Run:
 def exported(run):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return run.export("onnx", data=run.data)
+        return run.export("onnx", data=DATA)
 
 
 def test_a_run_becomes_one_file_that_says_what_it_is(run, exported):
@@ -101,15 +102,15 @@ def test_the_file_tells_nothing_of_the_computer_it_was_made_on(exported):
 def test_it_answers_as_pytorch_does(run, exported, n):
     x = run.classifier().preprocess.normalize(pictures(n))
     session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"images": x})
+    found = np.asarray(session.run(None, {"images": x})[0])
     expected = run.classifier().logits(pictures(n))
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_with_preprocessing_pixels_go_in_and_probabilities_come_out(run, tmp_path):
-    path, _ = run.export("onnx", tmp_path / "whole.onnx", data=run.data, with_preprocessing=True)
+    path, _ = run.export("onnx", tmp_path / "whole.onnx", data=DATA, with_preprocessing=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    found = session.run(["probabilities"], {"pixels": pictures(5)})[0]
+    found = np.asarray(session.run(["probabilities"], {"pixels": pictures(5)})[0])
     np.testing.assert_allclose(found, run.classifier().probabilities(pictures(5)), atol=1e-6)
     ours = Classifier.from_onnx(path)
     np.testing.assert_allclose(ours.probabilities(pictures(5)), found, atol=1e-6)
