@@ -65,8 +65,7 @@ DATA = {"train": (pictures(30), np.arange(30) % 3), "test": (pictures(40)[::-1],
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> cl.Run:
     out = tmp_path_factory.mktemp("onnx") / "run"
-    found = cl.train(small(), DATA, epochs=1, size=8, out=out, quiet=True, tensorboard=False)
-    return found
+    return cl.train(small(), DATA, epochs=1, size=8, out=out, quiet=True, tensorboard=False)
 
 
 @pytest.fixture(scope="module")
