@@ -14,10 +14,11 @@ from convlens.base.progress import bars, say
 from convlens.classify.classifier import Classifier, Prediction
 from convlens.classify.evaluation import Evaluation
 from convlens.data import Images, Preprocess
-from convlens.deploy import exporters, predictions
-from convlens.deploy.exporters import TO_CHECK, Exported
+from convlens.deploy import predictions
+from convlens.deploy.exporters import Exported
 from convlens.deploy.inputs import pictures
 from convlens.deploy.judging import judge, own_parts
+from convlens.deploy.of_run import export_run
 from convlens.deploy.predictions import Failure
 from convlens.report.examine import Subject, examine, require_cleanlab
 from convlens.runs import RunFolder, RunRecord
@@ -127,19 +128,13 @@ class Run:
             InputError: no such format, a check that failed; a format that needs the code of a network that is not of
                 the zoo and was not handed over.
         """
-        exporter = exporters.find(format)
-        exporters.refuse_unknown(exporter, settings)
-        path = self.path / exporter.file if out is None else out
         no_code = self.record.model.source != "zoo" and self._model is None
         classifier = (
             self.classifier()
             if not no_code
             else Classifier.from_run(self.folder, record=self.record, weights_only=True, on_note=self._note)
         )
-        if "images" in exporter.takes and "images" not in settings:
-            test = own_parts(classifier.preprocess, self.record, data).test
-            settings["images"] = test.pixels[: min(len(test), TO_CHECK)]
-        return exporters.export(classifier, format, path, **settings)
+        return export_run(classifier, self.folder, self.record, format, out, data, settings)
 
     def trace(self, image: Any, layer: str | None = None, at: Sequence[int] | None = None) -> "Trace":
         """Where one number of the network comes from, for one picture: formula, terms, receptive field, pixels.

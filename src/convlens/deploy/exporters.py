@@ -16,8 +16,6 @@ from convlens.base.errors import InputError, nearest
 if TYPE_CHECKING:
     from convlens.classify.classifier import Classifier
 
-TO_CHECK = 32
-"""Test images that a form is checked on."""
 Write = Callable[..., object]
 Check = Callable[..., float]
 
