@@ -154,6 +154,7 @@ def test_an_unknown_form_is_refused_with_the_nearest(classifier, tmp_path):
 
 def test_help_names_each_form():
     said = CliRunner().invoke(app, ["export", "--help"], env={"COLUMNS": "200"}).output
+    said = " ".join(said.replace("│", " ").split())
     assert all(exporter.about in said for exporter in exporters.exporters().values())
 
 

@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 import warnings
+import zipfile
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import safetensors
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from typer.testing import CliRunner
@@ -156,8 +159,37 @@ def test_a_network_that_cannot_be_traced_is_refused_in_one_line(tmp_path):
 
 
 def test_a_setting_that_a_format_does_not_take_is_refused_by_name(run):
-    with pytest.raises(InputError, match="'text' does not take 'with-preprocessing'; it is for onnx"):
+    with pytest.raises(InputError, match="'text' does not take 'with-preprocessing'; it is for program, onnx"):
         run.export("text", with_preprocessing=True)
+
+
+# ---- other forms
+
+
+@pytest.mark.parametrize("with_preprocessing", [False, True])
+def test_a_program_runs_without_the_code_and_has_no_pickle_in_it(run, tmp_path, with_preprocessing):
+    path, worst = run.export("program", tmp_path / "m.pt2", data=DATA, with_preprocessing=with_preprocessing)
+    assert worst < 1e-6
+    with zipfile.ZipFile(path) as file:
+        contents = [file.read(name) for name in file.namelist()]
+    assert not any(content.startswith((b"\x80", b"PK")) for content in contents)
+    assert not any(b".py" in content for content in contents)
+    program = torch.export.load(path).module()
+    for n in (1, 2, 5):
+        x = pictures(n) if with_preprocessing else run.classifier().preprocess.normalize(pictures(n))
+        found = program(torch.from_numpy(x))
+        found = found[0] if with_preprocessing else torch.softmax(found, 1)
+        np.testing.assert_allclose(found.detach(), run.classifier().probabilities(pictures(n)), atol=1e-6)
+
+
+def test_safetensors_give_every_bit_back_to_another_library(run, tmp_path):
+    path, worst = run.export("safetensors", tmp_path / "w.safetensors")
+    assert worst == 0
+    expected = run.module.state_dict()
+    with safetensors.safe_open(path, "pt") as file:
+        assert set(file.keys()) == set(expected)
+        assert all(torch.equal(file.get_tensor(name), value) for name, value in expected.items())
+        assert run.record.classes[0] in str(file.metadata())
 
 
 # ---- from_onnx

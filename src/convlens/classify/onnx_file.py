@@ -22,10 +22,11 @@ _VNNI = ("avx512_vnni", "avx_vnni")
 
 
 class Label(BaseModel):
-    """What an ONNX file says of itself, beside its graph.
+    """What an exported file says of itself, beside the network.
 
     preprocess: see `Preprocess.to_dict`. input: "float32": normalized [N, C, H, W] in; "uint8": prepared pixels
-        [N, H, W, C] in, and probabilities out. facts: what is known of the network besides (see `Classifier.facts`).
+        [N, H, W, C] in, and probabilities out. opset: of ONNX.
+    facts: what is known of the network besides (see `Classifier.facts`).
     quantization: how its numbers were made 8 bits wide, if they were.
     """
 
@@ -35,7 +36,7 @@ class Label(BaseModel):
     classes: list[str] = Field(min_length=1)
     preprocess: dict[str, Any]
     input: Literal["float32", "uint8"] = "float32"
-    opset: int = Field(ge=1)
+    opset: int | None = None
     facts: dict[str, Any] = {}
     quantization: dict[str, Any] | None = None
 

@@ -116,6 +116,16 @@ def _ours(name: str, module: str, **rest: Any) -> None:
 
 _ours("text", "text", file="weights.txt", about="name, shape and values of every array")
 _ours(
+    "safetensors", "weights", file="exported.safetensors", about="every array by its name, as other libraries load it"
+)
+_ours(
+    "program",
+    "program",
+    file="model.pt2",
+    about="for torch.export.load: PyTorch runs it without the network's code",
+    takes=("images", "with_preprocessing"),
+)
+_ours(
     "onnx",
     "onnx_export",
     file="model.onnx",

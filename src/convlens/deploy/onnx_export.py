@@ -9,23 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from convlens.base.errors import InputError, out_of_memory, reason
-from convlens.classify.caller import undisturbed
 from convlens.classify.onnx_file import KEY, Label, label_text, required
-from convlens.classify.outputs import read_outputs
-from convlens.data.preprocess import Preprocess
-from convlens.models.modes import evaluation_mode
-from convlens.scratch.from_torch.export import exported
+from convlens.deploy.agreement import compare
+from convlens.deploy.program import label_of, traced
 
 if TYPE_CHECKING:
     from convlens.classify.classifier import Classifier
 
 OPSET = 20
-TOLERANCE = 1e-4
-"""Largest difference of a logit from PyTorch's, relative to the largest logit."""
-BATCHES = (1, 3, 32)
 
 
 def write(classifier: "Classifier", path: Path, *, with_preprocessing: bool = False, **_: Any) -> None:
@@ -39,48 +32,19 @@ def write(classifier: "Classifier", path: Path, *, with_preprocessing: bool = Fa
     """
     for library in ("onnx", "onnxscript", "onnxruntime"):
         required(library, "deploy")
-    model = _translated(program(classifier, with_preprocessing), with_preprocessing)
-    label = Label(
-        classes=list(classifier.classes),
-        preprocess=classifier.preprocess.to_dict(),
-        input="uint8" if with_preprocessing else "float32",
-        opset=OPSET,
-        facts=dict(classifier.facts),
-    )
+    model = _translated(traced(classifier, with_preprocessing), with_preprocessing)
+    label = label_of(classifier, opset=OPSET, input="uint8" if with_preprocessing else "float32")
     save(model, label, path)
 
 
 def check(classifier: "Classifier", path: Path, *, images: np.ndarray, **_: Any) -> float:
-    """Opens the file as its users will and compares it with the classifier, at batches of 1, 3 and 32 pictures.
-
-    images: prepared pixels uint8 [N, H, W, C], N at least 1.
-
-    Returns the largest difference of a logit, relative to the largest logit. Raises `InputError` where it exceeds
-    `TOLERANCE`, or where the likeliest class is another one.
-    """
+    """Opens the file as its users will and compares its answers, see `agreement.compare`."""
     from convlens.classify.classifier import Classifier
 
     opened = Classifier.from_onnx(path)
     if opened.classes != classifier.classes or opened.preprocess != classifier.preprocess:
         raise InputError("it does not give its classes and preprocessing back")
-    worst = 0.0
-    for size in BATCHES:
-        pixels = images[np.arange(size) % len(images)]
-        expected, found = classifier.logits(pixels), opened.logits(pixels)
-        worst = max(worst, _difference(expected, found, size))
-    return worst
-
-
-def program(classifier: "Classifier", with_preprocessing: bool) -> torch.export.ExportedProgram:
-    """The classifier's network as `torch.export` has it, for batches of any size. The network is left as it was."""
-    module, preprocess = classifier.module, classifier.preprocess
-    whole = _Whole(module, preprocess, len(classifier.classes), with_preprocessing)
-    height, width = preprocess.size
-    shape = (height, width, preprocess.channels) if with_preprocessing else (preprocess.channels, height, width)
-    dtype = torch.uint8 if with_preprocessing else torch.float32
-    with undisturbed(), torch.no_grad(), evaluation_mode(module):
-        whole.training = False
-        return exported(whole, shape, batch=2, dynamic=True, dtype=dtype)
+    return compare(classifier, opened.logits, images)
 
 
 def save(model: Any, label: Label, path: Path) -> None:
@@ -92,30 +56,14 @@ def save(model: Any, label: Label, path: Path) -> None:
     onnx.save_model(model, path)
 
 
-class _Whole(nn.Module):
-    """A network whose output is one tensor of logits; with the arithmetic of `Preprocess.normalize`, if wanted."""
-
-    def __init__(self, network: nn.Module, preprocess: Preprocess, classes: int, from_pixels: bool):
-        super().__init__()
-        self.network, self.classes, self.from_pixels = network, classes, from_pixels
-        self.mean = torch.tensor(preprocess.mean)[:, None, None]
-        self.std = torch.tensor(preprocess.std)[:, None, None]
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        if self.from_pixels:
-            x = (x.permute(0, 3, 1, 2).to(torch.float32) / 255 - self.mean.to(x.device)) / self.std.to(x.device)
-        logits = read_outputs(self.network(x), x.shape[0], self.classes).logits
-        return (torch.softmax(logits, 1), logits) if self.from_pixels else logits
-
-
-def _translated(traced: torch.export.ExportedProgram, with_preprocessing: bool) -> Any:
+def _translated(program: torch.export.ExportedProgram, with_preprocessing: bool) -> Any:
     """The program as an `onnx.ModelProto`."""
     outputs = ["probabilities", "logits"] if with_preprocessing else ["logits"]
     inputs = ["pixels"] if with_preprocessing else ["images"]
     try:
         with _silent():
             found = torch.onnx.export(
-                traced, (), dynamo=True, external_data=False, opset_version=OPSET, input_names=inputs,
+                program, (), dynamo=True, external_data=False, opset_version=OPSET, input_names=inputs,
                 output_names=outputs, verbose=False,
             )  # fmt: skip
     except Exception as error:  # one type for each step of the translation
@@ -158,19 +106,3 @@ def _silent() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
-
-
-def _difference(expected: np.ndarray, found: np.ndarray, size: int) -> float:
-    """The largest difference of the logits [n, K], relative to the largest. Refuses what is no rounding."""
-    scale = float(np.abs(expected).max()) or 1.0
-    worst = float(np.abs(expected - found).max()) / scale
-    if not worst <= TOLERANCE:
-        raise InputError(
-            f"in a batch of {size}, its outputs differ from PyTorch's by {worst:.2g} of the largest; "
-            f"{TOLERANCE:g} is rounding"
-        )
-    best = np.take_along_axis(expected, expected.argmax(1)[:, None], 1)
-    ours = np.take_along_axis(expected, found.argmax(1)[:, None], 1)
-    if (best - ours > 2 * TOLERANCE * scale).any():
-        raise InputError(f"in a batch of {size}, its likeliest class is another one than PyTorch's")
-    return worst

@@ -17,7 +17,7 @@ def write(classifier: "Classifier", path: Path) -> None:
     """Writes name, shape, type and every value of each parameter and buffer, with so many digits that reading the
     numbers back gives the same bits."""
     with path.open("w", encoding="utf-8") as out:
-        for name, array in _arrays(classifier).items():
+        for name, array in arrays_of(classifier).items():
             digits = "%.17g" if array.dtype == np.float64 else "%.9g"
             rows = _rows(array)
             out.write(f"{_heading(name, array)}\n")
@@ -32,7 +32,7 @@ def check(classifier: "Classifier", path: Path) -> float:
         InputError: another name, shape, type, value or number of values than the classifier has.
     """
     with path.open(encoding="utf-8") as file:
-        for name, array in _arrays(classifier).items():
+        for name, array in arrays_of(classifier).items():
             rows = _rows(array)
             if file.readline() != f"{_heading(name, array)}\n":
                 raise InputError(f"the text has no heading of {name!r} where it should stand")
@@ -45,7 +45,8 @@ def check(classifier: "Classifier", path: Path) -> float:
     return 0.0
 
 
-def _arrays(classifier: "Classifier") -> dict[str, np.ndarray]:
+def arrays_of(classifier: "Classifier") -> dict[str, np.ndarray]:
+    """Every parameter and buffer, by its name."""
     return {name: np.asarray(on_cpu(tensor)) for name, tensor in classifier.module.state_dict().items()}
 
 
