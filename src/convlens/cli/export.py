@@ -1,10 +1,11 @@
 """`convlens export`: a run's network as a file for others."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from convlens.base.errors import InputError
 from convlens.cli.common import Json, UserModel, console, emit
 from convlens.deploy.exporters import exporters
 
@@ -26,6 +27,20 @@ def export(
             " no ONNX operation resizes bit for bit as training did.",
         ),
     ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="onnx: 8-bit weights and activations, with the loss of accuracy measured on validation images.",
+        ),
+    ] = False,
+    vnni_only: Annotated[
+        bool, typer.Option("--vnni-only", help="With --int8: all 8 bits, right on processors with VNNI only.")
+    ] = False,
+    limit: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --int8: the largest loss, in points of accuracy. (default: 0.3)"),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="SRC", help="The run's own images, if they are no longer where they were.")
     ] = None,
@@ -35,7 +50,12 @@ def export(
     """Write a run's network in another format, and check what was written."""
     from convlens import api
 
-    settings = {"with_preprocessing": True} if with_preprocessing else {}
+    if not int8 and (vnni_only or limit is not None):
+        raise InputError("--vnni-only and --limit belong to --int8")
+    given = {"with_preprocessing": with_preprocessing, "int8": int8, "vnni_only": vnni_only}
+    settings: dict[str, Any] = {name: True for name, wanted in given.items() if wanted}
+    if limit is not None:
+        settings["limit"] = limit / 100
     path, worst = api.load(run, model=model).export(format, out, data=data, **settings)
     if as_json:
         emit({"path": str(path), "max_error": worst, "bytes": path.stat().st_size})

@@ -27,8 +27,8 @@ class Exporter(NamedTuple):
     check: `check(classifier, path)` reads it back as its users will, and returns the largest difference of a number in
         it from what the classifier has or gives. Raises `InputError` or `AssertionError` where the file is of no use.
     file: what the file is called in a run folder. about: one line for people.
-    takes: names of settings; `write` and `check` are given those that were set, by keyword. "images", prepared pixels
-        uint8 [N, H, W, C] of the run's test part, a run brings by itself.
+    takes: names of settings; `write` and `check` are given those that were set, by keyword. A run brings by itself
+        "images", prepared pixels uint8 [N, H, W, C] of its test part, and "parts", its `Splits`, where "int8" is set.
     """
 
     name: str
@@ -130,5 +130,5 @@ _ours(
     "onnx_export",
     file="model.onnx",
     about="one file for ONNX Runtime, with classes and preprocessing in it",
-    takes=("images", "with_preprocessing"),
+    takes=("images", "parts", "with_preprocessing", "int8", "vnni_only", "limit"),
 )

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from convlens.classify.classifier import Classifier
 from convlens.deploy import exporters
 from convlens.deploy.judging import own_parts
@@ -25,6 +27,8 @@ def export_run(
     exporter, settings = exporters.find(format), dict(settings or {})
     exporters.refuse_unknown(exporter, settings)
     if "images" in exporter.takes and "images" not in settings:
-        test = own_parts(classifier.preprocess, record, data).test
-        settings["images"] = test.pixels[: min(len(test), TO_CHECK)]
+        parts = own_parts(classifier.preprocess, record, data, whole=bool(settings.get("int8")))
+        settings["images"] = np.asarray(parts.test.pixels[: min(len(parts.test), TO_CHECK)])
+        if settings.get("int8"):
+            settings["parts"] = parts
     return exporters.export(classifier, format, folder.path / exporter.file if out is None else out, **settings)

@@ -11,40 +11,91 @@ import numpy as np
 import torch
 
 from convlens.base.errors import InputError, out_of_memory, reason
-from convlens.classify.onnx_file import KEY, Label, label_text, required
-from convlens.deploy.agreement import compare
+from convlens.base.hardware import machine
+from convlens.base.progress import say
+from convlens.base.seeds import generator
+from convlens.classify.classifier import Classifier
+from convlens.classify.onnx_file import KEY, Label, OnnxNetwork, label_text, needs_exact_int8, required
+from convlens.data.preprocess import Preprocess
+from convlens.deploy.agreement import LIMIT, TOLERANCE, compare
 from convlens.deploy.program import label_of, traced
 
 if TYPE_CHECKING:
-    from convlens.classify.classifier import Classifier
+    from convlens.data.splits import Splits
 
 OPSET = 20
 
 
-def write(classifier: "Classifier", path: Path, *, with_preprocessing: bool = False, **_: Any) -> None:
+def write(
+    classifier: Classifier,
+    path: Path,
+    *,
+    with_preprocessing: bool = False,
+    int8: bool = False,
+    vnni_only: bool = False,
+    limit: float = LIMIT,
+    parts: "Splits | None" = None,
+    **_: Any,
+) -> None:
     """Writes the file.
 
     with_preprocessing: prepared pixels uint8 [N, H, W, C] in, `probabilities` and `logits` [N, K] out; otherwise
         normalized `images` float32 [N, C, H, W] in, `logits` out.
+    int8: see `quantization`. vnni_only: for processors with VNNI instructions only. limit: largest loss of accuracy, a
+        fraction. parts: the run's images, for scales and for judging.
 
     Raises:
-        InputError: a network that cannot be traced or has an operation that ONNX lacks; onnx is not installed.
+        InputError: a network that cannot be traced or has an operation that ONNX lacks; one that loses more than
+            `limit` in 8 bits; onnx is not installed.
     """
     for library in ("onnx", "onnxscript", "onnxruntime"):
         required(library, "deploy")
     model = _translated(traced(classifier, with_preprocessing), with_preprocessing)
     label = label_of(classifier, opset=OPSET, input="uint8" if with_preprocessing else "float32")
+    if int8:
+        if parts is None:
+            raise InputError("int8 needs the run's images: export the run, not the classifier alone")
+        model, label = _in_8_bits(model, label, classifier.preprocess, parts, vnni_only, limit)
     save(model, label, path)
 
 
-def check(classifier: "Classifier", path: Path, *, images: np.ndarray, **_: Any) -> float:
-    """Opens the file as its users will and compares its answers, see `agreement.compare`."""
-    from convlens.classify.classifier import Classifier
+def check(classifier: Classifier, path: Path, *, images: np.ndarray, int8: bool = False, **_: Any) -> float:
+    """Opens the file as its users will and compares its answers, see `agreement.compare`.
 
+    int8: they may differ as rounding to 8 bits makes them; how much is lost by it, `write` has judged.
+    """
     opened = Classifier.from_onnx(path)
     if opened.classes != classifier.classes or opened.preprocess != classifier.preprocess:
         raise InputError("it does not give its classes and preprocessing back")
-    return compare(classifier, opened.logits, images)
+    return compare(classifier, opened.logits, images, tolerance=None if int8 else TOLERANCE)
+
+
+def _in_8_bits(
+    model: Any, label: Label, preprocess: Preprocess, parts: "Splits", vnni_only: bool, limit: float
+) -> tuple[Any, Label]:
+    """The model with 8-bit weights and activations, and the label that says how it was made and what it costs."""
+    from convlens.deploy.quantization import IMAGES, quantize
+
+    chosen = generator(0, "calibration").permutation(len(parts.train))
+    pixels = np.asarray(parts.train.pixels[np.sort(chosen[:IMAGES])])
+    judged, on = (parts.val, "validation") if len(parts.val) else (parts.train.select(chosen[IMAGES:]), "training")
+    if not len(judged):
+        raise InputError("int8 is compared with float32 on validation images, and the run has none")
+
+    def accuracy(candidate: Any) -> float:
+        network = OnnxNetwork(candidate.SerializeToString(), "the network")
+        return Classifier(network, preprocess, tuple(label.classes)).evaluate(judged).accuracy
+
+    inputs = pixels if label.input == "uint8" else preprocess.normalize(pixels)
+    found = quantize(model, inputs, accuracy, vnni_only=vnni_only, limit=limit, say=say)
+    best = found.attempts[-1]
+    made = {
+        "activations": "uint8", "weights": "int8, per output channel", "reduced_range": not vnni_only,
+        "calibration": best.calibration, "float32_layers": best.kept, "images": len(inputs),
+        "judged_on": {"part": on, "n": len(judged), "processor": machine().processor, "vnni": not needs_exact_int8()},
+        "accuracy": {"float32": found.before, "int8": best.accuracy}, "tried": [list(one) for one in found.attempts],
+    }  # fmt: skip
+    return found.model, label.model_copy(update={"quantization": made})
 
 
 def save(model: Any, label: Label, path: Path) -> None:
