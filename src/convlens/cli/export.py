@@ -11,6 +11,30 @@ from convlens.deploy.exporters import exporters
 
 _FORMATS = "; ".join(f"{name}: {exporter.about}" for name, exporter in exporters().items())
 
+_WithPreprocessing = Annotated[
+    bool,
+    typer.Option(
+        "--with-preprocessing",
+        help="onnx, program: pixels 0 to 255 of the network's size in, probabilities out. Decoding and resizing stay "
+        "outside: no ONNX operation resizes bit for bit as training did.",
+    ),
+]
+_Int8 = Annotated[
+    bool,
+    typer.Option(
+        "--int8", help="onnx: 8-bit weights and activations, with the loss of accuracy measured on validation images."
+    ),
+]
+_VnniOnly = Annotated[
+    bool, typer.Option("--vnni-only", help="With --int8: all 8 bits, right on processors with VNNI only.")
+]
+_Limit = Annotated[
+    float | None, typer.Option(min=0, help="With --int8: the largest loss, in points of accuracy. (default: 0.3)")
+]
+_Data = Annotated[
+    str | None, typer.Option(metavar="SRC", help="The run's own images, if they are no longer where they were.")
+]
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
@@ -18,32 +42,11 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="The file to write. (default: one in the run folder, such as weights.txt)")
     ] = None,
-    with_preprocessing: Annotated[
-        bool,
-        typer.Option(
-            "--with-preprocessing",
-            help="onnx: pixels 0 to 255 of the network's size in, probabilities out. Decoding and resizing stay "
-            "outside:"
-            " no ONNX operation resizes bit for bit as training did.",
-        ),
-    ] = False,
-    int8: Annotated[
-        bool,
-        typer.Option(
-            "--int8",
-            help="onnx: 8-bit weights and activations, with the loss of accuracy measured on validation images.",
-        ),
-    ] = False,
-    vnni_only: Annotated[
-        bool, typer.Option("--vnni-only", help="With --int8: all 8 bits, right on processors with VNNI only.")
-    ] = False,
-    limit: Annotated[
-        float | None,
-        typer.Option(min=0, help="With --int8: the largest loss, in points of accuracy. (default: 0.3)"),
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="SRC", help="The run's own images, if they are no longer where they were.")
-    ] = None,
+    with_preprocessing: _WithPreprocessing = False,
+    int8: _Int8 = False,
+    vnni_only: _VnniOnly = False,
+    limit: _Limit = None,
+    data: _Data = None,
     model: UserModel = None,
     as_json: Json = False,
 ) -> None:
