@@ -13,7 +13,21 @@ from convlens import __version__
 from convlens.base.errors import ConvlensError, out_of_memory
 from convlens.base.screen import forgiving_streams, printable
 from convlens.base.threads import limited_spinning
-from convlens.cli import data, doctor, evaluate, explain, export, models, predict, report, summary, trace, train, verify
+from convlens.cli import (
+    bench,
+    data,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    models,
+    predict,
+    report,
+    summary,
+    trace,
+    train,
+    verify,
+)
 
 app = typer.Typer(
     name="convlens",
@@ -34,6 +48,7 @@ app.command()(explain.explain)
 app.command()(report.report)
 app.command()(doctor.doctor)
 app.command()(export.export)
+app.command()(bench.bench)
 app.add_typer(data.app, name="data")
 
 

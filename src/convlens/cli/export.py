@@ -39,6 +39,9 @@ _Data = Annotated[
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     format: Annotated[str, typer.Option(help=f"{_FORMATS}.")] = "text",
+    best: Annotated[
+        bool, typer.Option("--best", help="Measure the forms, as `bench` does, and write the fastest for one image.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The file to write. (default: one in the run folder, such as weights.txt)")
     ] = None,
@@ -53,15 +56,34 @@ def export(
     """Write a run's network in another format, and check what was written."""
     from convlens import api
 
+    opened = api.load(run, model=model)
+    if best:
+        if format != "text" or int8:
+            raise InputError("--best chooses the format: leave --format and --int8 away")
+        format, int8 = _best(run, model, data)
     if not int8 and (vnni_only or limit is not None):
         raise InputError("--vnni-only and --limit belong to --int8")
     given = {"with_preprocessing": with_preprocessing, "int8": int8, "vnni_only": vnni_only}
     settings: dict[str, Any] = {name: True for name, wanted in given.items() if wanted}
     if limit is not None:
         settings["limit"] = limit / 100
-    path, worst = api.load(run, model=model).export(format, out, data=data, **settings)
+    path, worst = opened.export(format, out, data=data, **settings)
     if as_json:
         emit({"path": str(path), "max_error": worst, "bytes": path.stat().st_size})
     else:
         text = f"wrote {path} ({path.stat().st_size:,} bytes, checked: largest difference {worst:.2g})"
         console().print(text, markup=False, soft_wrap=True)
+
+
+def _best(run: Path, model: str | None, data: str | None) -> tuple[str, bool]:
+    """Format, and whether in 8 bits."""
+    from convlens import api
+    from convlens.base.progress import say
+    from convlens.deploy.bench.verdict import sentence
+    from convlens.deploy.of_run import bench_run, best_form
+
+    opened = api.load(run, model=model, device="cpu")
+    found = bench_run(opened.classifier(), opened.folder, opened.record, data, seconds=0.5, compiled=False)
+    say(sentence(found))
+    format, settings = best_form(found)
+    return format, bool(settings)
