@@ -80,7 +80,7 @@ release: install
 	set -e; for package in dist/*.whl dist/*.tar.gz; do \
 	  rm -rf dist/.try && $(PYTHON) -m venv dist/.try; \
 	  dist/.try/bin/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch; \
-	  dist/.try/bin/python -m pip install --quiet -c constraints.txt $$package; \
+	  dist/.try/bin/python -m pip install --quiet -c constraints.txt "$$package[train]"; \
 	  (cd dist/.try && bin/convlens train --quiet --out run); \
 	  rm -rf dist/.try; \
 	done

@@ -23,8 +23,10 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from convlens.base.threads import limited_spinning
 
-        with limited_spinning():
-            from convlens import api
-
+        try:
+            with limited_spinning():
+                from convlens import api
+        except ModuleNotFoundError as error:
+            raise ImportError(f"convlens.{name} needs {error.name}: pip install 'convlens[train]'") from error
         return getattr(api, name)
     raise AttributeError(f"module 'convlens' has no attribute {name!r}")

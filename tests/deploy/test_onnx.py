@@ -272,6 +272,20 @@ def test_python_without_pytorch_has_the_classifier(exported):
     assert (done.stdout.strip(), done.stderr) == (str(Classifier.from_onnx(exported.path).classes), "")
 
 
+@pytest.mark.parametrize("command", [["summary", "lenet5"], ["train"], ["export", "run"], ["predict", "run", "x.png"]])
+def test_commands_that_need_pytorch_say_how_to_get_it(command):
+    code = WITHOUT_TORCH + f"from convlens.cli import main; sys.argv = ['convlens', *{command!r}]; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: this needs torch, which is not installed: pip install 'convlens[train]'\n"
+
+
+def test_training_in_python_says_how_to_get_pytorch():
+    code = WITHOUT_TORCH + "import convlens; convlens.train"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.endswith("ImportError: convlens.train needs torch: pip install 'convlens[train]'\n")
+
+
 def test_a_missing_library_is_one_line_that_says_how_to_get_it(exported, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"needs onnxruntime .*: pip install 'convlens\[serve\]'"):

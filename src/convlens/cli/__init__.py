@@ -70,6 +70,8 @@ def _options(
 # Typer exports the leaves of Click's exceptions, not their root, and newer ones bring a Click of their own
 _WrongUse: Any = typer.BadParameter.__mro__[2]
 
+_OF_TRAINING = ("torch", "scipy", "sklearn", "jinja2", "markupsafe", "tensorboard", "threadpoolctl")
+
 
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 1 our fault, 2 bad input or environment, 3 diverged, 128 + signal.
@@ -83,6 +85,10 @@ def main() -> None:
             code = app(standalone_mode=False)
         except ConvlensError as error:
             _leave(str(error), error.exit_code)
+        except ModuleNotFoundError as error:
+            if (missing := (error.name or "").split(".")[0]) not in _OF_TRAINING:
+                raise
+            _leave(f"this needs {missing}, which is not installed: pip install 'convlens[train]'", 2)
         except _WrongUse as error:
             if type(error).__name__ == "NoArgsIsHelpError":  # the help has been shown
                 sys.exit(2)
