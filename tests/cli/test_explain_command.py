@@ -97,3 +97,34 @@ def test_arrays_are_explained_like_files(trained):
     one = run.explain(pixels, what="saliency", quiet=True)["saliency"]
     two = run.explain(trained / "digit 1.png", what="saliency", quiet=True)["saliency"]
     assert np.array_equal(one.arrays["maps"], two.arrays["maps"])
+
+
+def test_what_channels_look_for_is_drawn_and_told_as_json(cli, trained, tmp_path):
+    methods = [m.name for m in METHODS.values() if m.group == "features"]
+    assert len(methods) == 7
+    words = (
+        "--what",
+        ",".join(methods),
+        "--layer",
+        "features.c3",
+        "--channel",
+        1,
+        "--count",
+        60,
+        "--out",
+        "there",
+        "-q",
+    )
+    done = cli("explain", trained / "run", trained / "digit 0.png", *words, "--json")
+    assert done.code == 0, done.err
+    assert {Path(path).name for path in done.json["paths"]} == {
+        "digit-0-features.png", "kernels-features.c3.png", "patches-features.c3.png", "digit-0-deconvnet.png",
+        "maximise-features.c3.png", "embedding.png", "digit-0-receptive-field.png",
+    }  # fmt: skip
+    for path in done.json["paths"]:
+        with Image.open(path) as sheet:
+            assert np.asarray(sheet.convert("L")).min() < 128
+    assert list(done.json["patches"]["channels"]) == ["1"]
+    assert done.json["embedding"]["n"] == 60
+    assert "--channel 16" in cli("explain", trained / "run", "--what", "patches", "--channel", 16, "-q").refused()
+    assert "name at least one image" in cli("explain", trained / "run", "--what", "features", "-q").refused()

@@ -82,7 +82,8 @@ def sheet(rows: int, columns: int, *, cell: float = CELL, width: float | None = 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=((width or cell) * columns, cell * rows), dpi=DPI, layout="constrained")
+    size = max((width or cell) * columns, 4.0), max(cell * rows, 2.0)  # with room for the lines above and below
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
     for one in axes.flat:
@@ -155,6 +156,26 @@ def show_map(
         drawn.ax.set_yticklabels([number(tick) for tick in drawn.get_ticks()])
         drawn.ax.tick_params(length=2, width=0.5)
         drawn.outline.set_linewidth(0.4)  # type: ignore[operator]
+
+
+def shared_bar(figure: "Figure", axes: np.ndarray, limit: float, *, signed: bool) -> None:
+    """One color bar for all maps of a sheet that were shown with this limit and without a bar of their own."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    top = limit if limit > 0 else 1.0
+    colors = ScalarMappable(Normalize(-top if signed else 0.0, top), DIVERGING if signed else SEQUENTIAL)
+    drawn = figure.colorbar(colors, ax=axes.ravel().tolist(), fraction=0.03, pad=0.02, shrink=0.8, aspect=30)
+    drawn.set_ticks([-top, 0, top] if signed else [0, top / 2, top])
+    drawn.ax.set_yticklabels([number(tick) for tick in drawn.get_ticks()])
+    drawn.ax.tick_params(length=2, width=0.5)
+    drawn.outline.set_linewidth(0.4)  # type: ignore[operator]
+
+
+def as_picture(values: np.ndarray, limit: float) -> np.ndarray:
+    """Numbers [C, H, W] from -limit to limit as a picture uint8 [H, W, C] whose middle gray is 0."""
+    scaled = values.transpose(1, 2, 0) / (limit if limit > 0 else 1.0)
+    return np.round(127.5 + 127.5 * np.clip(scaled, -1, 1)).astype(np.uint8)
 
 
 def _bounded(axes: "Axes") -> None:

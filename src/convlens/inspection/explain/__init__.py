@@ -5,10 +5,17 @@ A method is a file here with a function `@register(name, group=...)`; importing 
 
 # ruff: noqa: F401
 from convlens.inspection.explain import (
+    deconvnet,
+    embedding,
     grad_cam,
     integrated_gradients,
+    kernels,
+    listening,
     lrp,
+    maps,
+    maximize,
     occlusion,
+    patches,
     rectified,
     saliency,
 )

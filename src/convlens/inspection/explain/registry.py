@@ -22,7 +22,10 @@ class Method:
     function: Function
 
 
-_ORDER = ("saliency", "integrated-gradients", "grad-cam", "occlusion", "guided-backprop", "deconvolution", "lrp")
+_ORDER = (
+    *("saliency", "integrated-gradients", "grad-cam", "occlusion", "guided-backprop", "deconvolution", "lrp"),
+    *("features", "kernels", "patches", "deconvnet", "maximise", "embedding", "receptive-field"),
+)
 METHODS: dict[str, Method] = {}
 
 
