@@ -230,6 +230,22 @@ def test_what_is_no_file_of_ours_is_refused_in_one_line(tmp_path):
         Classifier.from_onnx(tmp_path / "none.onnx")
 
 
+def test_damaged_files_are_refused_in_one_line_and_print_nothing(exported, tmp_path, capfd):
+    whole, chance = exported.path.read_bytes(), np.random.default_rng(0)
+    for trial in range(200):
+        damaged = bytearray(whole)
+        if trial % 4 == 0:
+            damaged = damaged[: chance.integers(len(damaged))]
+        for place in chance.integers(0, max(1, len(damaged)), 8):
+            damaged[place : place + 1] = chance.bytes(1)
+        (tmp_path / "m.onnx").write_bytes(damaged)
+        try:
+            Classifier.from_onnx(tmp_path / "m.onnx").logits(pictures(2))
+        except InputError as error:
+            assert "\n" not in str(error)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_picture_has_the_same_bits_alone_and_in_any_batch(exported):
     classifier = Classifier.from_onnx(exported.path)
     pixels = pictures(70)

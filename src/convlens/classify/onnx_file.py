@@ -1,7 +1,6 @@
 """ONNX files that Convlens wrote, opened with ONNX Runtime: a network that answers where there is no PyTorch."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -57,6 +56,7 @@ class OnnxNetwork:
     differs, batches are computed picture by picture from then on.
 
     takes_pixels: whether the array is prepared pixels uint8 [N, H, W, C], not normalized float32 [N, C, H, W].
+    inputs, outputs, metadata: of the file.
     """
 
     def __init__(self, content: bytes, name: str, *, threads: int | None = None, exact_int8: bool | None = None):
@@ -73,11 +73,13 @@ class OnnxNetwork:
         if needs_exact_int8() if exact_int8 is None else exact_int8:
             options.add_session_config_entry("session.x64quantprecision", "1")
         try:
-            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+            self.inputs, self.outputs = self._session.get_inputs(), self._session.get_outputs()
+            self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # of many types, one for each thing that can be wrong
             raise InputError(f"{name} cannot be opened as ONNX: {_first_line(error)}") from None
-        self.inputs = self._session.get_inputs()
-        self.outputs = self._session.get_outputs()
         if len(self.inputs) != 1:
             raise InputError(f"{name}: the network has {len(self.inputs)} inputs; a classifier has one")
         self.takes_pixels = self.inputs[0].type == "tensor(uint8)"
@@ -85,10 +87,6 @@ class OnnxNetwork:
         self._logits = "logits" if "logits" in names else names[0]
         self._settled: set[int] = {0, 1}
         self._one_by_one = False
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        return self._session.get_modelmeta().custom_metadata_map
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         if self._one_by_one:

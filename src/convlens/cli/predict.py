@@ -59,7 +59,7 @@ def predict(
 def _answers(
     run: Path, given: list[Any], top: int, model: str | None, device: str | None
 ) -> "Iterator[Prediction | Failure]":
-    if run.suffix != ".onnx":
+    if run.suffix != ".onnx" and not run.is_file():
         from convlens import api
 
         return api.load(run, model=model, device=device).stream(given, top=top)
