@@ -40,6 +40,14 @@ class Label(BaseModel):
     quantization: dict[str, Any] | None = None
 
 
+class Port(NamedTuple):
+    """An input or output of a network; sizes that are free have a name."""
+
+    name: str
+    type: str
+    shape: list[int | str]
+
+
 class Opened(NamedTuple):
     """An ONNX file of ours: its network, and what it says of itself."""
 
@@ -76,7 +84,8 @@ class OnnxNetwork:
             self._session = runtime.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
-            self.inputs, self.outputs = self._session.get_inputs(), self._session.get_outputs()
+            self.inputs = [Port(one.name, one.type, one.shape) for one in self._session.get_inputs()]
+            self.outputs = [Port(one.name, one.type, one.shape) for one in self._session.get_outputs()]
             self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # of many types, one for each thing that can be wrong
             raise InputError(f"{name} cannot be opened as ONNX: {_first_line(error)}") from None
