@@ -147,6 +147,15 @@ def test_a_file_that_answers_otherwise_is_never_there(run, tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+def test_outputs_that_are_not_finite_are_nothing_to_compare_with(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    nn.init.constant_(next(network[1].parameters()), float("nan"))
+    classifier = Classifier(network, Preprocess((4, 4), 1), ("a", "b"))
+    with pytest.raises(InputError, match="the network's own outputs are not finite"):
+        exporters.export(classifier, "onnx", tmp_path / "x.onnx", images=pictures(2, side=4))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_network_that_cannot_be_traced_is_refused_in_one_line(tmp_path):
     class Choosy(nn.Module):
         def forward(self, x):
