@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.inspection.trace.shares import FIXED
 from convlens.ops.arrays import unbroadcast
 from convlens.scratch.graph import LEAVES, Graph, Node, Rule, Rules
 from convlens.scratch.operations import OPERATIONS, Call
@@ -86,6 +87,8 @@ def _rule(place: "_Places", position: int, ledger: Ledger) -> Rule:
         return partial(_addition, -1.0 if node.op == "subtract" else 1.0, data, ledger)
     if node.op in ("multiply", "divide"):
         return _product(place.graph, node, data)
+    if node.op in FIXED:
+        return partial(_constant, ledger)
     raise InputError(f"lrp has no rule for {node.op!r} ({node.name}): use another method for this network")
 
 
@@ -98,10 +101,10 @@ def _epsilon(op: str, merged: Merged, ledger: Ledger, call: Call, relevance: Arr
     """R_i = sum_j z_ij / (z_j + e) R_j, and for the bias b_j / (z_j + e) R_j."""
     x, (w, b) = call.arrays[0], merged(*_weights(call))
     run = partial(_weighted, op, call)
-    z = run(x, w) if b is None else run(x, w) + _beside(b, relevance)
+    z = run(x, w) if b is None else run(x, w) + _beside(op, b, relevance)
     part = relevance / _stable(z)
     if b is not None:
-        ledger.keep(_beside(b, relevance) * part)
+        ledger.keep(_beside(op, b, relevance) * part)
     return [x * _back(op, call, x, w, part), *[None] * (len(call.arrays) - 1)]
 
 
@@ -112,7 +115,7 @@ def _positive(op: str, merged: Merged, ledger: Ledger, call: Call, relevance: Ar
     left = relevance
     share = np.zeros_like(x)
     for one, other in ((above, below), (below, above)):  # pairs of x and w whose product has the wanted sign
-        sign_b = None if b is None else _beside(one(b, 0), relevance)
+        sign_b = None if b is None else _beside(op, one(b, 0), relevance)
         z = run(above(x, 0), one(w, 0)) + run(below(x, 0), other(w, 0))
         z = z if sign_b is None else z + sign_b
         part = np.divide(left, z, out=np.zeros_like(z), where=z != 0)
@@ -150,9 +153,9 @@ def _back(op: str, call: Call, x: Array, w: Array, part: Array) -> Array:
     return share[0]
 
 
-def _beside(b: Array, y: Array) -> Array:
-    """Biases [C] (or of an output's own shape) as they are added to outputs [N, C, ...]."""
-    shaped = b.reshape(-1, *[1] * (y.ndim - 2)) if b.ndim == 1 and y.ndim > 2 else b
+def _beside(op: str, b: Array, y: Array) -> Array:
+    """Biases [C] (or of an output's own shape) as they are added to outputs [N, C, ...]; of `linear` to [N, ..., C]."""
+    shaped = b.reshape(-1, *[1] * (y.ndim - 2)) if b.ndim == 1 and y.ndim > 2 and op != "linear" else b
     return np.broadcast_to(shaped, y.shape)
 
 
@@ -203,6 +206,12 @@ def _is_gate(graph: Graph, position: int | None) -> bool:
     while position is not None and graph.nodes[position].op in ("scale_shift", "broadcast", "reshape"):
         position = graph.nodes[position].inputs[0]
     return position is not None and graph.nodes[position].op in _GATES
+
+
+def _constant(ledger: Ledger, call: Call, relevance: Array) -> Shares:
+    """A value that the picture only chooses or counts, or whose shape alone it gives, counts as a bias."""
+    ledger.keep(relevance)
+    return [None] * len(call.arrays)
 
 
 def _pass_on(which: int) -> Rule:
