@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from torch import nn
 
 import convlens as cl
 from convlens.base.errors import InputError
@@ -84,6 +85,30 @@ def test_the_mode_that_keeps_sums_from_overflowing_changes_next_to_no_answer(run
         for network in (open_file(path, exact_int8=True), open_file(path, exact_int8=False))
     )
     assert (exact.argmax(1) == fast.argmax(1)).mean() >= 0.99
+
+
+def separable() -> nn.Module:
+    def block(c: int, k: int) -> list[nn.Module]:
+        depthwise = [nn.Conv2d(c, c, 3, padding=1, groups=c), nn.BatchNorm2d(c), nn.ReLU6()]
+        return [*depthwise, nn.Conv2d(c, k, 1), nn.BatchNorm2d(k), nn.ReLU6()]
+
+    stem = [nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU6()]
+    end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
+    return nn.Sequential(*stem, *block(16, 32), nn.MaxPool2d(2), *block(32, 64), *end)
+
+
+@pytest.mark.slow
+def test_depthwise_convolutions_keep_their_answers_in_either_mode(tmp_path):
+    run = cl.train(separable(), "digits", epochs=20, batch_size=16, out=tmp_path / "run", quiet=True, tensorboard=False)
+    assert run.results["test"]["accuracy"] > 0.8
+    path, _ = run.export("onnx", int8=True, limit=0.01)
+    pixels = find("digits").read(run.classifier().preprocess).parts["train"].pixels
+    exact, fast = (
+        Classifier(one.network, one.preprocess, tuple(one.label.classes)).logits(pixels).argmax(1)
+        for one in (open_file(path, exact_int8=True), open_file(path, exact_int8=False))
+    )
+    assert (exact == fast).mean() >= 0.99
+    assert (exact == run.classifier().logits(pixels).argmax(1)).mean() >= 0.98
 
 
 def test_an_8_bit_file_gives_the_same_bits_alone_and_in_a_batch(run, path):
