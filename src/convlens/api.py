@@ -214,15 +214,15 @@ class Run:
         Raises:
             InputError: a picture that cannot be read, an unknown method, class or layer, a missing library.
         """
-        from convlens.deploy.looking import prepared, searched
-        from convlens.inspection.explain import Options, Subject, explain
+        from convlens.deploy.looking import look
+        from convlens.inspection.explain import Options
 
-        classifier = self.classifier()
         chosen = target if target is None or isinstance(target, str) else tuple(target)
-        wanted = Options(chosen, against, layer, tuple(channels), count, seed, quiet)
-        subject = Subject(classifier, self.path.name, lambda: searched(classifier, self.record, data), self._note)
-        given = prepared(classifier, images, self._note)
-        found = explain(subject, given, [what] if isinstance(what, str) else what, wanted)
+        options = Options(chosen, against, layer, tuple(channels), count, seed, quiet)
+        names = [what] if isinstance(what, str) else what
+        found = look(
+            self.classifier(), self.path.name, images, names, options, record=self.record, data=data, on_note=self._note
+        )
         if out is not None:
             found.save(out)
         return found

@@ -128,3 +128,14 @@ def test_what_channels_look_for_is_drawn_and_told_as_json(cli, trained, tmp_path
     assert done.json["embedding"]["n"] == 60
     assert "--channel 16" in cli("explain", trained / "run", "--what", "patches", "--channel", 16, "-q").refused()
     assert "name at least one image" in cli("explain", trained / "run", "--what", "features", "-q").refused()
+
+
+def test_a_network_of_the_registry_is_looked_into_with_random_weights_and_that_is_said(cli, trained, tmp_path):
+    done = cli("explain", "resnet20_cifar", trained / "digit 0.png", "--what", "features,saliency", "--json", "-q")
+    assert done.code == 0, done.err
+    assert "its weights are random (seed 0)" in done.err
+    assert (tmp_path / "explain" / "digit-0-features.png").is_file()
+    assert done.json["features"]["shape"] == [64, 8, 8]
+    assert "name a data set by --data" in cli("explain", "lenet5", "--what", "patches").refused()
+    assert cli("explain", "lenet5", "--what", "patches", "--data", "digits", "-q", "--json").json["patches"]["searched"]
+    assert "nowhere" in cli("explain", "nowhere", trained / "digit 0.png").refused()

@@ -4,6 +4,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
     from torch import nn
+
+    from convlens.classify.classifier import Classifier
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
 UserModel = Annotated[
@@ -148,3 +151,42 @@ def resolve_module(
     if "/" in reference or reference.endswith(".py"):
         raise InputError(f"there is no run folder {reference} (a network in a file is path/to/file.py:Function)")
     return models.create(reference, **size), shape or models.get(reference).input
+
+
+def resolve_classifier(
+    reference: str, *, input: str | None, model: str | None, seed: int, device: str | None = None
+) -> "Classifier":
+    """The network of a run with its preprocessing; of a name or file with random weights, pixels divided by 255."""
+    import torch
+
+    from convlens.base.errors import InputError
+    from convlens.base.progress import say
+    from convlens.classify.classifier import Classifier
+    from convlens.classify.device import choose
+    from convlens.data.preprocess import Preprocess
+
+    if Path(reference).is_dir():
+        if input is not None:
+            raise InputError("--input: a run has its own input size; leave it out")
+        return Classifier.from_run(reference, model=model, device=device)
+    torch.manual_seed(seed)
+    module, shape = resolve_module(reference, input=input, model=model)
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise InputError(
+            f"{reference} takes an input of {'x'.join(map(str, shape))}, which is no picture of 1 or 3 channels"
+        )
+    say(f"{reference} is no run: its weights are random (seed {seed}), pixels are divided by 255")
+    classes = _numbers(module.eval(), shape)
+    place = choose(device)[0] if device else None
+    return Classifier(module.to(place or "cpu"), Preprocess((shape[1], shape[2]), shape[0]), classes, place)
+
+
+def _numbers(module: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Classes by their numbers."""
+    import torch
+
+    from convlens.classify.outputs import run, tensors_in
+
+    with torch.no_grad():
+        outputs = tensors_in(run(module, torch.zeros(1, *shape)))
+    return tuple(map(str, range(outputs[0].shape[-1] if outputs and outputs[0].ndim > 1 else 1)))

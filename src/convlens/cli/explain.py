@@ -5,14 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convlens.cli.common import Device, Json, Quiet, UserModel, console, emit
+from convlens.cli.common import Device, Json, Quiet, UserInput, UserModel, console, emit, resolve_classifier
 
 if TYPE_CHECKING:
     from convlens.inspection.explain import Explanations
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_MODEL",
+            help="A run folder, a name of `convlens models`, or path/to/file.py:Function.",
+            show_default=False,
+        ),
+    ],
     images: Annotated[
         list[str] | None,
         typer.Argument(metavar="IMAGE...", help="Image files, folders, zips or tars.", show_default=False),
@@ -42,8 +49,10 @@ def explain(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random weights, and of whatever else is drawn.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the pictures go. (default: explain/ in the run folder)")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the pictures go. (default: explain/ in the run folder, or here)"),
     ] = None,
+    input: UserInput = None,
     model: UserModel = None,
     device: Device = None,
     quiet: Quiet = False,
@@ -54,12 +63,18 @@ def explain(
     if wanted == ["list"]:
         _list(as_json)
         return
-    from convlens import api
+    from convlens.deploy.looking import look
+    from convlens.inspection.explain import Options
+    from convlens.runs import RunFolder
 
-    found = api.load(run, model=model, device=device).explain(
-        images or None, what=wanted, target=class_, against=against, layer=layer, channels=channel or (), count=count,
-        data=data, seed=seed, out=out or run / "explain", quiet=quiet,
+    folder = Path(reference) if Path(reference).is_dir() else None
+    classifier = resolve_classifier(reference, input=input, model=model, seed=seed, device=device)
+    found = look(
+        classifier, folder.name if folder else reference, images or None, wanted,
+        Options(class_, against, layer, tuple(channel or ()), count, seed, quiet),
+        record=None if folder is None else RunFolder(folder).read_record(), data=data,
     )  # fmt: skip
+    found.save(out or (folder or Path()) / "explain")
     if as_json:
         emit(found.to_dict())
     else:

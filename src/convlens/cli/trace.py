@@ -1,14 +1,11 @@
 """`convlens trace`: where one number of a network comes from, down to the pixels."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from convlens.cli.common import Json, UserInput, UserModel, console, emit, resolve_module
-
-if TYPE_CHECKING:
-    from convlens.classify.classifier import Classifier
+from convlens.cli.common import Json, UserInput, UserModel, console, emit, resolve_classifier
 
 
 def trace(
@@ -51,7 +48,7 @@ def trace(
     if backward and (to_pixels or out is not None):
         raise InputError("--backward takes one gradient apart: it goes with neither --to-pixels nor --out")
     cell = None if at is None else _cell(at)
-    classifier = _classifier(reference, input, model, seed)
+    classifier = resolve_classifier(reference, input=input, model=model, seed=seed, device="cpu")
     if backward:
         from convlens.inspection.trace.picture import trace_picture_gradient
 
@@ -84,37 +81,3 @@ def _cell(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts):
         raise InputError(f"--at {text!r}: expected numbers from 0 with commas between them, such as 3,10,12")
     return [int(part) for part in parts]
-
-
-def _classifier(reference: str, input: str | None, model: str | None, seed: int) -> "Classifier":
-    """The network with the preprocessing of its run; without a run, pixels are divided by 255 alone."""
-    import torch
-
-    from convlens.base.errors import InputError
-    from convlens.base.progress import say
-    from convlens.classify.classifier import Classifier
-    from convlens.data.preprocess import Preprocess
-
-    if Path(reference).is_dir():
-        if input is not None:
-            raise InputError("--input: a run has its own input size; leave it out")
-        return Classifier.from_run(reference, model=model, device="cpu")
-    torch.manual_seed(seed)
-    module, shape = resolve_module(reference, input=input, model=model)
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise InputError(
-            f"{reference} takes an input of {'x'.join(map(str, shape))}, which is no picture of 1 or 3 channels"
-        )
-    say(f"{reference} is no run: its weights are random (seed {seed}), pixels are divided by 255")
-    return Classifier(module.eval(), Preprocess((shape[1], shape[2]), shape[0]), _numbers(module, shape))
-
-
-def _numbers(module: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Classes by their numbers."""
-    import torch
-
-    from convlens.classify.outputs import run, tensors_in
-
-    with torch.no_grad():
-        outputs = tensors_in(run(module, torch.zeros(1, *shape)))
-    return tuple(map(str, range(outputs[0].shape[-1] if outputs and outputs[0].ndim > 1 else 1)))
