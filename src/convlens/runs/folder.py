@@ -136,7 +136,8 @@ class RunFolder:
                 json.loads(line)
             except (ValueError, RecursionError):  # cut short, by a kill of an earlier version or by a full disk
                 break
-            record = checked(Metrics, strict_json.loads(line, where), f"{where} is no line of metrics").model_dump()
+            found = checked(Metrics, strict_json.loads(line, where), f"{where} is no line of metrics")
+            record = found.model_dump(exclude_unset=True)
             if last_epoch is not None and record["epoch"] > last_epoch:
                 break
             records.append(record)

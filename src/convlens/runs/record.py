@@ -249,10 +249,11 @@ class Checkpoint(_Record):
 
 
 class Metrics(_Open):
-    """A line of `metrics.jsonl`."""
+    """A line of `metrics.jsonl`. layers: figures by module path, see `training.callbacks.layers`."""
 
     __pydantic_extra__: dict[str, float | int | Annotated[list[float], Field(max_length=1000)] | None]
     epoch: Positive
+    layers: dict[str, dict[str, float]] = {}
 
 
 def checked(schema: type[Schema], value: Any, wrong: str) -> Schema:

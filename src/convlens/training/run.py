@@ -22,6 +22,7 @@ from convlens.training.callbacks.average import Averages
 from convlens.training.callbacks.board import Board
 from convlens.training.callbacks.checkpoint import Checkpoints, Times, restore
 from convlens.training.callbacks.display import Display
+from convlens.training.callbacks.layers import Layers
 from convlens.training.callbacks.metrics import MetricsFile, curve_within_epochs
 from convlens.training.callbacks.stopping import EarlyStopping, LowerOnPlateau, SaveAndLeave
 from convlens.training.clock import Clock
@@ -84,6 +85,7 @@ def run(
                 engine, recipe=plan.recipe, epochs=epochs, folder=folder, clock=clock,
                 listeners=[
                     *_changing(experiment, engine),
+                    Layers(experiment, progress.note),
                     Display(progress),
                     *boards,
                     *listeners,

@@ -62,9 +62,11 @@ class TensorBoard:
         self.events.flush()
 
     def epoch(self, parameters: Iterable[tuple[str, np.ndarray]], record: Mapping[str, Any]) -> None:
-        """Logs one line of `metrics.jsonl` (its `epoch` counts from 1) and the histogram of every parameter."""
+        """Logs one line of `metrics.jsonl` (`epoch` from 1), figures by layer, the histogram of every parameter."""
         step = int(record["epoch"])
         self.events.scalars(step, {_SCALARS[key]: record[key] for key in _SCALARS if record.get(key) is not None})
+        for path, figures in record.get("layers", {}).items():
+            self.events.scalars(step, {f"layers/{path.replace('.', '/')}/{name}": v for name, v in figures.items()})
         for name, values in parameters:
             self.events.histogram(step, f"weights/{name.replace('.', '/')}", values)
         self.events.flush()

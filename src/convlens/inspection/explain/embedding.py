@@ -7,6 +7,7 @@ import numpy as np
 from convlens.base.errors import InputError
 from convlens.base.progress import bar, say
 from convlens.base.seeds import derive, generator
+from convlens.base.words import percent
 from convlens.data.images import Images
 from convlens.inspection import style
 from convlens.inspection.explain.explanation import Explanation
@@ -131,7 +132,7 @@ def _sheet(images: Images, pca: np.ndarray, explained: np.ndarray, tsne: np.ndar
         cell.set_yticks([])
         style.title(cell, title)
         (_pictured if title.endswith("pictures") else _points)(cell, images, points)
-    style.note(axes[0, 0], f"{explained.sum():.0%} of the variance")
+    style.note(axes[0, 0], f"{percent(float(explained.sum()))} of the variance")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False, markerscale=3)
     rest = f"Features: {path}. t-SNE keeps neighbors, not distances."
