@@ -160,3 +160,17 @@ def test_what_is_seen_changes_no_bit_of_the_run(tmp_path, monkeypatch):
     cl.train("lenet5", "digits", epochs=2, quiet=True, tensorboard=False, out=tmp_path / "unseen")
     seen, unseen = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("seen", "unseen"))
     assert seen == unseen
+
+
+def test_the_report_shows_the_first_and_the_last_look(tmp_path):
+    run = cl.train("lenet5", "digits", epochs=30, quiet=True, tensorboard=False, out=tmp_path / "run")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    looks = [record for record in map(json.loads, lines) if "layers" in record]
+    page = run.report().read_text("utf-8")
+    assert "Training seen from within" in page
+    assert f"At the end of epoch {looks[0]['epoch']} → of epoch 30, on 64 training images." in page
+    first, last = (f"{look['layers']['features.c1']['gradient']:.2g}" for look in (looks[0], looks[-1]))
+    assert f"{first} → {last}" in page
+    moved = [f"{100 * look['layers']['features.c1']['update']:.2f} %" for look in (looks[0], looks[-1])]
+    assert " → ".join(moved) in page
+    assert "从内部看训练" in run.report(language="zh").read_text("utf-8")

@@ -10,7 +10,7 @@ from convlens.base.words import duration, percent
 from convlens.classify.calibration import calibration
 from convlens.classify.evaluation import Evaluation, wilson_interval
 from convlens.data.preprocess import Preprocess
-from convlens.report import curves, drawings, reliability
+from convlens.report import curves, drawings, reliability, within
 from convlens.report.again import again
 from convlens.report.cells import PAIRS, cells
 from convlens.report.findings import findings
@@ -32,13 +32,15 @@ def write(run_folder: Path | str, language: str = "en") -> Path:
     preprocess = Preprocess.from_dict(record.preprocess)
     if folder.weights.exists():
         folder.compare_weights(record)
+    records = folder.read_metrics()
     stored = load_evaluation(folder.path) if (folder.path / FILE).exists() else None
     values = dict(
         record=record,
         **_head(record, stored.evaluation if stored else None, preprocess, words),
-        charts=curves.charts(folder.read_metrics(), number(record.results, "best_epoch"), words),
+        charts=curves.charts(records, number(record.results, "best_epoch"), words),
         **(_judged(stored, words) if stored else dict.fromkeys(_OF_THE_TEST)),
         **findings(folder.path, record, words),
+        within=within.section(records, words),
         folded=drawings.FOLDED,
         kernels=drawings.kernels(folder, preprocess),
         unused=[(key, value) for key, value in flat(record.recipe, words) if key in record.unused],
@@ -58,6 +60,7 @@ _SECTIONS = {
     "labels": ("labels",),
     "duplicates": ("duplicates",),
     "network": ("network", "units"),
+    "within": ("within",),
     "kernels": ("kernels",),
     "left": ("left",),
     "settings": ("settings",),
