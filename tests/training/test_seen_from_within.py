@@ -1,6 +1,7 @@
 """Training seen from within: figures by layer that PyTorch gives by hand, and a line for each planted fault."""
 
 import json
+import signal
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 
 import convlens as cl
 from convlens import data, models
+from convlens.base.errors import Interrupted
 from convlens.data import Images, Preprocess
 from convlens.inspection.within import look
 from convlens.training.events import Listener
@@ -174,3 +176,25 @@ def test_the_report_shows_the_first_and_the_last_look(tmp_path):
     moved = [f"{100 * look['layers']['features.c1']['update']:.2f} %" for look in (looks[0], looks[-1])]
     assert " → ".join(moved) in page
     assert "从内部看训练" in run.report(language="zh").read_text("utf-8")
+
+
+class StopAfterLastStep(Listener):
+    "A request to end between the last step of the run and its validation."
+
+    def step(self, run, images, loss):
+        if run.epoch == run.epochs - 1 and run.step == run.engine.steps_per_epoch:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_run_that_ended_after_the_last_step_of_an_epoch_sees_the_same_when_it_goes_on(tmp_path):
+    options = {"epochs": 2, "tensorboard": False, "seed": 5}
+    cl.train("mlp", "digits", out=tmp_path / "whole", **options)
+    with pytest.raises(Interrupted):
+        cl.train("mlp", "digits", out=tmp_path / "ended", listeners=[StopAfterLastStep()], **options)
+    cl.train("mlp", "digits", out=tmp_path / "ended", resume=True, **options)
+    whole, ended = (
+        json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])["layers"]
+        for name in ("whole", "ended")
+    )
+    assert any("update" in figures for figures in whole.values())
+    assert ended == whole

@@ -236,6 +236,7 @@ class Checkpoint(_Record):
     """The JSON value of `last.safetensors`: where the run stands. See `training.callbacks.checkpoint`.
 
     parts: [loss, correct, seen], summed over the epoch, at the end of each part of it, in runs of few epochs.
+    moved: by module path how far the last step of an epoch moved its weights, see `training.callbacks.layers`.
     engine: what the engine keeps besides arrays: numbers by name, or dictionaries of them.
     """
 
@@ -245,6 +246,7 @@ class Checkpoint(_Record):
     epochs_since_best: Count
     plateau: PlateauState
     parts: list[list[float]] = []
+    moved: dict[str, float] = {}
     engine: dict[str, float | int | bool | str | dict[str, float | int] | None]
 
 

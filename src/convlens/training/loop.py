@@ -76,7 +76,7 @@ class Trainer:
         records: one dictionary per epoch, the lines of `metrics.jsonl`.
         stopped: why training ended before its last epoch, or None; a listener may set it.
         restored: whether an earlier process began the run.
-        parts: sums at the end of each part of the present epoch, see `runs.Checkpoint`.
+        parts, moved: what listeners keep of the present epoch, see `runs.Checkpoint`.
         epoch_seconds: what earlier processes spent on the present epoch.
     """
 
@@ -99,6 +99,7 @@ class Trainer:
         self.stopped: Stopped | None = None
         self.restored, self.epoch_seconds = False, 0.0
         self.parts: list[list[float]] = []
+        self.moved: dict[str, float] = {}
         self._unsaved_best: Arrays | None = None
         told = list(listeners)
         self._at = {event: overriding(told, event) for event in ("start", "step", "epoch", "save", "end", "close")}

@@ -54,6 +54,7 @@ class Checkpoints(Listener):
             epochs_since_best=run.epochs_since_best,
             plateau=PlateauState(**run.plateau.state_dict()),
             parts=run.parts,
+            moved=run.moved,
             engine=plain,
         )
         self.folder.write_checkpoint(arrays, here)
@@ -75,7 +76,7 @@ def restore(run: "Trainer", folder: RunFolder) -> None:
     run.plateau.load_state_dict(state.plateau.model_dump())
     run.epoch, run.step, run.epochs_since_best = state.epoch, state.step, state.epochs_since_best
     run.best = None if state.best is None else state.best.model_dump()
-    run.parts, run.restored = state.parts, True
+    run.parts, run.moved, run.restored = state.parts, state.moved, True
     run.records = folder.read_metrics(last_epoch=run.epoch)
     before = run.records[-1].get("elapsed") if run.records else 0.0
     if isinstance(before, (int, float)):

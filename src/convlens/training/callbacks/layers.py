@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,14 +31,11 @@ class Layers(Listener):
     """
 
     def __init__(self, experiment: "Experiment", on_note: Callable[[str], None]):
-        plan, train, val = experiment.plan, experiment.splits.train, experiment.splits.val
+        plan, val = experiment.plan, experiment.splits.val
         self.own = plan.engine != "numpy" and plan.source != LIVE
-        self.images, self.classes, self.lr = len(train), len(train.classes), plan.recipe.optimizer.lr
-        rows = np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).astype(int)
-        sample = train.select(rows)
-        self.pixels = experiment.preprocess.normalize(np.asarray(sample.pixels))
-        self.labels = sample.labels
-        self.chance = float((val.counts() if len(val) else train.counts()).max() / max(len(val), 1)), len(val)
+        self.train, self.preprocess = experiment.splits.train, experiment.preprocess
+        self.images, self.classes, self.lr = len(self.train), len(self.train.classes), plan.recipe.optimizer.lr
+        self.chance = (int(val.counts().max()) / len(val), len(val)) if len(val) else (0.0, 0)
         self.device, self.on_note = plan.numeric.device, on_note
         self.before: dict[str, np.ndarray] = {}
         self.said: set[str] = set()
@@ -46,10 +44,12 @@ class Layers(Listener):
         self._keep(run)
 
     def step(self, run: "Trainer", images: int, loss: float | None) -> None:
+        if self.before:
+            run.moved, self.before = self._moved(run), {}
         self._keep(run)
 
     def epoch(self, run: "Trainer", record: dict[str, Any]) -> None:
-        if self._is_looked_at(run, run.epoch - 1):
+        if self._is_looked_at(run, run.epoch):
             record["layers"] = self._seen(run)
             found = diagnose(
                 record, images=run.epoch * self.images, classes=self.classes, chance=self.chance, lr=self.lr
@@ -58,28 +58,41 @@ class Layers(Listener):
                 if (fault := note.split(":")[0]) not in self.said:
                     self.said.add(fault)
                     self.on_note(note)
-        self.before = {}
+        run.moved = {}
         self._keep(run)
 
     def _is_looked_at(self, run: "Trainer", epoch: int) -> bool:
-        done = self.images * np.array([epoch, epoch + 1]) // EVERY
-        return bool(done[1] > done[0]) or epoch + 1 == run.epochs
+        """epoch: counted from 1."""
+        return epoch == run.epochs or epoch * self.images // EVERY > (epoch - 1) * self.images // EVERY
 
     def _keep(self, run: "Trainer") -> None:
         """The weights before the last step of an epoch that is looked at."""
-        if run.step == run.engine.steps_per_epoch - 1 and self._is_looked_at(run, run.epoch):
+        if run.step == run.engine.steps_per_epoch - 1 and self._is_looked_at(run, run.epoch + 1):
             self.before = {name: np.array(values) for name, values in run.engine.parameters() if values.ndim >= 2}
+
+    def _moved(self, run: "Trainer") -> dict[str, float]:
+        """By module path how far its weights are from those kept, as a share of their norm; finite shares alone."""
+        found: dict[str, float] = {}
+        for name, values in run.engine.parameters():
+            if name in self.before:
+                now = values.astype(np.float64)  # a network that diverges has numbers whose squares float32 cannot hold
+                size, moved = float(np.linalg.norm(now)), float(np.linalg.norm(now - self.before[name]))
+                found[name.rpartition(".")[0]] = moved / size if size else 0.0
+        return {path: share for path, share in found.items() if math.isfinite(share)}
 
     def _seen(self, run: "Trainer") -> dict[str, dict[str, float]]:
         found: dict[str, dict[str, float]] = {}
         if self.own:
             from convlens.inspection.within import look
 
-            x, y = torch.from_numpy(self.pixels).to(self.device), torch.from_numpy(self.labels).to(self.device)
+            x, y = (torch.from_numpy(array).to(self.device) for array in self._sample)
             found = look(run.engine.module, x, y, self.classes)  # type: ignore[attr-defined]
-        for name, values in run.engine.parameters():
-            if name in self.before:
-                now = values.astype(np.float64)  # a network that diverges has numbers whose squares float32 cannot hold
-                size, moved = float(np.linalg.norm(now)), float(np.linalg.norm(now - self.before[name]))
-                found.setdefault(name.rpartition(".")[0], {})["update"] = moved / size if size else 0.0
+        for path, share in run.moved.items():
+            found.setdefault(path, {})["update"] = share
         return {p: {k: v for k, v in figures.items() if math.isfinite(v)} for p, figures in found.items()}
+
+    @cached_property
+    def _sample(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images float32 [n, C, H, W] and labels int64 [n], spread over the training set."""
+        some = self.train.select(np.linspace(0, self.images - 1, min(SAMPLE, self.images)).astype(int))
+        return self.preprocess.normalize(np.asarray(some.pixels)), some.labels
