@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from convlens.base import files, strict_json
 from convlens.base.errors import InputError
 from convlens.base.hardware import machine, usable_cores
+from convlens.base.optional import required
 from convlens.data.preprocess import Preprocess
 from convlens.runs.record import checked
 
@@ -150,16 +151,6 @@ def needs_exact_int8() -> bool:
     """Whether this is an x86 processor without VNNI, where sums of two 8-bit products can overflow."""
     instructions = machine().instructions
     return "avx2" in instructions and not any(name in instructions for name in _VNNI)
-
-
-def required(module: str, extra: str) -> Any:
-    """An optional library. Raises `InputError` that says how to install it."""
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise InputError(f"this needs {module} ({error}): pip install 'convlens[{extra}]'") from None
 
 
 def _refuse_other_shapes(network: OnnxNetwork, label: Label, preprocess: Preprocess, name: str) -> None:

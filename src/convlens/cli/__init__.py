@@ -70,7 +70,7 @@ def _options(
 # Typer exports the leaves of Click's exceptions, not their root, and newer ones bring a Click of their own
 _WrongUse: Any = typer.BadParameter.__mro__[2]
 
-_OF_TRAINING = ("torch", "scipy", "sklearn", "jinja2", "markupsafe", "tensorboard", "threadpoolctl")
+_OF_TRAINING = ("torch", "scipy", "sklearn", "jinja2", "markupsafe", "tensorboard", "threadpoolctl", "matplotlib")
 
 
 def main() -> None:

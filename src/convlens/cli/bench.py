@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convlens.cli.common import Json, Quiet, UserModel, console, emit
+from convlens.cli.common import Json, OwnImages, Quiet, UserModel, console, emit
 
 if TYPE_CHECKING:
     from convlens.deploy.bench.measure import Bench
@@ -17,9 +17,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0, help="Of calls, for each form and size of batch.")] = 1.0,
     threads: Annotated[int | None, typer.Option(min=1, help="For each form. (default: all usable cores)")] = None,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Try PyTorch's compiler, too.")] = True,
-    data: Annotated[
-        str | None, typer.Option(metavar="SRC", help="The run's own images, if they are no longer where they were.")
-    ] = None,
+    data: OwnImages = None,
     model: UserModel = None,
     quiet: Quiet = False,
     as_json: Json = False,

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from convlens.classify.classifier import Classifier
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
+RunOrModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN_OR_MODEL",
+        help="A run folder, a name of `convlens models`, or path/to/file.py:Function.",
+        show_default=False,
+    ),
+]
+OwnImages = Annotated[
+    str | None, typer.Option(metavar="SRC", help="The run's own images, if they are no longer where they were.")
+]
 UserModel = Annotated[
     str | None,
     typer.Option(

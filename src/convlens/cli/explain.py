@@ -5,21 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convlens.cli.common import Device, Json, Quiet, UserInput, UserModel, console, emit, resolve_classifier
+from convlens.cli.common import Device, Json, Quiet, RunOrModel, UserInput, UserModel, console, emit, resolve_classifier
 
 if TYPE_CHECKING:
     from convlens.inspection.explain import Explanations
 
 
 def explain(
-    reference: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN_OR_MODEL",
-            help="A run folder, a name of `convlens models`, or path/to/file.py:Function.",
-            show_default=False,
-        ),
-    ],
+    reference: RunOrModel,
     images: Annotated[
         list[str] | None,
         typer.Argument(metavar="IMAGE...", help="Image files, folders, zips or tars.", show_default=False),

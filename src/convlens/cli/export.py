@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from convlens.base.errors import InputError
-from convlens.cli.common import Json, UserModel, console, emit
+from convlens.cli.common import Json, OwnImages, UserModel, console, emit
 from convlens.deploy.exporters import exporters
 
 _FORMATS = "; ".join(f"{name}: {exporter.about}" for name, exporter in exporters().items())
@@ -31,9 +31,6 @@ _VnniOnly = Annotated[
 _Limit = Annotated[
     float | None, typer.Option(min=0, help="With --int8: the largest loss, in points of accuracy. (default: 0.3)")
 ]
-_Data = Annotated[
-    str | None, typer.Option(metavar="SRC", help="The run's own images, if they are no longer where they were.")
-]
 
 
 def export(
@@ -49,7 +46,7 @@ def export(
     int8: _Int8 = False,
     vnni_only: _VnniOnly = False,
     limit: _Limit = None,
-    data: _Data = None,
+    data: OwnImages = None,
     model: UserModel = None,
     as_json: Json = False,
 ) -> None:

@@ -5,18 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from convlens.cli.common import Json, UserInput, UserModel, console, emit, resolve_classifier
+from convlens.cli.common import Json, RunOrModel, UserInput, UserModel, console, emit, resolve_classifier
 
 
 def trace(
-    reference: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN_OR_MODEL",
-            help="A run folder, a name of `convlens models`, or path/to/file.py:Function.",
-            show_default=False,
-        ),
-    ],
+    reference: RunOrModel,
     image: Annotated[Path, typer.Option(metavar="FILE", help="The picture.", show_default=False)],
     layer: Annotated[
         str | None,

@@ -1,9 +1,6 @@
 """A classifier as one ONNX file: batches of any size, everything in it that its users need to know."""
 
-import contextlib
-import logging
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +9,11 @@ import torch
 
 from convlens.base.errors import InputError, out_of_memory, reason
 from convlens.base.hardware import machine
+from convlens.base.optional import required, silenced
 from convlens.base.progress import say
 from convlens.base.seeds import generator
 from convlens.classify.classifier import Classifier
-from convlens.classify.onnx_file import KEY, Label, OnnxNetwork, label_text, needs_exact_int8, required
+from convlens.classify.onnx_file import KEY, Label, OnnxNetwork, label_text, needs_exact_int8
 from convlens.data.preprocess import Preprocess
 from convlens.deploy.agreement import LIMIT, TOLERANCE, compare
 from convlens.deploy.program import label_of, traced
@@ -112,7 +110,8 @@ def _translated(program: torch.export.ExportedProgram, with_preprocessing: bool)
     outputs = ["probabilities", "logits"] if with_preprocessing else ["logits"]
     inputs = ["pixels"] if with_preprocessing else ["images"]
     try:
-        with _silent():
+        with silenced("torch.onnx"), warnings.catch_warnings():  # about libraries that are not needed
+            warnings.simplefilter("ignore")
             found = torch.onnx.export(
                 program, (), dynamo=True, external_data=False, opset_version=OPSET, input_names=inputs,
                 output_names=outputs, verbose=False,
@@ -143,17 +142,3 @@ def _tidied(model: Any) -> Any:
         part.ClearField("doc_string")
     graph.name = "convlens"
     return model
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Without the exporter's lines about libraries that are not needed and functions that PyTorch itself calls."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)

@@ -6,7 +6,6 @@ is that of the branch taken, and it says why.
 """
 
 import contextlib
-import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from convlens.base.errors import ConvlensError, InputError, out_of_memory, reason
+from convlens.base.optional import silenced
 from convlens.classify.outputs import run
 from convlens.inspection.probe import Call, Op, Probe, refuse_scripted
 from convlens.models.lazy import settled
@@ -70,7 +70,7 @@ def execute(
     shape = (batch, *input_shape)
     with unchanged(module, training):
         try:
-            with _silenced("torch._subclasses.fake_tensor"):  # it reports what we report
+            with silenced("torch._subclasses.fake_tensor"):  # it reports what we report
                 return _run(module, shape, training, real=real)
         except Exception as error:  # it asks for values, or an operation has no fake form; or it cannot run at all
             if _is_final(error):
@@ -89,16 +89,6 @@ def execute(
 
 def _is_final(error: Exception) -> bool:
     return isinstance(error, ConvlensError) or out_of_memory(error) is not None
-
-
-@contextlib.contextmanager
-def _silenced(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convlens.base.files import write_bytes
+from convlens.base.optional import silenced
 from convlens.base.screen import printable
 
 if TYPE_CHECKING:
@@ -152,10 +153,7 @@ def show_map(
         beyond = largest > top * (1 + 1e-9)
         extend = "neither" if not beyond else "both" if signed else "max"
         drawn = axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03, extend=extend, shrink=0.85)
-        drawn.set_ticks([-top, 0, top] if signed else [0, top / 2, top])
-        drawn.ax.set_yticklabels([number(tick) for tick in drawn.get_ticks()])
-        drawn.ax.tick_params(length=2, width=0.5)
-        drawn.outline.set_linewidth(0.4)  # type: ignore[operator]
+        _label(drawn, top, signed)
 
 
 def shared_bar(figure: "Figure", axes: np.ndarray, limit: float, *, signed: bool) -> None:
@@ -166,10 +164,15 @@ def shared_bar(figure: "Figure", axes: np.ndarray, limit: float, *, signed: bool
     top = limit if limit > 0 else 1.0
     colors = ScalarMappable(Normalize(-top if signed else 0.0, top), DIVERGING if signed else SEQUENTIAL)
     drawn = figure.colorbar(colors, ax=axes.ravel().tolist(), fraction=0.03, pad=0.02, shrink=0.8, aspect=30)
-    drawn.set_ticks([-top, 0, top] if signed else [0, top / 2, top])
-    drawn.ax.set_yticklabels([number(tick) for tick in drawn.get_ticks()])
-    drawn.ax.tick_params(length=2, width=0.5)
-    drawn.outline.set_linewidth(0.4)  # type: ignore[operator]
+    _label(drawn, top, signed)
+
+
+def _label(bar: Any, top: float, signed: bool) -> None:
+    """Numbers at the ends and in the middle of a color bar."""
+    bar.set_ticks([-top, 0, top] if signed else [0, top / 2, top])
+    bar.ax.set_yticklabels([number(tick) for tick in bar.get_ticks()])
+    bar.ax.tick_params(length=2, width=0.5)
+    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
 
 
 def as_picture(values: np.ndarray, limit: float) -> np.ndarray:
@@ -193,7 +196,7 @@ def number(value: float) -> str:
 def png(figure: "Figure") -> bytes:
     """The figure as the bytes of a PNG file, on white."""
     out = io.BytesIO()
-    with styled(), warnings.catch_warnings(), _quiet_fonts():
+    with styled(), warnings.catch_warnings(), silenced("matplotlib.font_manager", logging.ERROR):
         warnings.filterwarnings("ignore", "Glyph .* missing")  # shown as a box, and the numbers are what matters
         figure.savefig(out, format="png", facecolor="white", metadata={"Software": "Convlens"})
     return out.getvalue()
@@ -203,14 +206,3 @@ def save(figure: "Figure", path: Path) -> Path:
     """Writes a figure as a PNG file, whole or not at all."""
     write_bytes(path, png(figure))
     return path
-
-
-@contextlib.contextmanager
-def _quiet_fonts() -> Iterator[None]:
-    logger = logging.getLogger("matplotlib.font_manager")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

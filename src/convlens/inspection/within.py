@@ -45,15 +45,15 @@ def look(module: nn.Module, x: Tensor, y: Tensor, classes: int) -> Figures:
 
 def _gradients(module: nn.Module, x: Tensor, y: Tensor, classes: int, found: Figures) -> None:
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-
-    def spread(_: str, tensor: Tensor) -> tuple[float, float]:
-        values = tensor.detach().float()
-        return float(values.mean()), float(values.std())
-
-    with Probe(module, keep=spread) as probe:
-        logits = read_outputs(run(module, x), len(x), classes).logits
     weighted = {name.rpartition(".")[0] for name, p in parameters.items() if p.ndim >= 2}
-    first = next((call.path for call in probe.calls if call.path in weighted), None)
+    given: list[tuple[str, Tensor]] = []
+
+    def first(path: str, tensor: Tensor) -> None:
+        if not given:
+            given.append((path, tensor.detach().float()))
+
+    with Probe(module, sorted(weighted), keep=first):
+        logits = read_outputs(run(module, x), len(x), classes).logits
     grads = torch.autograd.grad(F.cross_entropy(logits.float(), y), list(parameters.values()), allow_unused=True)
     squares: dict[str, list[Any]] = {}
     for name, gradient in zip(parameters, grads, strict=True):
@@ -63,5 +63,5 @@ def _gradients(module: nn.Module, x: Tensor, y: Tensor, classes: int, found: Fig
             squares[path] = [total + float(gradient.double().square().sum()), count + gradient.numel()]
     for path, (total, count) in squares.items():
         found.setdefault(path, {})["gradient"] = (total / count) ** 0.5
-    if first is not None and (given := probe.inputs[first]) and isinstance(given[0][0], tuple):
-        found.setdefault(first, {}).update(zip(("input_mean", "input_std"), given[0][0], strict=True))
+    for path, values in given:
+        found.setdefault(path, {}).update(input_mean=float(values.mean()), input_std=float(values.std()))

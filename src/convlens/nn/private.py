@@ -68,19 +68,15 @@ class PlainDispatchMode(TorchDispatchMode):
         return False
 
 
-class PreDispatchMode(ProxyTorchDispatchMode):
+class PreDispatchMode(PlainDispatchMode, ProxyTorchDispatchMode):
     """Sees operations as they are asked for (conv2d, linear, batch_norm), before PyTorch takes them apart.
 
     So do the programs of `torch.export`, whose mode this derives from, as PyTorch lets no other one in at that place.
-    Nothing else is taken of it: its compiler, which takes as long to import as PyTorch itself, stays outside.
+    Nothing else is taken of it.
     """
 
     def __init__(self) -> None:
         TorchDispatchMode.__init__(self, torch._C.DispatchKey.PreDispatch)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False
 
     def __enter__(self) -> Self:
         self._dispatcher = enable_python_dispatcher()  # without it operations made of others are not seen

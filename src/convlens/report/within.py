@@ -20,19 +20,19 @@ def section(records: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any
         if not any(name in now for name in _FIGURES):
             continue
         then = first["layers"].get(path, {})
-        rows.append({"name": path or "-", **{name: _change(name, then, now, first is last) for name in _FIGURES}})
+        rows.append({"name": path or "-", **{name: _change(name, then, now) for name in _FIGURES}})
     if not rows:
         return None
     which = "within.once" if first is last else "within.twice"
     return {"said": words(which, first=first["epoch"], last=last["epoch"]), "rows": rows}
 
 
-def _change(name: str, then: Mapping[str, float], now: Mapping[str, float], once: bool) -> str:
+def _change(name: str, then: Mapping[str, float], now: Mapping[str, float]) -> str:
     """ "0.012 → 0.0034", in words of the figure; empty where the layer has none."""
     if name not in now:
         return ""
     texts = [_text(name, each[name]) for each in (then, now) if name in each]
-    return texts[-1] if once or len(set(texts)) == 1 else " → ".join(texts)
+    return texts[-1] if len(set(texts)) == 1 else " → ".join(texts)
 
 
 def _text(name: str, value: float) -> str:

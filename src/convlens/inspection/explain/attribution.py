@@ -1,7 +1,8 @@
 """What attributions share: which number is explained, and the maps that say which pixels it comes from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from convlens.inspection.explain.subject import Options, Pictures, Subject
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+BATCH = 16
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,8 +90,20 @@ def _numbers(subject: Subject, target: str | tuple[str, ...], n: int) -> np.ndar
     return np.array([subject.class_number(name) for name in names], np.int64)
 
 
-def score(subject: Subject, x: "Tensor", target: "Tensor", against: "Tensor | None") -> "Tensor":
+def score(subject: Subject, x: "Tensor", target: "Tensor", against: "Tensor | None" = None) -> "Tensor":
     """[N]: the number explained for each input [N, C, H, W], as a tensor with gradients. Only within `at_work`."""
     logits = subject.logits(x)
     found = logits.gather(1, target[:, None])[:, 0]
     return found if against is None else found - logits.gather(1, against[:, None])[:, 0]
+
+
+def batches(
+    subject: Subject, pictures: Pictures, aims: Aims, device: str
+) -> "Iterator[tuple[Tensor, tuple[Any, ...]]]":
+    """Inputs [n, C, H, W], a few pictures at a time, and the further arguments of `score`. Within `at_work`."""
+    import torch
+
+    for start in range(0, len(pictures), BATCH):
+        part = slice(start, start + BATCH)
+        classes = [aims.target[part]] + ([] if aims.against is None else [aims.against[part]])
+        yield subject.inputs(pictures.pixels[part], device), tuple(torch.from_numpy(c).to(device) for c in classes)

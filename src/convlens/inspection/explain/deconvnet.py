@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST = 8
-_APART = 1e-3  # of the largest cell: more is no rounding of float32
 
 
 @register("deconvnet", group="features")

@@ -55,24 +55,11 @@ def embedding(subject: Subject, pictures: Pictures, options: Options) -> Explana
 
 def _features(subject: Subject, images: Images, options: Options) -> tuple[str, np.ndarray]:
     """What they are called, and float64 [N, F]."""
-    import torch
-
-    from convlens.inspection.probe.probe import Probe
-
+    named = options.layer is not None
+    path = options.layer if options.layer is not None else _last_dense(subject)
     with bar("features", len(images), options.quiet) as advance:
-        if options.layer is not None:
-            found = outputs(subject, images.pixels, options.layer, _flat, advance)
-            return f"outputs of {options.layer}", np.concatenate(list(found)).astype(np.float64)
-        path = _last_dense(subject)
-        rows: list[np.ndarray] = []
-        for start in range(0, len(images), 64):
-            batch = np.asarray(images.pixels[start : start + 64])
-            given = batch if len(batch) > 1 else batch[[0, 0]]
-            with subject.at_work() as device, torch.no_grad(), Probe(subject.module, [path]) as probe:
-                subject.logits(subject.inputs(given, device))
-                rows.append(_flat(probe.inputs[path][0][0][: len(batch)]))
-            advance(len(batch))
-    return f"inputs of {path}", np.concatenate(rows).astype(np.float64)
+        found = list(outputs(subject, images.pixels, path, _flat, advance, given=not named))
+    return f"{'outputs' if named else 'inputs'} of {path}", np.concatenate(found).astype(np.float64)
 
 
 def _flat(tensor: "object") -> np.ndarray:

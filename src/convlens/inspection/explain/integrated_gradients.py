@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from convlens.inspection.explain.attribution import Attribution, aims
-from convlens.inspection.explain.captum import BATCH, batches, captum, explained
+from convlens.inspection.explain.attribution import BATCH, Attribution, aims, batches
+from convlens.inspection.explain.captum import captum, explained
 from convlens.inspection.explain.registry import register
 from convlens.inspection.explain.subject import Options, Pictures, Subject
 

@@ -68,14 +68,14 @@ def _weights(subject: Subject, path: str | None) -> tuple[str, np.ndarray]:
 
 def _pictures(weights: np.ndarray, chosen: list[int], layer: str) -> "Figure":
     """Kernels of one input channel as maps, of three as pictures whose middle gray is 0."""
-    limit, signed = float(np.abs(weights[chosen]).max(initial=0)), True
+    limit = float(np.abs(weights[chosen]).max(initial=0))
     columns = min(_COLUMNS, len(chosen))
     figure, axes = style.sheet(-(-len(chosen) // columns), columns, cell=1.15)
     for cell, k in zip(axes.flat, chosen, strict=False):
         if weights.shape[1] == 3:
             style.show_picture(cell, style.as_picture(weights[k], limit))
         else:
-            style.show_map(cell, weights[k, 0], limit=limit, signed=signed, bar=False)
+            style.show_map(cell, weights[k, 0], limit=limit, signed=True, bar=False)
         style.title(cell, f"{k}", size=7)
     how = "Above each kernel its number. All have one scale"
     if weights.shape[1] == 3:

@@ -42,10 +42,7 @@ def map_layer(subject: Subject, pixels: np.ndarray | None = None, path: str | No
     with subject.at_work() as device, torch.no_grad(), probe:
         subject.logits(subject.inputs(pixels, device))
     if path is not None:
-        found = probe.outputs[path]
-        if len(found) != 1:
-            raise InputError(f"--layer {path}: it runs {len(found)} times in a pass; name a layer that runs once")
-        if not _is_maps(found[0]):
+        if not _is_maps(_only(path, probe.outputs[path])):
             raise InputError(f"--layer {path}: it gives no maps [N, C, H, W]; name a layer before the dense ones")
         return path
     maps = {p: f[0] for p, f in probe.outputs.items() if p and len(f) == 1 and _is_maps(f[0])}
@@ -64,6 +61,13 @@ def map_layer(subject: Subject, pixels: np.ndarray | None = None, path: str | No
     return path
 
 
+def _only(path: str, found: list[Any]) -> Any:
+    """What the probe kept of a layer in a pass. Raises `InputError` for one that does not run once."""
+    if len(found) != 1:
+        raise InputError(f"--layer {path}: it runs {len(found)} times in a pass; name a layer that runs once")
+    return found[0]
+
+
 def _is_maps(shape: object) -> bool:
     return isinstance(shape, tuple) and len(shape) == 4 and all(isinstance(n, int) for n in shape)
 
@@ -79,18 +83,30 @@ def outputs(
     path: str,
     take: "Callable[[Tensor], Any]",
     advance: Callable[[int], None] = lambda n: None,
+    *,
+    given: bool = False,
 ) -> Iterator[Any]:
-    """What `take` makes of the layer's output [n, ...], a batch of pictures at a time. `take` runs within `at_work`."""
+    """What `take` makes of the layer's output [n, ...], a batch of pictures at a time. `take` runs within `at_work`.
+
+    given: of what the layer is given, in place of its output.
+
+    Raises:
+        InputError: a layer that does not run once, or gives (or is given) no single tensor.
+    """
     import torch
 
     from convlens.inspection.probe.probe import Probe
 
     for start in range(0, len(pixels), BATCH):
         rows = np.asarray(pixels[start : start + BATCH])
-        given = rows if len(rows) > 1 else rows[[0] * PAIR]  # some networks cannot take a batch of one
-        with subject.at_work() as device, torch.no_grad(), Probe(subject.module, [path], inputs=False) as probe:
-            subject.logits(subject.inputs(given, device))
-            found = take(probe.outputs[path][0][: len(rows)])
+        pair = rows if len(rows) > 1 else rows[[0] * PAIR]  # some networks cannot take a batch of one
+        with subject.at_work() as device, torch.no_grad(), Probe(subject.module, [path], inputs=given) as probe:
+            subject.logits(subject.inputs(pair, device))
+            values = _only(path, probe.inputs[path] if given else probe.outputs[path])
+            values = values[0] if given and values else values
+            if not isinstance(values, torch.Tensor) or len(values) != len(pair):
+                raise InputError(f"--layer {path}: its values are no single tensor with a row for each picture")
+            found = take(values[: len(rows)])
         yield found
         advance(len(rows))
 

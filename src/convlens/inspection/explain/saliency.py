@@ -3,11 +3,9 @@
 import numpy as np
 
 from convlens.base.errors import InputError
-from convlens.inspection.explain.attribution import Attribution, aims, score
+from convlens.inspection.explain.attribution import Attribution, aims, batches, score
 from convlens.inspection.explain.registry import register
 from convlens.inspection.explain.subject import Options, Pictures, Subject
-
-BATCH = 64
 
 
 @register("saliency", group="attribution")
@@ -34,12 +32,8 @@ def input_gradient(subject: Subject, pictures: Pictures, options: Options) -> np
     wanted = aims(subject, pictures, options)
     found = []
     with subject.at_work() as device:
-        for start in range(0, len(pictures), BATCH):
-            part = slice(start, start + BATCH)
-            x = subject.inputs(pictures.pixels[part], device).requires_grad_()
-            target = torch.from_numpy(wanted.target[part]).to(device)
-            against = None if wanted.against is None else torch.from_numpy(wanted.against[part]).to(device)
-            total = score(subject, x, target, against).sum()
+        for x, classes in batches(subject, pictures, wanted, device):
+            total = score(subject, x.requires_grad_(), *classes).sum()
             if not total.requires_grad:
                 raise InputError("the network cuts its outputs off from its input (no_grad, detach): no gradient")
             (gradient,) = torch.autograd.grad(total, x, allow_unused=True)
