@@ -26,7 +26,8 @@ BUILT_ELSEWHERE = json.loads(Path(__file__).with_name("built_elsewhere.json").re
 # one member a family, and the side of its images in the fast suite
 REPRESENTATIVES = {
     "alexnet8_cifar": 32, "go_policy_small": 9, "dcgan64_generator": 16, "dcgan64_discriminator": 32,
-    "densenet_bc_40_12_cifar": 12, "googlenet": 32, "inception10": 12, "lenet5": 28, "lenet5_1998": 32, "mlp": 14,
+    "densenet_bc_40_12_cifar": 12,
+    "efficientnet_lite0": 32, "googlenet": 32, "inception10": 12, "lenet5": 28, "lenet5_1998": 32, "mlp": 14,
     "mobilenet_v1": 32, "nin_cifar": 16, "resnet18": 32, "resnet20_cifar": 16, "preresnet20_cifar": 12,
     "resnet18_cifar": 12, "baseline_cbapd": 16, "squeezenet": 64, "sprint": 8, "vgg_blocks_small_ratio8": 32,
     "xception": 32,

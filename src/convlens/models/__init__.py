@@ -23,6 +23,13 @@ from convlens.models.densenet import (
     densenet_bc_100_12_cifar,
 )
 from convlens.models.describe import describe
+from convlens.models.efficientnet import (
+    EfficientNetLite,
+    InvertedBottleneck,
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+)
 from convlens.models.googlenet import (
     GoogLeNet,
     Inception,
@@ -100,10 +107,12 @@ __all__ = [
     "DenseBlock",
     "DenseNet",
     "Discriminator",
+    "EfficientNetLite",
     "Fire",
     "Generator",
     "GoogLeNet",
     "Inception",
+    "InvertedBottleneck",
     "LeNet5",
     "LeNet5Of1998",
     "LibraryGoogLeNet",
@@ -133,6 +142,9 @@ __all__ = [
     "densenet_bc_40_12_cifar",
     "densenet_bc_100_12_cifar",
     "describe",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
     "get",
     "go_policy",
     "go_policy_small",
