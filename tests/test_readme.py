@@ -13,7 +13,10 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "README.zh-CN.md", "docs/numpy.md", "docs/predict.md", "docs/extending.md", "docs/look-inside.md")
+PAGES = (
+    "README.md", "README.zh-CN.md", "docs/numpy.md", "docs/predict.md", "docs/extending.md", "docs/look-inside.md",
+    "docs/studies.md",
+)  # fmt: skip
 
 
 def blocks(name: str, language: str) -> list[str]:

@@ -23,6 +23,7 @@ from convlens.cli import (
     models,
     predict,
     report,
+    study,
     summary,
     trace,
     train,
@@ -49,6 +50,7 @@ app.command()(report.report)
 app.command()(doctor.doctor)
 app.command()(export.export)
 app.command()(bench.bench)
+app.command()(study.study)
 app.add_typer(data.app, name="data")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from convlens import inspection
 from convlens.base import files
 from convlens.base.words import duration, percent
 from convlens.classify.calibration import calibration
@@ -70,7 +71,7 @@ _SECTIONS = {
 
 def _template(words: Words) -> Any:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader([Path(__file__).parent / "templates", Path(inspection.__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
