@@ -36,7 +36,7 @@ def test_the_share_of_the_gradient_is_that_of_automatic_differentiation(name):
     for layer in range(1, depth + 1):
         x = bend(F.linear(x, weights[f"layer{layer}.weight"], weights[f"layer{layer}.bias"]))
     F.cross_entropy(F.linear(x, weights["output.weight"], weights["output.bias"]), labels).backward()
-    first, last = (weights[f"layer{layer}.weight"].grad.square().mean().sqrt() for layer in (1, depth))
+    first, last = (torch.as_tensor(weights[f"layer{layer}.weight"].grad).square().mean().sqrt() for layer in (1, depth))
     assert share_left(name, depth, seed) == pytest.approx(float(first / last), rel=1e-9)
 
 

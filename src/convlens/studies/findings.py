@@ -33,14 +33,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Shown:
-    """A file in the study's folder that its page shows (a picture) or links to (a page).
-
-    live: HTML that stands inside the page instead, such as a drawing that can be operated.
-    """
+    """A file in the study's folder that its page shows (a picture) or links to (a page)."""
 
     file: str
     caption: str
-    live: str = ""
 
 
 @dataclass
@@ -90,11 +86,11 @@ class Findings:
         content = pictures.png(drawn) if isinstance(drawn, np.ndarray) else style.png(drawn)
         return self.file(f"{name}.png", content, caption)
 
-    def file(self, name: str, content: bytes | str, caption: str, live: str = "") -> Path:
-        """A file of any other kind. live: see `Shown`."""
+    def file(self, name: str, content: bytes | str, caption: str) -> Path:
+        """A file of any other kind: a picture that moves, or a page, which the study's page links to."""
         path = self.folder / name
         files.write_bytes(path, content.encode() if isinstance(content, str) else content)
-        self.shown = [one for one in self.shown if one.file != name] + [Shown(name, caption, live)]
+        self.shown = [one for one in self.shown if one.file != name] + [Shown(name, caption)]
         return path
 
     def judge(self, claim: str, holds: bool, measured: str) -> None:

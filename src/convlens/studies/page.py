@@ -1,13 +1,14 @@
 """The page of a study: claim, setting, result, verdict, in one file that opens offline."""
 
 import base64
+import io
 from pathlib import Path
 from typing import Any
 
 from convlens.studies.findings import Findings, Shown
 from convlens.studies.record import Record
 
-_TYPES = {"png": "image/png", "webp": "image/webp", "gif": "image/gif", "svg": "image/svg+xml"}
+_TYPES = {"png": "image/png", "webp": "image/webp", "gif": "image/gif"}
 
 
 def render(record: Record, findings: Findings, command: str) -> str:
@@ -50,20 +51,27 @@ def cell(value: Any) -> str:
 
 
 def _shown(folder: Path, shown: Shown) -> dict[str, Any]:
-    """A picture with its bytes as a data URI; a page by its name alone."""
-    kind = _TYPES.get(shown.file.rpartition(".")[2])
-    if kind is None or shown.live:
-        return {"file": shown.file, "caption": shown.caption, "uri": "", "live": shown.live, "wide": False}
-    content = (folder / shown.file).read_bytes()
-    uri = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-    return {"file": shown.file, "caption": shown.caption, "uri": uri, "live": "", "wide": _is_wide(content)}
+    """A picture with its bytes as a data URI; a page by its name alone.
 
-
-def _is_wide(content: bytes) -> bool:
-    """Whether a picture must be scrolled on a phone to be read."""
-    import io
-
+    still: of a picture that moves, its last frame, for those who asked their system for less motion.
+    """
     from PIL import Image
 
+    kind = _TYPES.get(shown.file.rpartition(".")[2])
+    found = {"file": shown.file, "caption": shown.caption, "uri": "", "still": "", "wide": False}
+    if kind is None:
+        return found
+    content = (folder / shown.file).read_bytes()
+    found["uri"] = _uri(kind, content)
     with Image.open(io.BytesIO(content)) as image:
-        return image.width > 1.3 * image.height and image.width > 700
+        found["wide"] = image.width > 1.3 * image.height and image.width > 700  # to be scrolled on a phone
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            image.seek(frames - 1)
+            out = io.BytesIO()
+            image.convert("RGB").save(out, "PNG")
+            found["still"] = _uri("image/png", out.getvalue())
+    return found
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -13,7 +13,6 @@ from convlens.studies.findings import Findings
 FORMAT_VERSION = 1
 FILE, PAGE = "study.json", "index.html"
 _LARGEST = 64 << 20  # bytes of study.json
-_OWN = r"^[a-z0-9][a-z0-9-]*\.(png|webp|gif|svg|html)$"
 
 
 class Claim(BaseModel):
