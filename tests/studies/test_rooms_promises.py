@@ -7,6 +7,7 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 
 from convlens import studies
 from convlens.base.errors import InputError, Interrupted
@@ -94,6 +95,18 @@ def test_an_interruption_keeps_what_there_is_and_the_next_go_replaces_it(entered
     interrupt[0] = False
     assert studies.run("tried", out=tmp_path / "a").verdict == "holds"
     assert "not finished" not in (tmp_path / "a" / "index.html").read_text("utf-8")
+
+
+def test_the_callers_random_states_are_left_alone(entered, tmp_path):
+    def function(findings):
+        torch.manual_seed(5)
+        np.random.seed(5)  # noqa: NPY002
+
+    entered("tried", function)
+    before = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
+    studies.run("tried", out=tmp_path / "a")
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert str(np.random.get_state()) == before[1]  # noqa: NPY002
 
 
 def test_pictures_of_an_earlier_go_are_removed(entered, tmp_path):

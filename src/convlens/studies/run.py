@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from convlens.base import files
 from convlens.base.errors import ConvlensError, InputError, Interrupted, nearest
 from convlens.base.files import FolderLock
+from convlens.classify.caller import undisturbed
 from convlens.studies import page
 from convlens.studies.findings import Findings
 from convlens.studies.record import FILE, PAGE, Record, earlier, record_of
@@ -52,7 +53,8 @@ def run(
         began = time.perf_counter()
         try:
             _write(findings, began, finished=False)
-            study.function(findings)
+            with undisturbed():  # the caller's random states, threads and switches of PyTorch stay as they are
+                study.function(findings)
         except (KeyboardInterrupt, Interrupted) as error:
             _write(findings, began, finished=False)
             raise Interrupted(_stopped(findings), getattr(error, "exit_code", 130) - 128) from None
