@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import re
+import subprocess
 import sys
 import textwrap
 import tomllib
@@ -33,6 +34,16 @@ def test_no_file_imports_itself_through_others():
 def test_no_file_is_longer_than_350_lines():
     lengths = {str(file.relative_to(SOURCE)): len(file.read_text("utf-8").splitlines()) for file in FILES}
     assert {name: n for name, n in lengths.items() if n > 350} == {}
+
+
+def test_no_large_file_is_committed():
+    """A package or a data set that lies about is soon added by accident, and stays in the history for good."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no repository here")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [ROOT / name for name in listed.split("\0") if name]
+    assert len(files) > 100
+    assert [file.name for file in files if file.is_file() and file.stat().st_size > 500_000] == []
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_used():
