@@ -7,6 +7,7 @@ from pydantic import Field
 
 from convlens import geometry, ops
 from convlens.base.errors import InputError
+from convlens.base.words import percent
 from convlens.inspection import style
 from convlens.studies.findings import Findings
 from convlens.studies.moving import given
@@ -194,7 +195,9 @@ def judge_gallery(findings: Findings, scenes: dict[str, Scene]) -> None:
     findings.table("Pixels of the field that are seen", ["dilations", "field", "seen", "share"],
                    [[", ".join(map(str, stack)), *row] for stack, row in seen.items()])  # fmt: skip
     holds = seen[2, 2, 2][2] < 1 and seen[1, 2, 3][2] == 1
-    findings.judge("gridding", holds, f"{seen[2, 2, 2][2]:.0%} and {seen[1, 2, 3][2]:.0%} of the field are seen")
+    findings.judge(
+        "gridding", holds, f"{percent(seen[2, 2, 2][2], 0)} and {percent(seen[1, 2, 3][2], 0)} of the field are seen"
+    )
 
 
 def paths(dilations: tuple[int, ...]) -> Array:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from convlens import models
 from convlens.base.seeds import derive
+from convlens.base.words import percent
 from convlens.inspection import style
 from convlens.studies.drawing import panel
 from convlens.studies.findings import Findings
@@ -82,7 +83,7 @@ def regularisation(findings: Findings) -> None:
     zeros = [mean("L0", strength, "zeros") for strength in STRENGTHS]
     none = max(mean("L2", strength, "zeros") for strength in STRENGTHS)
     findings.judge("zeros", zeros == sorted(zeros) and zeros[1] > 0 and none == 0,
-                   f"L0: {', '.join(f'{one:.0%}' for one in zeros)}; L2 at most {none:.0%}")  # fmt: skip
+                   f"L0: {', '.join(percent(one, 0) for one in zeros)}; L2 at most {percent(none, 0)}")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def draw(found: dict[tuple[str, float], Fit], seed: int) -> "Figure":
         figure, axes = style.sheet(len(PENALTIES), len(STRENGTHS), cell=1.8, width=2.2)
         for (kind, strength), one in found.items():
             cell = panel(axes[PENALTIES.index(kind), STRENGTHS.index(strength)], f"{kind}, {strength:g}: "
-                         f"{one.test_accuracy:.1%}")  # fmt: skip
+                         f"{percent(one.test_accuracy, 1)}")  # fmt: skip
             cell.contourf(np.linspace(*ACROSS, SIDE), np.linspace(*UP, SIDE), one.surface,
                           levels=[0, 0.25, 0.5, 0.75, 1], cmap=style.DIVERGING, alpha=0.55)  # fmt: skip
             for label, color in ((0, "#0072B2"), (1, "#D55E00")):
