@@ -24,18 +24,28 @@ def unpacker(head: bytes) -> Callable[[BinaryIO], BinaryIO] | None:
 class Counted(io.RawIOBase):
     """A stream that reports how much has been read from it, before it hands it on.
 
+    A read that failed fails again in every later one: what unpacks a damaged stream would go on with anything at all,
+    or, in libbzip2, refuse to be asked.
+
     allowed: so many bytes may be read before somebody sets it anew; None: any number.
     """
 
     def __init__(self, stream: BinaryIO, check: Callable[[int], None]):
         self._stream, self._check, self._total = stream, check, 0
+        self._failed: Exception | None = None
         self.allowed: int | None = None
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
+        if self._failed is not None:
+            raise self._failed
+        try:
+            data = self._stream.read(size)
+        except Exception as error:
+            self._failed = error
+            raise
         self._total += len(data)
         self._check(self._total)
         if self.allowed is not None:
