@@ -55,9 +55,9 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_used():
         if name != "dev"
         for line in lines
     }
-    names = {"PIL": "pillow", "sklearn": "scikit-learn", "pillow_heif": "pillow-heif"}
+    names = {"PIL": "pillow", "sklearn": "scikit-learn"}
     imported = {name for file in FILES for name in _imported(file)} - {*sys.stdlib_module_names, "convlens"}
-    imported = {names.get(name, name) for name in imported}
+    imported = {names.get(name, name.replace("_", "-")) for name in imported}
     assert imported - declared - extras == set()
     assert declared - imported == set()
     train = {re.split(r"[<>=!\[;]", line)[0] for line in project["optional-dependencies"]["train"]}

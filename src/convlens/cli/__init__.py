@@ -23,6 +23,7 @@ from convlens.cli import (
     models,
     predict,
     report,
+    serve,
     study,
     summary,
     trace,
@@ -50,6 +51,7 @@ app.command()(report.report)
 app.command()(doctor.doctor)
 app.command()(export.export)
 app.command()(bench.bench)
+app.command()(serve.serve)
 app.command()(study.study)
 app.add_typer(data.app, name="data")
 
