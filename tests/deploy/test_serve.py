@@ -93,6 +93,7 @@ def test_what_waits_goes_through_the_network_together():
     free.set()
 
     def network(x):
+        time.sleep(0.003)  # or it would be run without a thread
         free.wait(10)
         sizes.append(len(x))
         return by_brightness(x)
@@ -207,3 +208,14 @@ def test_grad_cam_is_a_png_of_the_picture_and_a_function_alone_gets_501(service)
         assert unknown.status == 422
         assert "did you mean" in unknown.message
         assert explaining.form(("a", png()), ("b", png()), path="/explain").status == 422
+
+
+def test_small_answers_are_sent_at_once(service):
+    """Without TCP_NODELAY an answer in two pieces waits 40 ms for the client's acknowledgement of the first."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    started = time.perf_counter()
+    for _ in range(50):
+        connection.request("POST", "/predict", png())
+        connection.getresponse().read()
+    connection.close()
+    assert time.perf_counter() - started < 50 * 0.03

@@ -19,7 +19,7 @@ from convlens.deploy.serve.settings import Settings
 
 @pytest.fixture(scope="module")
 def service():
-    with served(max_body=20_000, max_pixels=10_000, max_images=5, patience=0.5) as found:
+    with served(max_body=20_000, max_pixels=10_000, max_images=5) as found:
         yield found
 
 
@@ -123,6 +123,7 @@ def test_more_than_may_wait_is_refused_with_429_and_what_waits_too_long_with_503
     free.set()
 
     def network(x):
+        time.sleep(0.003)  # or it would be run without a thread
         free.wait(20)
         return by_brightness(x)
 
@@ -198,7 +199,8 @@ def test_a_header_that_does_not_come_or_does_not_end_closes_its_connection(servi
     assert service.ask("/healthz").status == 200
 
 
-def test_a_body_that_does_not_come_gets_408_and_a_client_that_goes_costs_nothing(service):
+def test_a_body_that_does_not_come_gets_408_and_a_client_that_goes_costs_nothing(service, monkeypatch):
+    monkeypatch.setattr(PatientProtocol, "patience", 0.3)
     with service.raw() as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\nhalf")
         assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")

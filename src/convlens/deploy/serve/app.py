@@ -61,11 +61,12 @@ def create(settings: Settings, classifier: Classifier | None = None) -> Door:
         title="Convlens", version=__version__, docs_url=None, redoc_url=None, lifespan=life,
         description="Says what is in images, with exactly the preprocessing of training.",
     )  # fmt: skip
-    _enter(app, _Routes(service, decoders))
+    routes = _Routes(service, decoders)
+    _enter(app, routes)
     for kind in (RefusedError, HTTPException, Exception):
         app.add_exception_handler(kind, _problem)
     known = frozenset(["/predict", "/explain", "/healthz", "/readyz", "/metrics", "/", "/openapi.json"])
-    return Door(app, settings, log, metrics, known)
+    return Door(app, settings, log, metrics, known, {("POST", "/predict"): routes.predict})
 
 
 def _enter(app: FastAPI, routes: "_Routes") -> None:
@@ -95,6 +96,7 @@ def _enter(app: FastAPI, routes: "_Routes") -> None:
 class _Routes:
     def __init__(self, service: Service, decoders: ThreadPoolExecutor):
         self.service, self.settings, self.decoders = service, service.settings, decoders
+        self._answered_pictures = service.metrics.pictures.labels("answered")
 
     async def predict(self, request: Request) -> Response:
         batcher = self._batcher()
@@ -103,7 +105,7 @@ class _Routes:
         results = await self._answered(batcher, sent, top)
         rows = [answers.row(one.name, result) for one, result in zip(sent, results, strict=True)]
         failed = sum(isinstance(one, InputError) for one in results)
-        self.service.metrics.pictures.labels("answered").inc(len(rows) - failed)
+        self._answered_pictures.inc(len(rows) - failed)
         if failed:
             self.service.metrics.pictures.labels("unreadable").inc(failed)
         if failed == len(rows):
@@ -193,6 +195,9 @@ async def _problem(request: Request, error: Exception) -> Response:
     return problem(error, request.scope["state"]["id"])
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def _json(content: Any, status: int = 200) -> Response:
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _encode(content)
     return Response(text.encode(errors="replace"), status, media_type="application/json")

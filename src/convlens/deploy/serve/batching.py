@@ -13,6 +13,7 @@ import numpy as np
 from convlens.base.errors import InputError
 from convlens.classify.classifier import Classifier, Prediction
 
+AT_ONCE = 0.002
 LARGEST = 64
 """Pictures of one batch, at most: beyond it, none of the forms gains anything on a processor."""
 
@@ -45,12 +46,14 @@ class Job:
 
 
 class Batcher:
-    """One thread that runs a classifier on what waits.
+    """Runs a classifier on what waits, in a thread of its own; a fast one where the requests are, without any thread.
 
     A request of many pictures is split where it does not fit into a batch, and others come between its parts: pictures
     are taken in the order in which they came.
 
     on_batch: is told the number of pictures and the seconds of each batch.
+    size: the largest batch. at_once: whether the largest takes less than `AT_ONCE` seconds, so that handing pictures
+        over to a thread would take longer than the answer.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Batcher:
         on_batch: Callable[[int, float], None] = lambda n, seconds: None,
     ):
         self.classifier = classifier
-        self.size = 1
+        self.size, self.at_once = 1, False
         self._limit, self._cost, self._on_batch = queue, cost, on_batch
         self._waiting: deque[tuple[Job, int]] = deque()
         self._changed = threading.Condition()
@@ -81,12 +84,18 @@ class Batcher:
             for n in range(done + 1, self.size + 1):
                 self.classifier.ranked(pixels[:n])
             done = self.size
-            started = time.perf_counter()
-            self.classifier.ranked(pixels[: self.size])
-            if self.size == LARGEST or 2 * (time.perf_counter() - started) > self._cost:
+            took = min(self._timed(pixels[: self.size]) for _ in range(3))
+            if self.size == LARGEST or 2 * took > self._cost:
                 break
             self.size *= 2
-        self._thread.start()
+        self.at_once = took < AT_ONCE and not hasattr(self.classifier.network, "named_modules")  # which has a lock
+        if not self.at_once:
+            self._thread.start()
+
+    def _timed(self, pixels: np.ndarray) -> float:
+        started = time.perf_counter()
+        self.classifier.ranked(pixels)
+        return time.perf_counter() - started
 
     async def submit(self, pictures: Sequence[Any], top: int, deadline: float) -> list[Result]:
         """The answers, in order; an `InputError` for a picture that cannot be read.
@@ -100,8 +109,12 @@ class Batcher:
         with self._changed:
             if self._closed or (self._waiting and len(self._waiting) + len(pictures) > self._limit):
                 raise QueueFullError
+            if self.at_once and not self._waiting:
+                loop.call_soon(self._answer_waiting)
             self._waiting.extend((job, place) for place in range(len(pictures)))
             self._changed.notify()
+        if self.at_once:
+            return await job.done
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 return await job.done
@@ -121,6 +134,14 @@ class Batcher:
         if self._thread.is_alive():
             self._thread.join()
 
+    def _answer_waiting(self) -> None:
+        """In the event loop: a batch of what its last round brought; the next one after others had their turn."""
+        with self._changed:
+            taken = [self._waiting.popleft() for _ in range(min(self.size, len(self._waiting)))]
+            if self._waiting:
+                taken[0][0].loop.call_soon(self._answer_waiting)
+        self._answer(taken)
+
     def _work(self) -> None:
         while True:
             with self._changed:
@@ -137,7 +158,7 @@ class Batcher:
         pixels: list[np.ndarray] = []
         for job, place in taken:
             if job.done.done() or job.deadline < now:
-                _later(job, LateError())
+                self._tell(job, LateError())
                 continue
             try:
                 pixels.append(self._prepared(job.pictures[place]))
@@ -152,7 +173,7 @@ class Batcher:
             if not job.waiting:
                 finished.append(job)
         for job in finished:
-            _later(job, None)
+            self._tell(job, None)
 
     def _run(self, good: list[tuple[Job, int]], pixels: np.ndarray) -> None:
         started = time.perf_counter()
@@ -160,11 +181,14 @@ class Batcher:
             found: Sequence[Any] = self.classifier.ranked(pixels, max(job.top for job, _ in good))
         except Exception as error:  # a fault, also one of memory, must not end the thread that all wait for
             for job, _ in good:
-                _later(job, error)
+                self._tell(job, error)
             return
         self._on_batch(len(good), time.perf_counter() - started)
         for (job, place), one in zip(good, found, strict=True):
             job.results[place] = one if len(one.top) <= job.top else Prediction(*one.top[0], top=one.top[: job.top])
+
+    def _tell(self, job: Job, error: Exception | None) -> None:
+        (_tell if self.at_once else _later)(job, error)
 
     def _prepared(self, picture: Any) -> np.ndarray:
         if isinstance(picture, np.ndarray):
@@ -175,15 +199,16 @@ class Batcher:
 def _later(job: Job, error: Exception | None) -> None:
     """Tells the request, in the thread of its event loop."""
 
-    def tell() -> None:
-        if job.done.done():
-            return
-        if error is not None:
-            job.done.set_exception(error)
-        else:
-            job.done.set_result([one for one in job.results if one is not None])
-
     try:
-        job.loop.call_soon_threadsafe(tell)
+        job.loop.call_soon_threadsafe(_tell, job, error)
     except RuntimeError:  # the loop has ended, and nobody waits
         return
+
+
+def _tell(job: Job, error: Exception | None) -> None:
+    if job.done.done():
+        return
+    if error is not None:
+        job.done.set_exception(error)
+    else:
+        job.done.set_result([one for one in job.results if one is not None])

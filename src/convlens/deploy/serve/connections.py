@@ -1,4 +1,4 @@
-"""Connections of clients that are slow or mean: uvicorn waits for a header for ever, and takes one of any length."""
+"""Connections of clients that are slow or mean: uvicorn waits for ever, and takes a header of any length."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -10,16 +10,16 @@ LONGEST_HEADER = 32 << 10
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """HTTP/1.1, where a header must be complete in time and of a sensible length.
+    """HTTP/1.1, where a request must be complete in time, and its header of a sensible length.
 
-    patience: seconds from the first byte, or from the opening of a connection, to the end of a header.
+    patience: seconds from the first byte, or from the opening of a connection, to the end of a request.
     """
 
-    patience: ClassVar[float] = 20.0
+    patience: ClassVar[float] = 30.0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._length = 0
+        self._length, self._in_header = 0, True
         self._timer: asyncio.TimerHandle | None = None
         self._wait()
 
@@ -28,21 +28,25 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        in_header = self._timer is not None
+        in_header = self._in_header
         super().data_received(data)
-        if in_header and self._timer is not None:
+        if in_header and self._in_header:
             self._length += len(data)
             if self._length > LONGEST_HEADER:
                 self._refuse(b"431 Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._length = 0
+        self._length, self._in_header = 0, True
         self._wait()
 
     def on_headers_complete(self) -> None:
-        self._stop()
+        self._in_header = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._stop()
+        super().on_message_complete()
 
     def _wait(self) -> None:
         if self._timer is None:

@@ -39,6 +39,16 @@ class Metrics:
             "convlens_reloads", "Changed files that were loaded, or refused.", ["result"], registry=own
         )
 
+        self._series: dict[tuple[str, int], tuple[Any, Any]] = {}
+
+    def request(self, path: str, status: int, seconds: float) -> None:
+        """Counts a request."""
+        if (path, status) not in self._series:
+            self._series[path, status] = self.requests.labels(path, str(status)), self.seconds.labels(path)
+        count, times = self._series[path, status]
+        count.inc()
+        times.observe(seconds)
+
     def batch(self, n: int, seconds: float) -> None:
         """Counts a batch."""
         self.batches.observe(n)

@@ -72,7 +72,7 @@ def configured(settings: Settings, classifier: Classifier | None = None, *, work
     return uvicorn.Config(
         partial(_create, settings, classifier), factory=True, workers=workers,
         http=PatientProtocol, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=_DRAIN, timeout_keep_alive=30, backlog=1024,
+        proxy_headers=False, timeout_graceful_shutdown=_DRAIN, timeout_keep_alive=30, backlog=1024,
     )  # fmt: skip
 
 
@@ -86,8 +86,10 @@ def _create(settings: Settings, classifier: Classifier | None) -> Any:
 def bound(host: str, port: int) -> socket.socket:
     """A socket that listens there. Raises `InputError`."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        found = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )[0]
+        found = socket.socket(family, kind, protocol)  # with TCP named, asyncio sends each answer at once (TCP_NODELAY)
         try:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind(address)

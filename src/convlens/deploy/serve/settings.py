@@ -22,7 +22,6 @@ class Settings:
     key: the API key that requests must bring; None for none.
     top: classes in an answer, where the request does not say.
     deadline: seconds from the last byte of a request to its answer; what waits longer gets 503.
-    patience: seconds in which the header, and then the body, of a request must arrive.
     max_body, max_pixels: bytes of a body, and width times height of a picture; more gets 413.
     max_images: pictures in one request; more gets 413.
     queue: pictures that may wait; more gets 429.
@@ -41,7 +40,6 @@ class Settings:
     key: str | None = field(default=None, repr=False)
     top: int = 5
     deadline: float = 10.0
-    patience: float = 20.0
     max_body: int = 16 << 20
     max_pixels: int = 50_000_000
     max_images: int = 256
@@ -54,7 +52,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.key is not None and not _KEY.fullmatch(self.key):
             raise InputError("the API key must be 16 to 512 visible ASCII characters, without spaces")
-        for name in ("deadline", "patience", "cost"):
+        for name in ("deadline", "cost"):
             if not 0 < getattr(self, name) < 3600:
                 raise InputError(f"{name} must be more than 0 and less than 3,600 seconds")
         for name in ("top", "max_body", "max_pixels", "max_images", "queue"):
