@@ -20,7 +20,7 @@ N = 1_000
 def test_a_thousand_test_images_get_the_same_answers_by_every_way(real_data, tmp_path, name):
     source = "mnist" if name == "mnist" else str(real_data / "cifar10-jpeg.tar.gz")
     run = cl.train("lenet5", data=source, epochs=1, out=tmp_path / "run", quiet=True)
-    images = data.find(source).read(run.classifier.preprocess).parts["test"]
+    images = data.find(source).read(run.classifier().preprocess).parts["test"]
     chosen = np.random.default_rng(0).choice(len(images), N, replace=False)
     folder = tmp_path / "pictures"
     folder.mkdir()
