@@ -168,6 +168,7 @@ def test_every_argument_of_training_is_in_the_command_or_changes_no_weight():
         "size",
         "stream",
         "weights",
+        "from_",  # stands for network, weights and recipe
         "engine",
         "device",
         "threads",

@@ -36,6 +36,7 @@ CHANGES = {  # key: another value, and what has to be so that it matters
     "lookahead": ("0.8", ["val_fraction=0.0"]),
     "identity_start": ("true", ["of lenet5"]),
     "whitening": ("3", ["of lenet5"]),
+    "head": ("features", []),  # refused here: there is nothing trained; see test_transfer
     "frozen": ('["features.c1"]', ["of lenet5"]),
     "views": ("mirror", []),
     "early_stopping": ("1", RISES),

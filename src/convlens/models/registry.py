@@ -5,6 +5,7 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from torch import nn
@@ -163,9 +164,10 @@ def create(
     num_classes: int | None = None,
     in_channels: int | None = None,
     image_size: Size | None = None,
+    weights: str | Path | None = None,
     **arguments: Any,
 ) -> nn.Module:
-    """Builds a network with freshly drawn weights (from PyTorch's generator: seed it for a repeatable start).
+    """Builds a network with freshly drawn weights (of PyTorch's generator: seed it to repeat them), or trained ones.
 
     Args:
         name: an entry of `names()`.
@@ -173,10 +175,12 @@ def create(
         in_channels: channels of the input image; the entry's own if left out.
         image_size: side, or (height, width), in pixels; the entry's own if left out. A network that takes images of
             any size is built the same for each; one that is too small for it is an error all the same.
+        weights: "imagenet" for the trained weights of `pretrained.PRETRAINED`; or a weights file or run folder. An
+            output layer of another number of classes stays freshly drawn.
         arguments: anything else that the network takes, such as `dropout=0.2`.
 
     Raises:
-        InputError: unknown name or argument, or an image too small for the network's geometry.
+        InputError: unknown name or argument, an image too small for the network's geometry, weights that are not here.
     """
     entry = get(name)
     for key in arguments:
@@ -194,7 +198,13 @@ def create(
     arguments = {key: _tuples(value) for key, value in arguments.items()}
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     build = functools.partial(_build, entry, classes, channels, arguments, given)
-    return built(name, build, size, channels, entry.input, given)
+    network = built(name, build, size, channels, entry.input, given)
+    if weights is not None:
+        from convlens.models import pretrained
+        from convlens.models.weights import load_weights
+
+        load_weights(network, pretrained.get(entry.name).require() if weights == "imagenet" else weights)
+    return network
 
 
 def _build(entry: ModelEntry, classes: int, channels: int, arguments: dict[str, Any], given: str, size: Any) -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.base.errors import InputError
+from convlens.models import pretrained
 from convlens.models.network import Network
 from convlens.models.weight_files import State, plain, read_states
 
@@ -58,6 +59,9 @@ def load_weights(module: nn.Module, path: str | Path) -> LoadReport:
     heads = tuple(f"{name}." for name in module.output_layers) if isinstance(module, Network) else ()
     problems: list[tuple[int, str]] = []
     for where, state in read_states(path):
+        if pretrained.is_lite(state):
+            names = pretrained.ours(state)
+            state = {names[name]: value for name, value in state.items()}
         for prefix, own_prefix in _prefixes(state, own):
             found, aside = _renamed(state, prefix, own_prefix)
             fit = _fit(found, own, heads)

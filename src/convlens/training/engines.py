@@ -12,16 +12,20 @@ from convlens.data.augment.augmenter import Augmenter
 from convlens.data.loader import Loader
 from convlens.training import groups
 from convlens.training.experiment import Experiment
+from convlens.training.plan import LIVE
 from convlens.training.recipe import Recipe
 from convlens.training.settings import DTYPES
 from convlens.training.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
+    from convlens.training.head_engine import HeadEngine
     from convlens.training.numpy_engine import NumpyEngine
 
 
-def engine_of(experiment: Experiment) -> "TorchEngine | NumpyEngine":
+def engine_of(experiment: Experiment, quiet: bool = True) -> "TorchEngine | NumpyEngine | HeadEngine":
     """The engine that the plan names; what it leaves out is added to the notes."""
+    if experiment.plan.recipe.head == "features":
+        return _head_engine(experiment, quiet)
     return _numpy_engine(experiment) if experiment.plan.engine == "numpy" else _torch_engine(experiment)
 
 
@@ -72,6 +76,24 @@ def _torch_engine(experiment: Experiment) -> TorchEngine:
     return TorchEngine(
         experiment.module, train, val, classes=splits.train.classes, recipe=recipe, numeric=numeric, seed=seed,
         class_weights=class_weights_of(recipe, splits.train), output_weights=output_weights,
+    )  # fmt: skip
+
+
+def _head_engine(experiment: Experiment, quiet: bool) -> "HeadEngine":
+    from convlens.training.head_engine import HeadEngine  # only where it is asked for
+
+    plan, splits = experiment.plan, experiment.splits
+    if plan.engine == "numpy":
+        raise InputError('head = "features" is for --engine torch: the NumPy engine trains whole networks')
+    if plan.started_from is None and plan.source != LIVE:
+        raise InputError(
+            'head = "features" needs a trained network: name it with --from, or its weights with --weights'
+        )
+    experiment.module.to(plan.numeric.device)
+    return HeadEngine(
+        experiment.module, splits, experiment.preprocess, device=plan.numeric.device, quiet=quiet,
+        mirror=bool(plan.recipe.augment.resolve(*splits.train.shape).flip),
+        class_weights=class_weights_of(plan.recipe, splits.train),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from convlens.training.plan import LIVE, Plan
 from convlens.training.request import Request
 from convlens.training.resolve import find_source, place_of, resolve, use, with_words_of
 from convlens.training.run import Finished, run
+from convlens.training.transfer import expanded
 from convlens.training.unused import unused
 
 
@@ -28,7 +29,8 @@ def train(request: Request) -> Finished | RunFolder:
         InputError: anything about the request, the data or the disk that the user can mend.
         DivergedError, Interrupted: see `loop.Trainer.fit`.
     """
-    began, options = time.perf_counter(), request.options
+    began, request = time.perf_counter(), expanded(request)
+    options = request.options
     own = request.model if isinstance(request.model, nn.Module) else None
     with undisturbed(), given_back(own) if own is not None else contextlib.nullcontext():
         folder, stored = open_folder(request)

@@ -165,14 +165,19 @@ class Trainer:
     def _take_validation(self, judged: Evaluation) -> dict[str, float]:
         if not math.isfinite(judged.loss):
             self.diverged("the validation loss")
-        score = (judged.accuracy, -judged.loss)
-        if self.best is None or score > (self.best["accuracy"], -self.best["loss"]):
+        if self.best is None or self._score(judged.accuracy, judged.loss) > self._score(
+            self.best["accuracy"], self.best["loss"]
+        ):
             self._unsaved_best = self._finite_weights()
             self.best = {"epoch": self.epoch + 1, "accuracy": judged.accuracy, "loss": judged.loss}
             self.epochs_since_best = 0
         else:
             self.epochs_since_best += 1
         return {"val_loss": judged.loss, "val_accuracy": judged.accuracy}
+
+    def _score(self, accuracy: float, loss: float) -> tuple[float, ...]:
+        """What is better is larger. Penalties differ by few pictures: between them the loss decides, which is finer."""
+        return (-loss, accuracy) if self.recipe.head == "features" else (accuracy, -loss)
 
     # ---- saving
 

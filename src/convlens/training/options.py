@@ -175,6 +175,13 @@ class TrainOptions(TypedDict, total=False):
         Path | str | None,
         Option("Start from the weights of a file or run; another head is replaced.", _path, typed=Path),
     ]
+    from_: Annotated[
+        Path | str | None,
+        Option(
+            "Fit a new output layer on the features of a run or of a trained network.", _path, flag="--from",
+            metavar="RUN|NAME",
+        ),
+    ]  # fmt: skip
     settings: Annotated[
         Sequence[str],
         Option(

@@ -24,7 +24,8 @@ class Plan:
     source: which of the three: "zoo", "file" or "live". file: the absolute path of the file.
     data: a name, an absolute path, or "arrays" for images that were handed over.
     classes: their names, where the user gave them. streamed: pictures are decoded whenever they are needed.
-    preprocess: size and channels of the input, not yet fitted to the images.
+    preprocess: size and channels of the input, not yet fitted to the images; mean and deviation are there already where
+        the features of a trained network expect them (see `keeps_scale`).
     engine: "torch" or "numpy". numeric: device, precision, threads.
     started_from: where the first weights come from, if they are not drawn.
     """
@@ -42,10 +43,19 @@ class Plan:
     streamed: bool = False
     started_from: StartedFrom | None = None
 
+    @property
+    def keeps_scale(self) -> bool:
+        """Whether the input's mean and deviation are those of the weights, instead of the images'."""
+        plain = Preprocess(self.preprocess.size, self.preprocess.channels)
+        return (self.preprocess.mean, self.preprocess.std) != (plain.mean, plain.std)
+
     @classmethod
     def of(cls, record: RunRecord) -> "Plan":
         """The plan of a run. Raises `InputError` for a recipe or preprocessing that this version does not know."""
         before = Preprocess.from_dict(record.preprocess)
+        recipe = recipes.parse(record.recipe, "the recipe in run.json")
+        if recipe.head == "fresh":
+            before = Preprocess(before.size, before.channels, interpolation=before.interpolation)
         return cls(
             network=record.model.name,
             source=record.model.source,
@@ -53,8 +63,8 @@ class Plan:
             data=record.data.source,
             classes=tuple(record.classes) if record.data.named else None,
             streamed=record.data.streamed,
-            preprocess=Preprocess(before.size, before.channels, interpolation=before.interpolation),
-            recipe=recipes.parse(record.recipe, "the recipe in run.json"),
+            preprocess=before,
+            recipe=recipe,
             seed=record.seed,
             engine=record.engine,
             numeric=Numeric(**record.numeric),

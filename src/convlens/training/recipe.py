@@ -83,6 +83,7 @@ class Recipe(_Section):
     lookahead: float | None = Field(default=None, gt=0, lt=1)
     identity_start: bool = False
     whitening: Literal[0, 3, 5] = 0  # side of the patches of a frozen whitening layer before the network; 0: none
+    head: Literal["fresh", "features"] = "fresh"  # "features": only the output layer, fitted on what the rest gives
     frozen: tuple[str, ...] = ()  # paths of modules that are not trained; their batch norms stay in inference mode
     views: Literal["none", "mirror", "mirror+shift"] = "none"
     early_stopping: int | None = Field(default=None, ge=1)  # epochs without a better validation result

@@ -16,7 +16,7 @@ from convlens.data.preprocess import Preprocess
 from convlens.models.build import is_file_reference
 from convlens.runs import RunRecord
 from convlens.training import recipe as recipes
-from convlens.training import settings
+from convlens.training import settings, transfer
 from convlens.training.input_size import input_for
 from convlens.training.numeric import Numeric
 from convlens.training.options import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED
@@ -51,8 +51,9 @@ def resolve(request: Request, source: data.Source, stored: RunRecord | None, not
     """
     plan = with_words_of(request, stored)
     if stored is None or request.options["size"] is not None:
-        own = entry(plan.network)
-        plan = dataclasses.replace(plan, preprocess=input_for(source, own, request.options["size"]))
+        size, own = request.options["size"], entry(plan.network)
+        kept = transfer.input_of(plan.started_from, size) if plan.recipe.head == "features" else None
+        plan = dataclasses.replace(plan, preprocess=kept or input_for(source, own, size))
     numeric = _numeric(request, plan, stored, notes)
     return dataclasses.replace(plan, numeric=numeric)
 

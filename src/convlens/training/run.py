@@ -35,6 +35,7 @@ from convlens.training.stop import Stop
 from convlens.training.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
+    from convlens.training.head_engine import HeadEngine
     from convlens.training.numpy_engine import NumpyEngine
 
 
@@ -71,7 +72,7 @@ def run(
     plan, notes = experiment.plan, experiment.notes
     epochs = plan.recipe.epochs_for(len(experiment.splits.train))
     with threads_of(plan.engine), Stop() as stop:
-        engine = engine_of(experiment)
+        engine = engine_of(experiment, quiet)
         clock = Clock(folder, experiment.record, started=started or time.perf_counter(), changed=changed)
         title = _title(experiment, epochs)
         with Progress(title, epochs=epochs, steps_per_epoch=engine.steps_per_epoch, quiet=quiet) as progress:
@@ -113,7 +114,7 @@ def _title(experiment: Experiment, epochs: int) -> str:
     return f"{name} on {experiment.record.data.name}: {images:,} images, {epochs} epoch{'s'[: epochs != 1]}, {device}"
 
 
-def _changing(experiment: Experiment, engine: "TorchEngine | NumpyEngine") -> list[Listener]:
+def _changing(experiment: Experiment, engine: "TorchEngine | NumpyEngine | HeadEngine") -> list[Listener]:
     """The listeners that change weights, records or the course of the run: they are told first."""
     recipe = experiment.plan.recipe
     found = curve_within_epochs(recipe.epochs_for(len(experiment.splits.train)), engine.steps_per_epoch)
@@ -127,7 +128,7 @@ def _changing(experiment: Experiment, engine: "TorchEngine | NumpyEngine") -> li
 
 
 def _judge(
-    experiment: Experiment, folder: RunFolder, trainer: Trainer, engine: "TorchEngine | NumpyEngine"
+    experiment: Experiment, folder: RunFolder, trainer: Trainer, engine: "TorchEngine | NumpyEngine | HeadEngine"
 ) -> Finished:
     """The one use of the test set: the kept weights, in float32."""
     recipe, test, module = experiment.plan.recipe, experiment.splits.test, experiment.module

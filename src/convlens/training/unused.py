@@ -16,6 +16,10 @@ _SCHEDULE = {
     "step": {"warmup", "milestones", "gamma"},
     "plateau": {"warmup", "gamma", "patience"},
 }
+_OF_A_HEAD = {
+    "head", "epochs", "val_fraction", "test_fraction", "class_weights", "views", "early_stopping", "model", "whitening",
+    "checkpoint_seconds", "eval_batch_size",
+}  # fmt: skip
 _OF_A_BUILT_NETWORK = ("model", "whitening", "identity_start")
 
 
@@ -35,6 +39,8 @@ def unused(recipe: Recipe, *, engine: str, handed_over: bool, parts: set[str], v
     if not validated:
         idle |= {"early_stopping", "schedule.patience"}
         idle |= {"schedule.gamma"} if recipe.schedule.name == "plateau" else set()
+    if recipe.head == "features":
+        idle |= {key for key in keys if key.split(".")[0] not in _OF_A_HEAD and key != "augment.flip"}
     if handed_over:
         idle |= {key for key in keys if key.split(".")[0] in _OF_A_BUILT_NETWORK}
     if engine == "numpy":

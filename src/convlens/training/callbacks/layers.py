@@ -32,7 +32,7 @@ class Layers(Listener):
 
     def __init__(self, experiment: "Experiment", on_note: Callable[[str], None]):
         plan, val = experiment.plan, experiment.splits.val
-        self.own = plan.engine != "numpy" and plan.source != LIVE
+        self.own = plan.engine != "numpy" and plan.source != LIVE and plan.recipe.head == "fresh"
         self.train, self.preprocess = experiment.splits.train, experiment.preprocess
         self.images, self.classes, self.lr = len(self.train), len(self.train.classes), plan.recipe.optimizer.lr
         self.chance = (int(val.counts().max()) / len(val), len(val)) if len(val) else (0.0, 0)
