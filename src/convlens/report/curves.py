@@ -19,7 +19,7 @@ def charts(records: list[dict[str, Any]], best: float | None, words: Words | Non
     """The charts that have anything to show: title, SVG, legend. `best` is the epoch whose weights were kept."""
     draw = _Drawer(best, words or english())
     drawn = [_loss(records, draw), _right_or_wrong(records, draw)]
-    if len(records) > 1:  # of one epoch only its last learning rate is known
+    if len(records) > 1 and any("lr" in record for record in records):  # of one epoch only its last is known
         drawn.append(draw("rate", [_by_epoch(records, "rate", "c", "lr")], "{:.3g}".format))
     return [chart for chart in drawn if chart["svg"]]
 

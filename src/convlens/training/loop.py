@@ -156,11 +156,16 @@ class Trainer:
             "train_loss": totals["loss"] / totals["seen"],
             "train_accuracy": totals["correct"] / totals["seen"],
             **({} if judged is None else self._take_validation(judged)),
-            "lr": self.recipe.optimizer.lr * self.factor(self.step - 1),
+            **self._rate(),
             "images_per_second": round(images / seconds, 1) if images else None,
             "seconds": round(self.epoch_seconds + seconds, 3),
             "elapsed": round(self.clock.trained(), 3),
         }
+
+    def _rate(self) -> dict[str, float]:
+        """The learning rate of the last step; none where an output layer is fitted, which has none."""
+        fitted = self.recipe.head == "features"
+        return {} if fitted else {"lr": self.recipe.optimizer.lr * self.factor(self.step - 1)}
 
     def _take_validation(self, judged: Evaluation) -> dict[str, float]:
         if not math.isfinite(judged.loss):
