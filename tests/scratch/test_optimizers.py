@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from convlens.scratch import SGD, Adam, optimizers
+from convlens.scratch.optimizers import RMSprop
 
 CASES = [
     (lambda: SGD(0.1), lambda p: torch.optim.SGD(p, 0.1)),
@@ -22,10 +23,15 @@ CASES = [
         lambda: Adam(0.01, weight_decay=0.1, decoupled=True),
         lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
     ),
+    (lambda: RMSprop(0.01), lambda p: torch.optim.RMSprop(p, 0.01)),
+    (
+        lambda: RMSprop(0.01, alpha=0.9, eps=1e-4, momentum=0.8, centered=True, weight_decay=0.1),
+        lambda p: torch.optim.RMSprop(p, 0.01, 0.9, 1e-4, momentum=0.8, centered=True, weight_decay=0.1),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("ours", "theirs"), CASES, ids=["sgd", "momentum", "nesterov", "adam", "adam-l2", "adamw"])
+@pytest.mark.parametrize(("ours", "theirs"), CASES, ids=["sgd", "momentum", "nesterov", "adam", "adam-l2", "adamw", "rmsprop", "rmsprop-all"])
 def test_ten_steps_end_where_pytorch_ends(ours, theirs):
     rng = np.random.default_rng(0)
     parameters = {"w": rng.standard_normal((3, 4)), "b": rng.standard_normal(3)}
@@ -44,7 +50,7 @@ def test_ten_steps_end_where_pytorch_ends(ours, theirs):
 
 
 def test_float32_parameters_stay_float32():
-    for optimizer in (SGD(0.1, momentum=0.9, weight_decay=0.1), Adam(weight_decay=0.1)):
+    for optimizer in (SGD(0.1, momentum=0.9, weight_decay=0.1), Adam(weight_decay=0.1), RMSprop(centered=True, momentum=0.9)):
         p = {"w": np.ones(3, np.float32)}
         same = p["w"]
         optimizer.step(p, {"w": np.ones(3, np.float32)})
@@ -57,6 +63,7 @@ def test_optimizers_have_names():
     adamw = optimizers.create("adamw", 0.1)
     assert isinstance(adamw, Adam)
     assert adamw.decoupled
+    assert isinstance(optimizers.create("rmsprop", 0.1), RMSprop)
     with pytest.raises(ValueError, match="unknown optimizer 'sgdm'"):
         optimizers.create("sgdm", 0.1)
 
@@ -68,8 +75,23 @@ def test_optimizers_have_names():
         (lambda: SGD(float("nan")), "lr: nan"),
         (lambda: SGD(0.1, nesterov=True), "nesterov"),
         (lambda: Adam(betas=(0.9, 1.0)), "betas"),
+        (lambda: RMSprop(alpha=1.0), "alpha"),
     ],
 )
 def test_impossible_settings_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_rmsprop_goes_on_from_its_state():
+    rng = np.random.default_rng(0)
+    whole, parts = {"w": np.ones(4)}, {"w": np.ones(4)}
+    gradients = [{"w": rng.standard_normal(4)} for _ in range(6)]
+    first, second = RMSprop(centered=True, momentum=0.5), RMSprop(centered=True, momentum=0.5)
+    without_a_break = RMSprop(centered=True, momentum=0.5)
+    for number, g in enumerate(gradients):
+        without_a_break.step(whole, g)
+        if number == 3:
+            second.load_state(first.state())
+        (first if number < 3 else second).step(parts, g)
+    assert np.array_equal(whole["w"], parts["w"])

@@ -19,6 +19,7 @@ OFF = ["epochs=2", "batch_size=8", "val_fraction=0.2", "precision=float32", "opt
        "augment.flip=false", "augment.shift=0", "schedule.name=constant", "schedule.warmup=0.0",
        "checkpoint_seconds=1000"]  # fmt: skip
 ADAM, MUON = ["optimizer.name=adam", "optimizer.lr=0.003"], ["optimizer.name=muon"]
+RMSPROP = ["optimizer.name=rmsprop", "optimizer.lr=0.001"]
 RISES = ["epochs=8", "optimizer.lr=0.03"]  # the validation loss rises soon: the labels are random
 CHANGES = {  # key: another value, and what has to be so that it matters
     "epochs": ("3", []),
@@ -48,6 +49,8 @@ CHANGES = {  # key: another value, and what has to be so that it matters
     "optimizer.momentum": ("0.5", []),
     "optimizer.nesterov": ("false", []),
     "optimizer.betas": ("[0.5, 0.6]", ADAM),
+    "optimizer.alpha": ("0.5", RMSPROP),
+    "optimizer.centered": ("true", RMSPROP),
     "optimizer.eps": ("0.1", ADAM),
     "optimizer.weight_decay": ("0.5", []),
     "optimizer.bias_lr": ("8.0", []),

@@ -66,7 +66,7 @@ def test_a_head_that_was_registered_first_is_the_head():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 def test_norms_biases_and_free_vectors_of_any_shape_are_not_decayed(optimizer):
     decayed, others, _ = by_kind(HeadFirst(), Optimizer(name=optimizer, weight_decay=0.1, bias_lr=4.0))
     assert decayed == ["head.weight", "conv2.weight", "conv1.weight"]

@@ -97,7 +97,7 @@ def test_every_recipe_key_is_honored_or_named_by_the_numpy_engine():
     assert {f"optimizer.{key}" for key in recipes.Optimizer.model_fields} <= numpy_engine.SUPPORTED
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
 def test_both_engines_walk_the_same_path(name):
     settings = recipes.Optimizer(name=name, lr=0.01, weight_decay=0.1, bias_lr=4.0)
     torch.manual_seed(0)
@@ -105,7 +105,7 @@ def test_both_engines_walk_the_same_path(name):
     arrays = {key: p.detach().numpy().copy() for key, p in module.named_parameters()}
     ours = numpy_engine.optimizer_of(recipes.Recipe(optimizer=settings), {"bias"})
     theirs = optimizers.build(module, settings)
-    assert isinstance(ours, (by_hand.SGD, by_hand.Adam))
+    assert isinstance(ours, (by_hand.SGD, by_hand.Adam, by_hand.RMSprop))
     for _ in range(5):
         gradients = {key: torch.randn_like(p) for key, p in module.named_parameters()}
         for key, p in module.named_parameters():

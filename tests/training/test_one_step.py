@@ -127,6 +127,14 @@ CASES = {
         {"optimizer": {"name": "adamw", "lr": 0.01, "weight_decay": 0.3}},
         {"optimizer": lambda m: adam(m, 0.01, 0.3, torch.optim.AdamW)},
     ),
+    "rmsprop": (
+        {"optimizer": {"name": "rmsprop", "lr": 0.001, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.3}},
+        {"optimizer": lambda m: adam(m, 0.001, 0.3, torch.optim.RMSprop, alpha=0.9, eps=1e-3)},
+    ),
+    "all of rmsprop": (
+        {"optimizer": {"name": "rmsprop", "lr": 0.001, "eps": 1e-2, "momentum": 0.8, "centered": True}},
+        {"optimizer": lambda m: adam(m, 0.001, 0.0, torch.optim.RMSprop, eps=1e-2, momentum=0.8, centered=True)},
+    ),
     "clip": ({"gradient_clip": 0.05}, {"clip": 0.05}),
     "clip that is never reached": ({"gradient_clip": 100.0}, {}),
     "smoothing": ({"label_smoothing": 0.2}, {"smoothing": 0.2}),

@@ -72,7 +72,10 @@ CASES = [
     ("lenet5", {"optimizer": {"momentum": 0.0}, "label_smoothing": 0.2}),
     ("odd", {"optimizer": {"weight_decay": 0.1}}),
     ("odd", {"optimizer": {"name": "adamw", "lr": 0.001, "weight_decay": 0.5, "eps": 1e-3}}),
-]
+    ("lenet5", {"optimizer": {"name": "rmsprop", "lr": 1e-4, "eps": 1e-3, "alpha": 0.9}}),
+    ("odd", {"optimizer": {"name": "rmsprop", "lr": 1e-4, "weight_decay": 0.5, "eps": 1e-2, "centered": True,
+                           "bias_lr": 2.0, "momentum": 0.0}}),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "changes"), CASES)

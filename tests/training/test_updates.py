@@ -56,7 +56,7 @@ def test_a_training_step_does_not_import_the_compiler():
         "from convlens.training import optimizers\n"
         "from convlens.training.recipe import Optimizer\n"
         "module = torch.nn.Linear(2, 2)\n"
-        "for name in ('sgd', 'adam', 'adamw', 'muon'):\n"
+        "for name in ('sgd', 'adam', 'adamw', 'rmsprop', 'muon'):\n"
         "    module(torch.ones(1, 2)).sum().backward()\n"
         "    [o.step() for o in optimizers.build(module, Optimizer(name=name))]\n"
         "sys.exit('torch._dynamo' in sys.modules)\n"

@@ -150,12 +150,77 @@ class Adam:
         self._moments = {name: (np.array(state[f"mean.{name}"]), np.array(state[f"square.{name}"])) for name in names}
 
 
+class RMSprop:
+    """RMSprop: each step is divided by the running size of the gradient.
+
+        v = alpha v + (1 - alpha) g^2,   p = p - lr * g / (sqrt(v) + eps)
+
+    Args:
+        alpha: how much of v is kept; Keras calls it rho and begins with 0.9.
+        momentum: above 0, b = momentum b + g / (sqrt(v) + eps) is what p moves along.
+        centered: sqrt(v - m^2) in place of sqrt(v), with m the running mean of g: the deviation in place of the size.
+
+    The others as for `SGD`. Sources: Tieleman and Hinton, lecture 6.5, 2012; Graves, 2013, for the centered form.
+    """
+
+    def __init__(self, lr: float = 1e-2, *, alpha: float = 0.99, eps: float = 1e-8, momentum: float = 0.0,
+        centered: bool = False, weight_decay: float = 0.0, bias_lr: float = 1.0, decay_biases: bool = True,
+        vectors: Collection[str] = (),
+    ):  # fmt: skip
+        _not_negative(lr=lr, eps=eps, momentum=momentum, weight_decay=weight_decay)
+        if not 0 <= alpha < 1:
+            raise InputError(f"alpha: {alpha}, expected a number from 0 to below 1")
+        self.bias_lr, self.decay_biases, self.vectors = bias_lr, decay_biases, frozenset(vectors)
+        self.lr, self.alpha, self.eps, self.momentum = lr, alpha, eps, momentum
+        self.centered, self.weight_decay = centered, weight_decay
+        self._squares: dict[str, Array] = {}
+        self._means: dict[str, Array] = {}
+        self._velocity: dict[str, Array] = {}
+
+    def step(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
+        for name, p in parameters.items():
+            g = gradients[name]
+            is_weight = p.ndim >= 2 and name not in self.vectors
+            lr = self.lr if is_weight else self.lr * self.bias_lr
+            if self.weight_decay and (is_weight or self.decay_biases):
+                g = g + self.weight_decay * p
+            v = self._squares.setdefault(name, np.zeros_like(p))
+            v *= self.alpha
+            v += (1 - self.alpha) * (g * g)
+            size = v
+            if self.centered:
+                m = self._means.setdefault(name, np.zeros_like(p))
+                m += (1 - self.alpha) * (g - m)
+                size = np.maximum(v - m * m, 0)  # rounding must not make a NaN
+            direction = g / (np.sqrt(size) + self.eps)
+            if self.momentum:
+                b = self._velocity.setdefault(name, np.zeros_like(p))
+                b *= self.momentum
+                b += direction
+                direction = b
+            p -= lr * direction
+
+    def state(self) -> dict[str, Array]:
+        kept = {"square": self._squares, "mean": self._means, "velocity": self._velocity}
+        return {f"{kind}.{name}": array for kind, arrays in kept.items() for name, array in arrays.items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        kept = {"square": self._squares, "mean": self._means, "velocity": self._velocity}
+        for arrays in kept.values():
+            arrays.clear()
+        for key, array in state.items():
+            kind, _, name = key.partition(".")
+            kept[kind][name] = np.array(array)
+
+
 def create(name: str, lr: float, **settings: Any) -> Optimizer:
-    """`sgd`, `momentum`, `nesterov`, `adam` or `adamw` by name."""
+    """`sgd`, `momentum`, `nesterov`, `adam`, `adamw` or `rmsprop` by name."""
     if name == "sgd":
         return SGD(lr, **settings)
     if name in ("momentum", "nesterov"):
         return SGD(lr, nesterov=name == "nesterov", **{"momentum": 0.9, **settings})
     if name in ("adam", "adamw"):
         return Adam(lr, decoupled=name == "adamw", **settings)
-    raise InputError(f"unknown optimizer {name!r} (known: sgd, momentum, nesterov, adam, adamw)")
+    if name == "rmsprop":
+        return RMSprop(lr, **settings)
+    raise InputError(f"unknown optimizer {name!r} (known: sgd, momentum, nesterov, adam, adamw, rmsprop)")

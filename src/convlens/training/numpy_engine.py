@@ -138,6 +138,7 @@ SUPPORTED = {
     "label_smoothing", "identity_start", "whitening", "frozen", "early_stopping", "checkpoint_seconds", "model",
     "schedule",
     "optimizer.name", "optimizer.lr", "optimizer.momentum", "optimizer.nesterov", "optimizer.betas", "optimizer.eps",
+    "optimizer.alpha", "optimizer.centered",
     "optimizer.weight_decay", "optimizer.bias_lr", "optimizer.muon_lr", "optimizer.muon_normalize",
 }  # fmt: skip
 """Recipe keys that this engine honors; `muon`, to which two of them belong, is refused. All others are named."""
@@ -164,26 +165,21 @@ def unsupported(recipe: Recipe, shape: tuple[int, int, int]) -> list[str]:
     return keys + [f"augment.{key}" for key in asked]
 
 
-def optimizer_of(recipe: Recipe, vectors: Collection[str] = ()) -> scratch_optimizers.SGD | scratch_optimizers.Adam:
+def optimizer_of(recipe: Recipe, vectors: Collection[str] = ()) -> scratch_optimizers.Optimizer:
     o = recipe.optimizer
+    common: dict[str, Any] = {
+        "weight_decay": o.weight_decay, "bias_lr": o.bias_lr, "decay_biases": False, "vectors": vectors
+    }  # fmt: skip
     if o.name == "sgd":
         nesterov = o.nesterov and o.momentum > 0
-        return scratch_optimizers.SGD(
-            o.lr, momentum=o.momentum, nesterov=nesterov, weight_decay=o.weight_decay,
-            bias_lr=o.bias_lr, decay_biases=False, vectors=vectors,
-        )  # fmt: skip
+        return scratch_optimizers.SGD(o.lr, momentum=o.momentum, nesterov=nesterov, **common)
     if o.name in ("adam", "adamw"):
-        return scratch_optimizers.Adam(
-            o.lr,
-            betas=o.betas,
-            eps=o.eps,
-            weight_decay=o.weight_decay,
-            decoupled=o.name == "adamw",
-            bias_lr=o.bias_lr,
-            decay_biases=False,
-            vectors=vectors,
+        return scratch_optimizers.Adam(o.lr, betas=o.betas, eps=o.eps, decoupled=o.name == "adamw", **common)
+    if o.name == "rmsprop":
+        return scratch_optimizers.RMSprop(
+            o.lr, alpha=o.alpha, eps=o.eps, momentum=o.momentum, centered=o.centered, **common
         )
-    raise InputError(f"the NumPy engine has no optimizer {o.name!r}; choose sgd, adam or adamw")
+    raise InputError(f"the NumPy engine has no optimizer {o.name!r}; choose sgd, adam, adamw or rmsprop")
 
 
 def _not_in_graph(module: nn.Module, known: set[str]) -> dict[str, str | np.ndarray]:

@@ -10,7 +10,7 @@ from convlens.base.errors import InputError
 from convlens.training import groups
 from convlens.training.muon import Muon
 from convlens.training.recipe import Optimizer as Settings
-from convlens.training.updates import SGD, Adam, Optimizer
+from convlens.training.updates import SGD, Adam, Optimizer, RMSprop
 
 
 def build(module: nn.Module, settings: Settings, outputs: Collection[str] = ()) -> list[Optimizer]:
@@ -49,6 +49,8 @@ def _plain(name: str, settings: Settings, weights: Sequence[Tensor], others: Seq
     filled = [group for group in both if group["params"]]
     if name == "sgd":
         made = SGD(filled, settings.lr, settings.momentum, nesterov=settings.nesterov)
+    elif name == "rmsprop":
+        made = RMSprop(filled, settings.lr, settings.alpha, settings.eps, settings.momentum, centered=settings.centered)
     else:
         made = Adam(filled, settings.lr, settings.betas, settings.eps, decoupled=name == "adamw")
     return _with_base_lr(made)

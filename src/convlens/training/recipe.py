@@ -37,11 +37,13 @@ Weight = Annotated[float, Field(ge=0)]
 class Optimizer(_Section):
     """`lr` is the peak learning rate. Decoupled weight decay spares biases and normalization layers."""
 
-    name: Literal["sgd", "adam", "adamw", "muon"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "rmsprop", "muon"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
     betas: tuple[Beta, Beta] = (0.9, 0.999)
+    alpha: Beta = 0.99  # rmsprop: how much of the mean of squared gradients is kept (Keras: rho, 0.9)
+    centered: bool = False  # rmsprop: divides by the deviation of the gradient, not by its size
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
     bias_lr: float = Field(default=1.0, gt=0)  # factor on the learning rate of biases and normalization parameters

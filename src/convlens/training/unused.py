@@ -6,6 +6,7 @@ _OPTIMIZER = {
     "sgd": {"lr", "momentum", "nesterov", "weight_decay", "bias_lr"},
     "adam": {"lr", "betas", "eps", "weight_decay", "bias_lr"},
     "adamw": {"lr", "betas", "eps", "weight_decay", "bias_lr"},
+    "rmsprop": {"lr", "momentum", "alpha", "centered", "eps", "weight_decay", "bias_lr"},
     "muon": {"lr", "momentum", "nesterov", "weight_decay", "bias_lr", "muon_lr", "muon_normalize"},
 }
 _SCHEDULE = {

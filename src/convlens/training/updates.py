@@ -1,4 +1,4 @@
-"""SGD, Adam and AdamW on PyTorch's fused kernels, without `torch.optim`.
+"""SGD, Adam, AdamW and RMSprop on PyTorch's fused and grouped kernels, without `torch.optim`.
 
 The first optimizer made from `torch.optim` imports PyTorch's compiler, which takes as long again as PyTorch itself: a
 third of a short training run. The kernels are the same, so are the numbers, the groups and the names in the state.
@@ -129,3 +129,43 @@ class Adam(Optimizer):
             amsgrad=False,
             maximize=False,
         )
+
+
+class RMSprop(Optimizer):
+    """Steps divided by the running size of the gradient (Tieleman and Hinton, 2012; centered: Graves, 2013).
+
+    v = alpha v + (1 - alpha) g^2; d = g / (sqrt(v) + eps), or g / (sqrt(v - m^2) + eps) with the running mean m of g;
+    with momentum b = momentum b + d; w -= lr b. `weight_decay` times w is part of g. PyTorch has no fused kernel for it.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        centered: bool = False,
+    ):
+        settings = {"lr": lr, "alpha": alpha, "eps": eps, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(params, {**settings, "centered": centered})
+
+    def _update(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Any]) -> None:
+        squares = self._kept(parameters, "square_avg")
+        means = self._kept(parameters, "grad_avg") if group["centered"] else [None] * len(parameters)
+        buffers = self._kept(parameters, "momentum_buffer") if group["momentum"] else [None] * len(parameters)
+        for p, g, square, mean, buffer in zip(parameters, gradients, squares, means, buffers, strict=True):
+            if group["weight_decay"]:
+                g = g.add(p, alpha=group["weight_decay"])
+            square.mul_(group["alpha"]).addcmul_(g, g, value=1 - group["alpha"])
+            size = square
+            if mean is not None:
+                mean.lerp_(g, 1 - group["alpha"])
+                size = square.addcmul(mean, mean, value=-1).clamp_(min=0)  # rounding must not make a NaN
+            size = size.sqrt().add_(group["eps"])
+            if buffer is not None:
+                buffer.mul_(group["momentum"]).addcdiv_(g, size)
+                p.add_(buffer, alpha=-group["lr"])
+            else:
+                p.addcdiv_(g, size, value=-group["lr"])
