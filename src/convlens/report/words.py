@@ -64,9 +64,8 @@ def course(record: RunRecord, words: Words) -> str:
     stopped = (record.results or {}).get("stopped")
     if stopped:
         found = Stopped.model_validate(stopped)
-        sentences.append(
-            words("head.stopped", n=found.patience, epoch=found.epoch, planned=found.planned, best=found.best_epoch)
-        )
+        key = "head.time_up" if found.reason == "budget" else "head.stopped"
+        sentences.append(words(key, n=found.patience, epoch=found.epoch, planned=found.planned, best=found.best_epoch))
     if len(record.processes) > 1:
         sentences.append(words("head.processes", n=len(record.processes)))
     return words("parts.space").join(sentences)

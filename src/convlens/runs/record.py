@@ -108,13 +108,18 @@ class ProcessRecord(_Record):
 class Stopped(_Record):
     """Why a run ended before its last epoch. Epochs count from 1; patience: epochs without a better result."""
 
-    reason: Literal["early_stopping"] = "early_stopping"
+    reason: Literal["early_stopping", "budget"] = "early_stopping"
     epoch: Count
     planned: Count
     best_epoch: Count
     patience: Count
 
     def __str__(self) -> str:
+        if self.reason == "budget":
+            return (
+                f"the time was up in epoch {self.epoch} of {self.planned}; the weights are those of epoch "
+                f"{self.best_epoch}"
+            )
         epochs = "1 epoch" if self.patience == 1 else f"{self.patience} epochs"
         return (
             f"stopped early, after epoch {self.epoch} of {self.planned}: no better validation result for {epochs} "

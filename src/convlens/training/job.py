@@ -10,6 +10,7 @@ from convlens.base.progress import say
 from convlens.classify.caller import undisturbed
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import recipe as recipes
+from convlens.training.budget import Deadline, TimeIsUp, within
 from convlens.training.compare import differences, new_run_from, other_facts
 from convlens.training.experiment import Experiment, build
 from convlens.training.handed_over import given_back
@@ -39,10 +40,14 @@ def train(request: Request) -> Finished | RunFolder:
             return folder
         with reserved(request) as (folder, stored):
             experiment, changed = _experiment(request, own, folder, stored)
+            started, first = options["started"] or began, []
+            if options["budget"] is not None:
+                deadline = Deadline(options["budget"], started + options["budget"])
+                experiment, ending = within(experiment, deadline, begun=folder.holds_weights())
+                first = [TimeIsUp(deadline, ending)]
             return run(
-                experiment, folder, listeners=options["listeners"], changed=changed,
-                tensorboard=options["tensorboard"], quiet=options["quiet"],
-                resume=options["resume"], started=options["started"] or began,
+                experiment, folder, listeners=options["listeners"], changed=changed, first=first,
+                tensorboard=options["tensorboard"], quiet=options["quiet"], resume=options["resume"], started=started,
             )  # fmt: skip
 
 

@@ -132,6 +132,8 @@ class Trainer:
                 self.diverged("the loss")
             for listener in listening:
                 listener(self, len(y), seen)
+            if self.stopped is not None:
+                break
         record = self._judged(images, time.perf_counter() - began)
         self.epoch, self.step, self.epoch_seconds = self.epoch + 1, 0, 0.0
         self.engine.reset_totals()

@@ -3,6 +3,7 @@ both, and the command that trains a run again all follow. Imports no PyTorch.
 """
 
 import inspect
+import math
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -101,6 +102,19 @@ def parse_size(name: str, value: Any) -> Size:
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
+def parse_budget(name: str, value: Any) -> float:
+    """Seconds, from a number of them or from what the command line has for it: "90", "90s", "5m", "1h"."""
+    text = str(value).strip().lower()
+    factor = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+    try:
+        seconds = float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        seconds = math.nan
+    if isinstance(value, bool) or not 1 <= seconds <= 1e7:
+        raise InputError(f"{name}: expected a time of at least a second, as in 90s, 5m or 1h; not {str(value)[:40]!r}")
+    return seconds
+
+
 def _recipe(name: str, value: Any) -> Any:
     from convlens.training.recipe import Recipe  # pydantic: not for the help
 
@@ -147,6 +161,14 @@ class TrainOptions(TypedDict, total=False):
     recipe: Annotated[
         "str | os.PathLike[str] | dict[str, Any] | Recipe | None",
         Option("A recipe's name or TOML file. (default: the model's own)", _recipe),
+    ]
+    budget: Annotated[
+        str | float | None,
+        Option(
+            "Time for all of it, as in 90s, 5m or 1h: as many epochs as fit, and an end when it is over.",
+            parse_budget,
+            metavar="TIME",
+        ),
     ]
     epochs: Annotated[int | None, Option("Passes over the training images.", whole(1), typed=int)]
     batch_size: Annotated[int | None, Option("Images per step.", whole(1), typed=int)]

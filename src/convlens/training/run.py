@@ -60,6 +60,7 @@ def run(
     resume: bool = False,
     started: float | None = None,
     changed: Sequence[str] = (),
+    first: Sequence[Listener] = (),
 ) -> Finished:
     """Trains an experiment in a folder, from its checkpoint if there is one, and judges it once on its test set.
 
@@ -68,6 +69,7 @@ def run(
         resume: whether it was asked to go on.
         started: when the work began, as `time.perf_counter` tells it.
         changed: what of the machine is not as when the run began, in words.
+        first: listeners that may change the course of the run, told before all others.
     """
     plan, notes = experiment.plan, experiment.notes
     epochs = plan.recipe.epochs_for(len(experiment.splits.train))
@@ -85,6 +87,7 @@ def run(
             trainer = Trainer(
                 engine, recipe=plan.recipe, epochs=epochs, folder=folder, clock=clock,
                 listeners=[
+                    *first,
                     *_changing(experiment, engine),
                     Layers(experiment, progress.note),
                     Display(progress),

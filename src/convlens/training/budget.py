@@ -1,0 +1,143 @@
+"""A time budget: as many epochs as fit into it at the speed that this machine shows, and an end when time is up."""
+
+import copy
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from convlens.base.words import duration
+from convlens.runs import Stopped
+from convlens.training.engines import engine_of, test_loader
+from convlens.training.events import Listener
+from convlens.training.experiment import Experiment
+from convlens.training.torch_engine import TorchEngine
+
+if TYPE_CHECKING:
+    from convlens.training.loop import Trainer
+
+REPORT_SECONDS = 4.0
+"""What the report takes, with the look at layers and mistakes that goes into it."""
+_MARGIN = 0.85  # of the time for training is planned: a machine is not as fast at every moment
+_LOOK_SECONDS, _LOOK_STEPS = 1.5, 8  # how long the speed is measured, and how many steps at the most
+
+
+@dataclasses.dataclass(frozen=True)
+class Deadline:
+    """seconds: of the whole budget. until: when it ends, as `time.perf_counter` tells it."""
+
+    seconds: float
+    until: float
+
+    @property
+    def left(self) -> float:
+        return self.until - time.perf_counter()
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Seconds that were measured or follow: of an epoch's steps, of its validation, of the test set and the report."""
+
+    steps: float
+    validation: float
+    ending: float
+
+    @property
+    def epoch(self) -> float:
+        return self.steps + self.validation
+
+
+def measured(experiment: Experiment) -> Speed:
+    """How fast this machine trains and judges the network, tried on a copy: the experiment is untouched, bit for bit.
+
+    The steps are those of training, on its own images.
+    """
+    trial = dataclasses.replace(experiment, module=copy.deepcopy(experiment.module), notes=[])
+    engine = engine_of(trial)
+    assert isinstance(engine, TorchEngine)
+    times: list[float] = []
+    began = before = time.perf_counter()
+    for step, (x, y) in enumerate(engine.batches(0, 0)):
+        float(engine.step(x, y, epoch=0, step=step, factor=0.0))
+        now = time.perf_counter()
+        times.append(now - before)
+        before = now
+        if len(times) >= _LOOK_STEPS or (now - began > _LOOK_SECONDS and len(times) > 1):
+            break
+    rest = sorted(times[1:] or times)
+    step = rest[len(rest) // 2]
+    batch, pause = _judging(trial)
+    splits = experiment.splits
+    return Speed(
+        step * engine.steps_per_epoch,
+        pause * len(splits.val) / batch,
+        pause * len(splits.test) / batch + REPORT_SECONDS,
+    )
+
+
+def _judging(trial: Experiment) -> tuple[int, float]:
+    """Images of a batch in evaluation, and the seconds that it takes."""
+    loader = test_loader(trial)
+    module: Any = trial.module.eval()
+    with torch.inference_mode():
+        for x, _ in loader.epoch(0):
+            few = x[: max(1, min(len(x), 64))]
+            module(few[:1])  # the first call finds the kernels
+            began = time.perf_counter()
+            module(few)
+            return len(few), time.perf_counter() - began
+    return 1, 0.0
+
+
+def within(experiment: Experiment, deadline: Deadline, *, begun: bool) -> tuple[Experiment, float]:
+    """The experiment with the epochs that fit, and the seconds that judging and reporting will take.
+
+    begun: the run goes on from a checkpoint: its epochs are settled, only the end counts.
+    """
+    if experiment.plan.recipe.head == "features" or experiment.plan.engine == "numpy":
+        return experiment, REPORT_SECONDS
+    speed = measured(experiment)
+    recipe, images = experiment.plan.recipe, len(experiment.splits.train)
+    if begun:
+        return experiment, speed.ending
+    wanted, room = recipe.epochs_for(images), max(0.0, deadline.left - speed.ending) * _MARGIN
+    fitting = max(1, min(wanted, int(room / speed.epoch)))
+    own = f"the recipe's {wanted} epochs fit" if fitting == wanted else f"{fitting} of the recipe's {wanted} epochs fit"
+    experiment.notes.append(
+        f"budget {duration(deadline.seconds)}: {own}, at {duration(speed.epoch, 1)} an epoch as measured, with "
+        f"{duration(speed.ending)} for the test and the report"
+    )
+    return with_epochs(experiment, fitting), speed.ending
+
+
+def with_epochs(experiment: Experiment, epochs: int) -> Experiment:
+    """The same experiment with so many epochs, in its plan and in its record."""
+    plan = experiment.plan
+    plan = dataclasses.replace(plan, recipe=plan.recipe.model_copy(update={"epochs": epochs}))
+    record = experiment.record
+    resolved = {**record.resolved, "epochs": epochs}
+    record = record.model_copy(update={"recipe": plan.recipe.model_dump(mode="json"), "resolved": resolved})
+    return dataclasses.replace(experiment, plan=plan, record=record)
+
+
+class TimeIsUp(Listener):
+    """Ends a run where going on would leave no time for judging it; what is best so far is kept.
+
+    deadline: of the whole. ending: seconds that are needed after training.
+    """
+
+    def __init__(self, deadline: Deadline, ending: float):
+        self.deadline, self.ending = deadline, ending
+
+    def step(self, run: "Trainer", images: int, loss: float | None) -> None:
+        if run.step < run.engine.steps_per_epoch and self.deadline.left < self.ending:
+            run.stopped = self._said(run, run.epoch + 1)
+
+    def epoch(self, run: "Trainer", record: dict[str, Any]) -> None:
+        if run.stopped is None and run.epoch < run.epochs and self.deadline.left < self.ending:
+            run.stopped = self._said(run, run.epoch)
+
+    def _said(self, run: "Trainer", epoch: int) -> Stopped:
+        best = run.best["epoch"] if run.best else epoch
+        return Stopped(reason="budget", epoch=epoch, planned=run.epochs, best_epoch=best, patience=0)
