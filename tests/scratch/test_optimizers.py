@@ -31,7 +31,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("ours", "theirs"), CASES, ids=["sgd", "momentum", "nesterov", "adam", "adam-l2", "adamw", "rmsprop", "rmsprop-all"])
+NAMES = ["sgd", "momentum", "nesterov", "adam", "adam-l2", "adamw", "rmsprop", "rmsprop-all"]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), CASES, ids=NAMES)
 def test_ten_steps_end_where_pytorch_ends(ours, theirs):
     rng = np.random.default_rng(0)
     parameters = {"w": rng.standard_normal((3, 4)), "b": rng.standard_normal(3)}
@@ -50,7 +53,8 @@ def test_ten_steps_end_where_pytorch_ends(ours, theirs):
 
 
 def test_float32_parameters_stay_float32():
-    for optimizer in (SGD(0.1, momentum=0.9, weight_decay=0.1), Adam(weight_decay=0.1), RMSprop(centered=True, momentum=0.9)):
+    made = SGD(0.1, momentum=0.9, weight_decay=0.1), Adam(weight_decay=0.1), RMSprop(centered=True, momentum=0.9)
+    for optimizer in made:
         p = {"w": np.ones(3, np.float32)}
         same = p["w"]
         optimizer.step(p, {"w": np.ones(3, np.float32)})

@@ -158,7 +158,7 @@ def test_where_no_command_can_train_it_again_the_page_says_so_and_why(home, tmp_
 
 
 def test_every_argument_of_training_is_in_the_command_or_changes_no_weight():
-    changes_nothing = {"out", "resume", "quiet", "tensorboard", "started", "listeners"}
+    changes_nothing = {"out", "resume", "quiet", "tensorboard", "log_steps", "started", "listeners"}
     within_the_recipe = {"recipe", "epochs", "batch_size", "settings", "precision"}
     others = {
         "model",

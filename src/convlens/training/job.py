@@ -47,7 +47,8 @@ def train(request: Request) -> Finished | RunFolder:
                 first = [TimeIsUp(deadline, ending)]
             return run(
                 experiment, folder, listeners=options["listeners"], changed=changed, first=first,
-                tensorboard=options["tensorboard"], quiet=options["quiet"], resume=options["resume"], started=started,
+                tensorboard=options["tensorboard"], log_steps=options["log_steps"], quiet=options["quiet"],
+                resume=options["resume"], started=started,
             )  # fmt: skip
 
 

@@ -219,6 +219,10 @@ class TrainOptions(TypedDict, total=False):
     ]
     deterministic: Annotated[bool, Option("The same bits on a GPU too.", _on, typed=bool, default=False)]
     tensorboard: Annotated[bool, Option("Write TensorBoard events into the run folder.", _on, typed=bool, default=True)]
+    log_steps: Annotated[
+        int | None,
+        Option("Print a line every N steps: loss and accuracy so far, rate.", whole(1), typed=int, metavar="N"),
+    ]
     quiet: Annotated[bool, Option("Print no progress.", _on, typed=bool, flag="--quiet -q", default=False)]
     listeners: Annotated[
         "Sequence[Listener]",

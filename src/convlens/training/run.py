@@ -21,7 +21,7 @@ from convlens.runs import RunFolder, RunRecord, keep_trained
 from convlens.training.callbacks.average import Averages
 from convlens.training.callbacks.board import Board
 from convlens.training.callbacks.checkpoint import Checkpoints, Times, restore
-from convlens.training.callbacks.display import Display
+from convlens.training.callbacks.display import Display, StepLines
 from convlens.training.callbacks.layers import Layers
 from convlens.training.callbacks.metrics import MetricsFile, curve_within_epochs
 from convlens.training.callbacks.stopping import EarlyStopping, LowerOnPlateau, SaveAndLeave
@@ -56,6 +56,7 @@ def run(
     *,
     listeners: Sequence[Listener] = (),
     tensorboard: bool = False,
+    log_steps: int | None = None,
     quiet: bool = True,
     resume: bool = False,
     started: float | None = None,
@@ -66,6 +67,7 @@ def run(
 
     Args:
         listeners: are told of it besides those that every run has.
+        log_steps: a line of progress after so many steps.
         resume: whether it was asked to go on.
         started: when the work began, as `time.perf_counter` tells it.
         changed: what of the machine is not as when the run began, in words.
@@ -91,6 +93,7 @@ def run(
                     *_changing(experiment, engine),
                     Layers(experiment, progress.note),
                     Display(progress),
+                    *([StepLines(progress, log_steps)] if log_steps else []),
                     *boards,
                     *listeners,
                     MetricsFile(folder),

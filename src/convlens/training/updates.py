@@ -135,7 +135,7 @@ class RMSprop(Optimizer):
     """Steps divided by the running size of the gradient (Tieleman and Hinton, 2012; centered: Graves, 2013).
 
     v = alpha v + (1 - alpha) g^2; d = g / (sqrt(v) + eps), or g / (sqrt(v - m^2) + eps) with the running mean m of g;
-    with momentum b = momentum b + d; w -= lr b. `weight_decay` times w is part of g. PyTorch has no fused kernel for it.
+    with momentum b = momentum b + d; w -= lr b. `weight_decay` times w is part of g. There is no fused kernel.
     """
 
     def __init__(
