@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 Model = Annotated[
-    str | None, typer.Argument(help="A name of `convlens models`, or path/to/file.py:Function. (default: lenet5)")
+    str | None, typer.Argument(help="A name of `convlens models`, path/to/file.py:Function, or auto. (default: lenet5)")
 ]
 Data = Annotated[
     str | None,

@@ -48,10 +48,10 @@ class Speed:
         return self.steps + self.validation
 
 
-def measured(experiment: Experiment) -> Speed:
+def measured(experiment: Experiment, longest: float = _LOOK_SECONDS) -> Speed:
     """How fast this machine trains and judges the network, tried on a copy: the experiment is untouched, bit for bit.
 
-    The steps are those of training, on its own images.
+    The steps are those of training, on its own images. longest: seconds that may go into trying, but for two steps.
     """
     trial = dataclasses.replace(experiment, module=copy.deepcopy(experiment.module), notes=[])
     engine = engine_of(trial)
@@ -63,7 +63,7 @@ def measured(experiment: Experiment) -> Speed:
         now = time.perf_counter()
         times.append(now - before)
         before = now
-        if len(times) >= _LOOK_STEPS or (now - began > _LOOK_SECONDS and len(times) > 1):
+        if len(times) >= _LOOK_STEPS or (now - began > longest and len(times) > 1):
             break
     rest = sorted(times[1:] or times)
     step = rest[len(rest) // 2]

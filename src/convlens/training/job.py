@@ -9,6 +9,7 @@ from convlens.base.errors import InputError
 from convlens.base.progress import say
 from convlens.classify.caller import undisturbed
 from convlens.runs import RunFolder, RunRecord
+from convlens.training import automatic
 from convlens.training import recipe as recipes
 from convlens.training.budget import Deadline, TimeIsUp, within
 from convlens.training.compare import differences, new_run_from, other_facts
@@ -35,12 +36,16 @@ def train(request: Request) -> Finished | RunFolder:
     own = request.model if isinstance(request.model, nn.Module) else None
     with undisturbed(), given_back(own) if own is not None else contextlib.nullcontext():
         folder, stored = open_folder(request)
+        if stored is not None and request.model == automatic.AUTO:  # it was chosen when the run began
+            request = automatic.settled(request, stored, began)
         if stored is not None and stored.results is not None and folder.report.exists():  # the report comes last
             say(_nothing_to_do(request, folder, stored), quiet=options["quiet"])
             return folder
         with reserved(request) as (folder, stored):
-            experiment, changed = _experiment(request, own, folder, stored)
             started, first = options["started"] or began, []
+            request = automatic.settled(request, stored, started)
+            options = request.options
+            experiment, changed = _experiment(request, own, folder, stored)
             if options["budget"] is not None:
                 deadline = Deadline(options["budget"], started + options["budget"])
                 experiment, ending = within(experiment, deadline, begun=folder.holds_weights())
