@@ -140,6 +140,16 @@ class Evaluation:
             for i, name in enumerate(self.classes)
         ]
 
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 of the classes, each counting the same however many images it has; NaN for no images.
+
+        A class without images that nothing was taken for counts as absent.
+        """
+        truth, said, hits = self.counts
+        there = truth + said > 0
+        return float(np.mean(2 * hits[there] / (truth + said)[there])) if there.any() else math.nan
+
     def mistakes(self, k: int | None = None) -> np.ndarray:
         """int64 [<= k]: indices of the wrongly classified images, the surest mistake first (all with k=None)."""
         wrong = np.flatnonzero(self.predicted != self.labels)

@@ -81,7 +81,8 @@ def _show(result: dict[str, Any]) -> None:
         out.print(f"runs    {result['run']}", markup=False, soft_wrap=True)
         return
     out.print(
-        f"[bold green]test accuracy {percent(test['accuracy'])}[/] on {test['n']:,} images, "
+        f"[bold green]test accuracy {percent(test['accuracy'])}[/] (macro F1 {percent(test.get('macro_f1'))}) "
+        f"on {test['n']:,} images, "
         f"in {duration(result['seconds']['total'], 1)}"
     )
     if result.get("stopped"):

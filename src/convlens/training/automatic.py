@@ -4,9 +4,7 @@ Photographs take the features of a network that comes trained, at the largest si
 pictures have a race: a few networks train for a short while each, and the one that validation likes best goes on.
 """
 
-import tempfile
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -17,15 +15,13 @@ from convlens.base.memory import keep_freed_memory
 from convlens.base.progress import say
 from convlens.base.words import duration, percent
 from convlens.models import pretrained
-from convlens.runs import RunFolder, RunRecord
+from convlens.runs import RunRecord
 from convlens.training import transfer
 from convlens.training.budget import REPORT_SECONDS, Deadline, TimeIsUp, measured, with_epochs
-from convlens.training.clock import Clock
-from convlens.training.engines import engine_of
 from convlens.training.experiment import Experiment, build
-from convlens.training.loop import Trainer
 from convlens.training.request import Request
 from convlens.training.resolve import find_source, resolve, use
+from convlens.training.trial import trial
 
 AUTO, DEFAULT_BUDGET = "auto", 300.0
 BACKBONE = "efficientnet_lite0"
@@ -185,17 +181,9 @@ def _trained(candidate: Candidate, experiment: Experiment, share: float) -> Race
     if epochs < min(_FEWEST, wanted):  # a large network that has only begun would lose to any small one
         return None
     experiment = with_epochs(experiment, epochs)
-    with tempfile.TemporaryDirectory(prefix="convlens-") as name:
-        folder = RunFolder(Path(name))
-        clock = Clock(folder, experiment.record, started=time.perf_counter())
-        trainer = Trainer(
-            engine_of(experiment), recipe=experiment.plan.recipe, epochs=epochs, folder=folder, clock=clock,
-            listeners=[TimeIsUp(deadline, speed.validation)],
-        )  # fmt: skip
-        try:
-            with clock.training():
-                trainer.fit()
-        except DivergedError:
-            return None
+    try:
+        trainer = trial(experiment, epochs, [TimeIsUp(deadline, speed.validation)])
+    except DivergedError:
+        return None
     best = trainer.best
     return Raced(candidate, best["accuracy"], best["loss"], trainer.epoch) if best else None

@@ -109,7 +109,7 @@ def _numpy_engine(experiment: Experiment) -> "NumpyEngine":
 
 def class_weights_of(recipe: Recipe, train: data.Images) -> np.ndarray | None:
     """float64 [K], or None where all classes weigh the same."""
-    if recipe.class_weights == "none":
+    if recipe.class_weights in ("none", "auto"):  # not decided yet: see `imbalance`
         return None
     if recipe.class_weights == "balanced":
         return len(train) / (len(train.classes) * np.maximum(train.counts(), 1))

@@ -9,7 +9,7 @@ from convlens.base.errors import InputError
 from convlens.base.progress import say
 from convlens.classify.caller import undisturbed
 from convlens.runs import RunFolder, RunRecord
-from convlens.training import automatic
+from convlens.training import automatic, imbalance
 from convlens.training import recipe as recipes
 from convlens.training.budget import Deadline, TimeIsUp, within
 from convlens.training.compare import differences, new_run_from, other_facts
@@ -46,8 +46,10 @@ def train(request: Request) -> Finished | RunFolder:
             request = automatic.settled(request, stored, started)
             options = request.options
             experiment, changed = _experiment(request, own, folder, stored)
-            if options["budget"] is not None:
-                deadline = Deadline(options["budget"], started + options["budget"])
+            budget = options["budget"]
+            deadline = None if budget is None else Deadline(budget, started + budget)
+            experiment = imbalance.settled(experiment, deadline)
+            if deadline is not None:
                 experiment, ending = within(experiment, deadline, begun=folder.holds_weights())
                 first = [TimeIsUp(deadline, ending)]
             return run(

@@ -78,7 +78,7 @@ class Recipe(_Section):
     val_fraction: float = Field(default=0.1, ge=0, lt=1)
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    class_weights: Literal["none", "balanced"] | tuple[Weight, ...] = "none"
+    class_weights: Literal["none", "balanced", "auto"] | tuple[Weight, ...] = "none"
     l1: float = Field(default=0.0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
     ema: float | None = Field(default=None, gt=0, lt=1)

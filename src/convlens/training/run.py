@@ -171,7 +171,7 @@ def _results(trainer: Trainer, judged: Evaluation, record: RunRecord) -> dict[st
         "epochs": trainer.epoch,
         "best_epoch": best["epoch"] if best else trainer.epoch,
         "val": {"accuracy": best["accuracy"], "loss": best["loss"]} if best else None,
-        "test": {"accuracy": judged.accuracy, "loss": judged.loss, "n": judged.n},
+        "test": {"accuracy": judged.accuracy, "loss": judged.loss, "n": judged.n, "macro_f1": judged.macro_f1},
         "seconds": {
             "total": round(sum(process.total for process in record.processes), 3),
             "train": round(sum(process.train for process in record.processes), 3),
