@@ -5,7 +5,17 @@ claimed, does the experiment with the public functions of Convlens, and judges e
 """
 
 # ruff: noqa: F401
-from convlens.studies import activations, batch_norm, capacity, convolution, kernels, regularisation, scaling
+from convlens.studies import (
+    activations,
+    batch_norm,
+    capacity,
+    convolution,
+    degradation,
+    gan,
+    kernels,
+    regularisation,
+    scaling,
+)
 from convlens.studies.findings import Findings
 from convlens.studies.record import PAGE, Record
 from convlens.studies.registry import STUDIES, Options, Study, find, register
