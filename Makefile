@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 PYTEST ?=
 
-.PHONY: help install demo quick test test-slow bench bench-full check format release clean
+.PHONY: help install demo quick test test-slow bench bench-full check docs format release clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -67,6 +67,12 @@ check: install
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
 	! $(BIN)/vulture | grep '^src/'
+
+## make docs        the documentation site in site/, which opens offline; a dead link or a missing reference fails
+docs: install
+	$(BIN)/python docs/generate_commands.py
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --quiet --clean
+	$(BIN)/python docs/check_site.py
 
 ## make format      rewrites the code in the house style
 format: install

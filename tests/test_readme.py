@@ -89,3 +89,11 @@ def test_the_table_of_the_performance_page_is_that_of_the_logs():
     fresh = generator["page"]()
     page = (ROOT / "docs" / "performance.md").read_text("utf-8")
     assert page == fresh, "run: python docs/generate_performance_table.py"
+
+
+def test_the_page_of_commands_is_that_of_the_command_line():
+    generator = runpy.run_path(str(ROOT / "docs" / "generate_commands.py"))
+    page = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    assert page == generator["page"](), "run: python docs/generate_commands.py"
+    assert "convlens train" in page
+    assert "convlens data check" in page
