@@ -15,6 +15,7 @@ from convlens.studies import (
     kernels,
     regularisation,
     scaling,
+    textbook_results,
 )
 from convlens.studies.findings import Findings
 from convlens.studies.record import PAGE, Record
