@@ -27,6 +27,7 @@ def squares(count: int, side: int = 96):
     return np.concatenate([fine, coarse]), np.repeat([0, 1], count)
 
 
+@pytest.mark.slow
 def test_digits_are_learned_in_the_time_there_is(digits, tmp_path, capsys):
     began = time.perf_counter()
     run = cl.train("auto", data=digits, budget="16s", out=tmp_path / "run")

@@ -16,6 +16,7 @@ from convlens.studies import (
     regularisation,
     scaling,
     textbook_results,
+    transfer,
 )
 from convlens.studies.findings import Findings
 from convlens.studies.record import PAGE, Record

@@ -9,7 +9,7 @@ from convlens.base.errors import InputError
 from convlens.base.progress import say
 from convlens.classify.caller import undisturbed
 from convlens.runs import RunFolder, RunRecord
-from convlens.training import automatic, imbalance
+from convlens.training import automatic, imbalance, rate_finder
 from convlens.training import recipe as recipes
 from convlens.training.budget import Deadline, TimeIsUp, within
 from convlens.training.compare import differences, new_run_from, other_facts
@@ -48,6 +48,8 @@ def train(request: Request) -> Finished | RunFolder:
             experiment, changed = _experiment(request, own, folder, stored)
             budget = options["budget"]
             deadline = None if budget is None else Deadline(budget, started + budget)
+            if options["find_lr"] and not folder.holds_weights():
+                experiment = rate_finder.settled(experiment)
             experiment = imbalance.settled(experiment, deadline)
             if deadline is not None:
                 experiment, ending = within(experiment, deadline, begun=folder.holds_weights())

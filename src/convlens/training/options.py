@@ -171,6 +171,7 @@ class TrainOptions(TypedDict, total=False):
         ),
     ]
     epochs: Annotated[int | None, Option("Passes over the training images.", whole(1), typed=int)]
+    find_lr: Annotated[bool, Option("Find the peak learning rate first, on a copy.", _on, typed=bool, default=False)]
     batch_size: Annotated[int | None, Option("Images per step.", whole(1), typed=int)]
     seed: Annotated[int | None, Option("Names all random numbers, the split included. (default: 0)", _seed, typed=int)]
     out: Annotated[Path | str | None, Option("Run folder. (default: runs/<model>-<data>-<time>)", _path, typed=Path)]
