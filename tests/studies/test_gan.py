@@ -141,6 +141,8 @@ def test_distances_are_those_of_scipy():
 def test_the_study_in_small_has_a_sheet_for_each_epoch_and_judges_nothing(do):
     done = do("gan")
     assert done.record.verdict == "not run"
-    assert {"conditional-1.png", "unconditional-1.png", "losses-conditional.png"} <= set(done.record.pictures)
+    assert {"conditional-1.png", "conditional-3.png", "unconditional-1.png", "losses-conditional.png"} <= set(
+        done.record.pictures
+    )
     assert all((done.folder / name).stat().st_size > 500 for name in done.record.pictures)
     assert "a share" in done.page

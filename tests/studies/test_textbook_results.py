@@ -55,4 +55,4 @@ def test_a_share_of_the_work_judges_nothing_and_says_what_is_not_run(do):
         found = rows["LeNet-5 on MNIST", settings][3]
         assert 10 < float(found.removesuffix(" %")) < 100
     assert "a share" in done.page
-    assert len(done.table("One convolution in NumPy: accuracy on test digits after so many batches")) == 3
+    assert len(done.table("One convolution in NumPy: accuracy on test digits after so many batches")) == 2

@@ -119,7 +119,7 @@ def networks(findings: Findings, one: Printed, epochs: int) -> list[list[Any]]:
 def from_scratch(findings: Findings, batches: int) -> list[list[Any]]:
     """The one-convolution network at both rates: rows of the table, the chart beside the printed accuracies."""
     pixels, labels, held, held_labels = standardised(findings)
-    curves: dict[str, list[float]] = {"printed": list(PRINTED)}
+    curves: dict[str, list[float]] = {} if findings.quick else {"printed": list(PRINTED)}
     rows: list[list[Any]] = []
     last: dict[float, float] = {}
     at = list(range(100, batches + 1, 100)) or [batches]
