@@ -80,7 +80,7 @@ def groups(module, lr, decay, bias_lr=1.0):
     ]
 
 
-def adam(module, lr, decay=0.0, kind=torch.optim.Adam, **more):
+def adam(module, lr, decay=0.0, kind: type[torch.optim.Optimizer] = torch.optim.Adam, **more):
     return kind(groups(module, lr, decay), **more)
 
 

@@ -43,7 +43,7 @@ class Duel:
             self.discriminator = Discriminator(CLASSES if conditional else 1, 1, (SIDE, SIDE), maps=maps // 8)
         self.networks: dict[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
         for network in self.networks.values():
-            network.to(memory_format=torch.channels_last)  # a third faster on processors
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] - a third faster
         self.optimizers = [_adam(network, rate) for network in self.networks.values()]
         self.average = ExponentialMovingAverage(self.generator, 0.995)
         self.losses: list[tuple[float, float]] = []

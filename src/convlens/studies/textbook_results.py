@@ -132,7 +132,7 @@ def from_scratch(findings: Findings, batches: int) -> list[list[Any]]:
         rows.append(["one convolution, NumPy", f"the text's, rate {rate:g}", percent(ONE_EPOCH) if rate < 0.1 else None,
                      percent(found[-1]), round(share, 2), duration(took)])  # fmt: skip
     findings.table("One convolution in NumPy: accuracy on test digits after so many batches",
-                   ["batches", *at], [[name, *map(percent, (values + [float("nan")] * len(at))[: len(at)])]
+                   ["batches", *map(str, at)], [[name, *map(percent, (values + [float("nan")] * len(at))[: len(at)])]
                                       for name, values in curves.items()])  # fmt: skip
     chart = lines(at, {name: values[: len(at)] for name, values in curves.items()},
                   x="batches of 60", y="accuracy on test digits")  # fmt: skip
