@@ -60,6 +60,13 @@ def test_the_epochs_that_fit_are_in_the_plan_and_train_the_same_weights_without_
     assert weights(again) == weights(run)
 
 
+def test_a_budget_that_cannot_hold_is_said_with_one_that_can(digits, tmp_path, capsys):
+    cl.train("lenet5", data=digits, epochs=50, budget=1, out=tmp_path / "run")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: budget 1 s is less than the start, the test and the report take" in said
+    assert "give at least" in said
+
+
 def test_when_time_is_up_within_an_epoch_the_run_ends_there_and_says_so(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "measured", lambda _: budget.Speed(0.001, 0.0, 3.0))
     monkeypatch.setattr(budget.Deadline, "left", property(lambda _: -1.0))

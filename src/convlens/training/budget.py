@@ -108,6 +108,12 @@ def within(experiment: Experiment, deadline: Deadline, *, begun: bool) -> tuple[
         f"budget {duration(deadline.seconds)}: {own}, at {duration(speed.epoch, 1)} an epoch as measured, with "
         f"{duration(speed.ending)} for the test and the report"
     )
+    if deadline.left < speed.ending + speed.validation:
+        enough = duration(deadline.seconds - deadline.left + speed.ending + speed.epoch)
+        experiment.notes.append(
+            f"warning: budget {duration(deadline.seconds)} is less than the start, the test and the report take: it "
+            f"will be exceeded; give at least {enough}"
+        )
     return with_epochs(experiment, fitting), speed.ending
 
 
