@@ -159,7 +159,7 @@ def test_where_no_command_can_train_it_again_the_page_says_so_and_why(home, tmp_
 
 def test_every_argument_of_training_is_in_the_command_or_changes_no_weight():
     changes_nothing = {"out", "resume", "quiet", "tensorboard", "log_steps", "started", "listeners"}
-    within_the_recipe = {"recipe", "epochs", "batch_size", "settings", "precision"}
+    within_the_recipe = {"recipe", "epochs", "batch_size", "settings", "precision", "budget", "find_lr"}
     others = {
         "model",
         "data",
@@ -191,6 +191,24 @@ def test_what_is_not_sure_is_said(tmp_path):
     broken = again(RunRecord.model_validate(record | {"recipe": record["recipe"] | {"from another version": 1}}))
     assert broken.command is None
     assert "from another version" in broken.remarks[0]
+
+
+def test_a_run_whose_time_was_up_says_that_the_command_gives_other_weights(tmp_path):
+    record = brief(tmp_path / "run", "mlp", "digits").record
+    assert record.results is not None
+    stopped = {"reason": "budget", "epoch": 2, "planned": 9, "best_epoch": 1, "patience": 0}
+    cut = record.model_copy(update={"results": record.results | {"stopped": stopped}})
+    assert "others: the time was up in epoch 2 of 9" in again(cut).remarks[0]
+    assert "same bits" not in " ".join(again(cut).remarks)
+
+
+@pytest.mark.parametrize("options", [{"budget": "5m"}, {"find_lr": True, "epochs": 2}], ids=["budget", "find_lr"])
+def test_what_was_chosen_by_measuring_is_in_the_command(tmp_path, options, commands):
+    run = cl.train("mlp", data="digits", out=tmp_path / "run", quiet=True, tensorboard=False, **options)
+    words = shlex.split(again(run.record).command or "")[1:]
+    assert commands.run(*words, "--out", str(tmp_path / "again"), "--quiet")["code"] == 0, commands.said()
+    first, second = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("run", "again"))
+    assert first == second
 
 
 def test_a_resume_with_other_threads_is_noted_in_the_run(tmp_path, commands):

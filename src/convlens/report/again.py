@@ -44,8 +44,11 @@ def _handed_over(record: RunRecord, words: Words) -> list[str]:
 
 
 def _remarks(record: RunRecord, words: Words) -> list[str]:
+    stopped = (record.results or {}).get("stopped") or {}
     changed = [said for process in record.processes for said in process.changed]
-    if changed:
+    if stopped.get("reason") == "budget":
+        remarks = [words("again.budget", epoch=stopped["epoch"], planned=stopped["planned"])]
+    elif changed:
         remarks = [words("again.changed", changed="; ".join(changed))]
     elif record.engine == "torch" and record.numeric["device"] != "cpu" and not record.numeric.get("deterministic"):
         remarks = [words("again.gpu")]
