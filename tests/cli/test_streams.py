@@ -138,3 +138,12 @@ def test_a_shell_gets_the_same_answers(command, code):
     done = subprocess.run(program, shell=True, capture_output=True, text=True)
     assert done.returncode == code, done
     assert "Traceback" not in done.stderr
+
+
+def test_python_m_convlens_is_the_command():
+    asked = [sys.executable, "-m", "convlens"]
+    good = subprocess.run([*asked, "--version"], capture_output=True, text=True)
+    bad = subprocess.run([*asked, "mdels"], capture_output=True, text=True)
+    assert good.stdout == f"convlens {cl.__version__}\n"
+    assert bad.returncode == 2
+    assert "Did you mean 'models'?" in bad.stderr

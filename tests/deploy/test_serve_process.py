@@ -128,6 +128,22 @@ def test_a_changed_file_is_taken_without_a_lost_request_and_a_broken_one_is_not(
     assert set(labels) == {CLASSES[0], CLASSES[2]}
 
 
+def test_a_body_that_arrives_while_the_network_changes_is_answered_by_the_new_one(tmp_path):
+    path = write(tmp_path / "network.onnx", 0)
+    with program(path, "--reload", "0.1", "--no-log") as (_, service), service.raw() as connection:
+        content = png()
+        head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(content)
+        connection.sendall(head + content[:20])
+        time.sleep(0.1)
+        os.replace(write(tmp_path / "new.onnx", 2), path)
+        _until(lambda: service.ask(body=png()).labels == [CLASSES[2]])
+        time.sleep(0.3)  # until the old one is closed
+        connection.sendall(content[20:])
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert CLASSES[2].encode() in answer
+
+
 def _until(there) -> None:
     started = time.monotonic()
     while not there():

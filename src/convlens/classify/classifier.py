@@ -35,6 +35,16 @@ class Prediction:
     top: tuple[tuple[str, float], ...]
     path: str | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, without the path: label, probability, and both of each class in `top`."""
+        top = [{"label": label, "probability": probability} for label, probability in self.top]
+        return {"label": self.label, "probability": self.probability, "top": top}
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether this is an ONNX file, for `Classifier.from_onnx`, and no run folder."""
+    return path.suffix == ".onnx" or path.is_file()
+
 
 @dataclass(frozen=True, eq=False)
 class Classifier:

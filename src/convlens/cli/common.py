@@ -101,6 +101,16 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def refuse_options_of_runs(file: Path, model: str | None, device: str | None) -> None:
+    """Raises `InputError` for what an ONNX file has no use for."""
+    from convlens.base.errors import InputError
+
+    if model is not None or device not in (None, "auto", "cpu"):
+        raise InputError(
+            f"{file} is an ONNX file: it needs no --model and runs on the CPU; leave --model and --device away"
+        )
+
+
 def console(as_json: bool = False) -> "Console":
     """Where a command writes for people: stdout, or stderr when stdout belongs to the JSON object."""
     from convlens.base import screen

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convlens.base.errors import InputError
-from convlens.cli.common import Device, Json, UserModel, console, emit
+from convlens.cli.common import Device, Json, UserModel, console, emit, refuse_options_of_runs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,17 +59,15 @@ def predict(
 def _answers(
     run: Path, given: list[Any], top: int, model: str | None, device: str | None
 ) -> "Iterator[Prediction | Failure]":
-    if run.suffix != ".onnx" and not run.is_file():
+    from convlens.classify.classifier import Classifier, is_onnx
+
+    if not is_onnx(run):
         from convlens import api
 
         return api.load(run, model=model, device=device).stream(given, top=top)
-    from convlens.classify.classifier import Classifier
     from convlens.deploy import predictions
 
-    if model is not None or device not in (None, "auto", "cpu"):
-        raise InputError(
-            f"{run} is an ONNX file: it needs no --model and runs on the CPU; leave --model and --device away"
-        )
+    refuse_options_of_runs(run, model, device)
     return predictions.stream(Classifier.from_onnx(run), given, top=top)
 
 
@@ -98,5 +96,4 @@ def _row(answer: "Prediction | Failure") -> dict[str, Any]:
 
     if isinstance(answer, Failure):
         return {"path": answer.path, "error": answer.error}
-    top = [{"label": label, "probability": p} for label, p in answer.top]
-    return {"path": answer.path, "label": answer.label, "probability": answer.probability, "top": top}
+    return {"path": answer.path, **answer.to_dict()}

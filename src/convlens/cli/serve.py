@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convlens.base.errors import InputError
-from convlens.cli.common import Device, UserModel, console
+from convlens.cli.common import Device, UserModel, console, refuse_options_of_runs
 
 if TYPE_CHECKING:
     from convlens.deploy.serve import Settings
@@ -38,16 +38,15 @@ def serve(
     device: Device = None,
 ) -> None:
     """Answer over HTTP: POST /predict, /explain; GET /healthz, /readyz, /metrics, /openapi.json; / is a test page."""
+    from convlens.classify.classifier import is_onnx
     from convlens.deploy.serve import Settings
     from convlens.deploy.serve.run import bound, needed
     from convlens.deploy.serve.run import serve as answer
-    from convlens.deploy.serve.service import is_onnx, load
+    from convlens.deploy.serve.service import load
 
     needed()
-    if is_onnx(run) and (model is not None or device not in (None, "auto", "cpu")):
-        raise InputError(
-            f"{run} is an ONNX file: it needs no --model and runs on the CPU; leave --model and --device away"
-        )
+    if is_onnx(run):
+        refuse_options_of_runs(run, model, device)
     settings = Settings(
         run.absolute(), device, model, host, port, tuple(allow_host or ()), _key(api_key_file), top, deadline,
         max_body=max_body * 10**6, max_pixels=max_pixels * 10**6, queue=queue, reload=reload, log=log,
@@ -70,10 +69,12 @@ def _key(path: Path | None) -> str | None:
 
 
 def _tell(settings: "Settings", port: int, classes: int, workers: int) -> None:
+    from convlens.deploy.serve.settings import LOOPBACK
+
     out = console()
     address = f"http://{'localhost' if settings.host == '127.0.0.1' else settings.host}:{port}"
     out.print(f"{classes} classes, {workers} {'process' if workers == 1 else 'processes'}: {address}", soft_wrap=True)
     out.print(f"try it     {address}/ in a browser, or", soft_wrap=True)
     out.print(f"           curl --data-binary @PICTURE {address}/predict", soft_wrap=True)
-    if settings.host not in ("127.0.0.1", "localhost", "::1") and settings.key is None:
+    if settings.host not in LOOPBACK and settings.key is None:
         out.print("remark     others can ask it without a key: see --api-key-file", soft_wrap=True)

@@ -39,6 +39,13 @@ def _not_negative(**values: float) -> None:
             raise InputError(f"{name}: {value}, expected a number not below 0")
 
 
+def _of_parameter(optimizer: Any, name: str, p: Array) -> tuple[float, float]:
+    """The step size and the weight decay of one parameter: biases may have others than weights."""
+    is_weight = p.ndim >= 2 and name not in optimizer.vectors
+    lr = optimizer.lr if is_weight else optimizer.lr * optimizer.bias_lr
+    return lr, optimizer.weight_decay if is_weight or optimizer.decay_biases else 0.0
+
+
 class SGD:
     """Stochastic gradient descent: v = momentum * v + g,  p = p - lr * v.
 
@@ -65,9 +72,7 @@ class SGD:
     def step(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
         for name, p in parameters.items():
             g = gradients[name]
-            is_weight = p.ndim >= 2 and name not in self.vectors
-            lr = self.lr if is_weight else self.lr * self.bias_lr
-            decay = self.weight_decay if is_weight or self.decay_biases else 0.0
+            lr, decay = _of_parameter(self, name, p)
             if decay:
                 g = g + decay * p
             if self.momentum:
@@ -124,9 +129,7 @@ class Adam:
         correct1, correct2 = 1 - b1**self._steps, 1 - b2**self._steps
         for name, p in parameters.items():
             g = gradients[name]
-            is_weight = p.ndim >= 2 and name not in self.vectors
-            lr = self.lr if is_weight else self.lr * self.bias_lr
-            decay = self.weight_decay if is_weight or self.decay_biases else 0.0
+            lr, decay = _of_parameter(self, name, p)
             if decay and self.decoupled:
                 p *= 1 - lr * decay
             elif decay:
@@ -180,10 +183,9 @@ class RMSprop:
     def step(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
         for name, p in parameters.items():
             g = gradients[name]
-            is_weight = p.ndim >= 2 and name not in self.vectors
-            lr = self.lr if is_weight else self.lr * self.bias_lr
-            if self.weight_decay and (is_weight or self.decay_biases):
-                g = g + self.weight_decay * p
+            lr, decay = _of_parameter(self, name, p)
+            if decay:
+                g = g + decay * p
             v = self._squares.setdefault(name, np.zeros_like(p))
             v *= self.alpha
             v += (1 - self.alpha) * (g * g)

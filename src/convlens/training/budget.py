@@ -1,6 +1,5 @@
 """A time budget: as many epochs as fit into it at the speed that this machine shows, and an end when time is up."""
 
-import copy
 import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
@@ -53,7 +52,7 @@ def measured(experiment: Experiment, longest: float = _LOOK_SECONDS) -> Speed:
 
     The steps are those of training, on its own images. longest: seconds that may go into trying, but for two steps.
     """
-    trial = dataclasses.replace(experiment, module=copy.deepcopy(experiment.module), notes=[])
+    trial = experiment.on_a_copy()
     engine = engine_of(trial)
     assert isinstance(engine, TorchEngine)
     times: list[float] = []
@@ -119,12 +118,9 @@ def within(experiment: Experiment, deadline: Deadline, *, begun: bool) -> tuple[
 
 def with_epochs(experiment: Experiment, epochs: int) -> Experiment:
     """The same experiment with so many epochs, in its plan and in its record."""
-    plan = experiment.plan
-    plan = dataclasses.replace(plan, recipe=plan.recipe.model_copy(update={"epochs": epochs}))
-    record = experiment.record
-    resolved = {**record.resolved, "epochs": epochs}
-    record = record.model_copy(update={"recipe": plan.recipe.model_dump(mode="json"), "resolved": resolved})
-    return dataclasses.replace(experiment, plan=plan, record=record)
+    changed = experiment.with_recipe(epochs=epochs)
+    resolved = {**changed.record.resolved, "epochs": epochs}
+    return dataclasses.replace(changed, record=changed.record.model_copy(update={"resolved": resolved}))
 
 
 class TimeIsUp(Listener):

@@ -1,5 +1,6 @@
 """From a plan to an experiment: images read and divided, the network built and tried out. Nothing is trained yet."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +49,16 @@ class Experiment:
     splits: data.Splits
     given_parts: set[str]
     notes: list[str]
+
+    def with_recipe(self, **changes: Any) -> "Experiment":
+        """The same with other values of some keys of the recipe, in its plan and in its record."""
+        plan = replace(self.plan, recipe=self.plan.recipe.model_copy(update=changes))
+        record = self.record.model_copy(update={"recipe": plan.recipe.model_dump(mode="json")})
+        return replace(self, plan=plan, record=record)
+
+    def on_a_copy(self) -> "Experiment":
+        """The same with a copy of the network and no notes: what is tried on it leaves this one untouched."""
+        return replace(self, module=copy.deepcopy(self.module), notes=[])
 
 
 def build(

@@ -47,7 +47,8 @@ class HeadEngine:
         self.mirror, self.class_weights, self.quiet = mirror, class_weights, quiet
         self.steps_per_epoch, self.loss_is_at_hand = 1, True
         self.on_note: Callable[[str], None] = lambda _: None
-        self._raw: Any = None  # float64 [M, D], of the training pictures
+        self._raw: Any = None  # float64 [M, D], of the training pictures; _x: the same, standardized
+        self._seen: list[tuple[Images, bool, np.ndarray]] = []  # pictures, whether mirrored, their features
         keep_freed_memory()
         self.reset_totals()
 
@@ -109,15 +110,22 @@ class HeadEngine:
             self._raw = np.concatenate(several).astype(np.float64)
             self._mean, self._deviation = self._raw.mean(0), self._raw.std(0)
             self._deviation[self._deviation < 1e-6] = 1.0
-        labels = np.concatenate([self.splits.train.labels] * (len(self._raw) // len(self.splits.train)))
-        return (self._raw - self._mean) / self._deviation, labels
+            self._x = (self._raw - self._mean) / self._deviation
+            self._y = np.concatenate([train.labels] * len(several))
+        return self._x, self._y
 
     def _of(self, images: Images, mirrored: bool = False) -> np.ndarray:
+        """Features float32 [N, D], computed once: every epoch asks for those of the validation images."""
+        for seen, turned, found in self._seen:
+            if seen is images and turned == mirrored:
+                return found
         with bars(self.quiet, unit="images") as progress:
-            return features(
+            found = features(
                 self.module, self.path, images, self.preprocess, mirrored=mirrored, device=self.device,
                 advance=lambda done, total: progress("features", done, total),
             )  # fmt: skip
+        self._seen.append((images, mirrored, found))
+        return found
 
     def _logits(self, raw: np.ndarray) -> np.ndarray:
         weight, bias = (t.detach().cpu().double().numpy() for t in (self.layer.weight, self.layer.bias))

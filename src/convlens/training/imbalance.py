@@ -1,7 +1,5 @@
 """`class_weights = "auto"`: whether rare classes should weigh more is tried out, and validation decides."""
 
-import copy
-import dataclasses
 import time
 from typing import Literal
 
@@ -30,9 +28,9 @@ def settled(experiment: Experiment, deadline: Deadline | None = None) -> Experim
         raise InputError('class_weights = "auto" needs validation images: set val_fraction, or name one way')
     counts = experiment.splits.train.counts()
     seconds = None if deadline is None else max(0.0, deadline.left) * _TENTH
-    found = {way: _tried(_weighted(experiment, way), seconds) for way in WAYS}
+    found = {way: _tried(experiment.with_recipe(class_weights=way), seconds) for way in WAYS}
     best = max(WAYS, key=lambda way: found[way])  # the first of equals
-    experiment = _weighted(experiment, best)
+    experiment = experiment.with_recipe(class_weights=best)
     said = ", ".join(f"{way} {percent(score)}" for way, score in found.items())
     experiment.notes.append(
         f"class_weights: {best}, by macro F1 on the validation images after a short training ({said}); the classes "
@@ -41,20 +39,12 @@ def settled(experiment: Experiment, deadline: Deadline | None = None) -> Experim
     return experiment
 
 
-def _weighted(experiment: Experiment, way: str) -> Experiment:
-    plan = experiment.plan
-    plan = dataclasses.replace(plan, recipe=plan.recipe.model_copy(update={"class_weights": way}))
-    record = experiment.record.model_copy(update={"recipe": plan.recipe.model_dump(mode="json")})
-    return dataclasses.replace(experiment, plan=plan, record=record)
-
-
 def _tried(experiment: Experiment, seconds: float | None) -> float:
     """Macro F1 on the validation images after a short training of a copy; below any where it diverges."""
-    copied = dataclasses.replace(experiment, module=copy.deepcopy(experiment.module), notes=[])
     epochs = experiment.plan.recipe.epochs_for(len(experiment.splits.train))
     ends = [] if seconds is None else [TimeIsUp(Deadline(seconds, time.perf_counter() + seconds), 0.0)]
     try:
-        judged = trial(copied, max(1, epochs // _SHARE), ends).engine.validate()
+        judged = trial(experiment.on_a_copy(), max(1, epochs // _SHARE), ends).engine.validate()
     except DivergedError:
         return -1.0
     return -1.0 if judged is None else judged.macro_f1

@@ -4,8 +4,6 @@ The range test of Smith (2017, "Cyclical learning rates for training neural netw
 the rate with the lowest smoothed loss, as its users came to do.
 """
 
-import copy
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
@@ -40,8 +38,7 @@ def find(experiment: Experiment) -> Found:
 
 
 def _find(experiment: Experiment) -> Found:
-    copied = dataclasses.replace(experiment, module=copy.deepcopy(experiment.module), notes=[])
-    engine = engine_of(copied)
+    engine = engine_of(experiment.on_a_copy())
     if not isinstance(engine, TorchEngine):
         raise InputError("a learning rate is found for --engine torch, and for a network that is trained by steps")
     base, rates, losses, mean = experiment.plan.recipe.optimizer.lr, [], [], 0.0
@@ -73,12 +70,10 @@ def _batches(engine: TorchEngine) -> Iterator[tuple[Any, Any]]:
 
 def settled(experiment: Experiment) -> Experiment:
     """The experiment with the rate that was found in its plan and its record; a note says so."""
-    found, plan = find(experiment), experiment.plan
-    optimizer = plan.recipe.optimizer.model_copy(update={"lr": found.rate})
-    plan = dataclasses.replace(plan, recipe=plan.recipe.model_copy(update={"optimizer": optimizer}))
-    record = experiment.record.model_copy(update={"recipe": plan.recipe.model_dump(mode="json")})
+    found = find(experiment)
+    optimizer = experiment.plan.recipe.optimizer.model_copy(update={"lr": found.rate})
     experiment.notes.append(
         f"learning rate {found.rate:g}, a tenth of the one with the lowest loss in {len(found.rates)} steps of rising "
         f"rates ({found.rates[0]:.2g} to {found.rates[-1]:.2g})"
     )
-    return dataclasses.replace(experiment, plan=plan, record=record)
+    return experiment.with_recipe(optimizer=optimizer)

@@ -50,8 +50,7 @@ def row(name: str, result: Prediction | InputError) -> dict[str, Any]:
     """An `Answered`, as JSON has it."""
     if isinstance(result, InputError):
         return {"name": name, "error": " ".join(str(result).split())}
-    top = [{"label": label, "probability": probability} for label, probability in result.top]
-    return {"name": name, "label": result.label, "probability": result.probability, "top": top}
+    return {"name": name, **result.to_dict()}
 
 
 _IMAGE = {"type": "string", "format": "binary"}

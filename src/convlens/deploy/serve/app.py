@@ -18,7 +18,7 @@ from convlens.base.errors import InputError
 from convlens.base.hardware import usable_cores
 from convlens.classify.classifier import Classifier
 from convlens.deploy.serve import answers, explaining
-from convlens.deploy.serve.batching import Batcher, LateError, QueueFullError, Result
+from convlens.deploy.serve.batching import Batcher, ClosedError, LateError, QueueFullError, Result
 from convlens.deploy.serve.bodies import opened, pictures, top_of
 from convlens.deploy.serve.door import Door, problem
 from convlens.deploy.serve.forms import Sent
@@ -160,6 +160,10 @@ class _Routes:
         good = [one for one in prepared if not isinstance(one, InputError)]
         try:
             found = iter(await batcher.submit(good, top, deadline) if good else ())
+        except ClosedError:  # while the body came, another network took its place
+            if (now := self._batcher()) is batcher:
+                raise BusyError(503, "the service is ending") from None
+            return await self._answered(now, sent, top)
         except QueueFullError:
             raise BusyError(429, "too many images wait already") from None
         except LateError:

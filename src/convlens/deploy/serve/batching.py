@@ -24,6 +24,10 @@ class QueueFullError(Exception):
     """More pictures wait than may."""
 
 
+class ClosedError(Exception):
+    """Another network has taken this one's place."""
+
+
 class LateError(Exception):
     """A picture waited longer than its deadline."""
 
@@ -101,13 +105,16 @@ class Batcher:
         """The answers, in order; an `InputError` for a picture that cannot be read.
 
         Raises:
+            ClosedError: it takes no more; nothing of the request was kept.
             QueueFullError: so many pictures would wait that the last of them waits too long.
             LateError: the deadline passed before all pictures had their turn.
         """
         loop = asyncio.get_running_loop()
         job = Job(pictures, top, deadline, loop, loop.create_future(), [None] * len(pictures), len(pictures))
         with self._changed:
-            if self._closed or (self._waiting and len(self._waiting) + len(pictures) > self._limit):
+            if self._closed:
+                raise ClosedError
+            if self._waiting and len(self._waiting) + len(pictures) > self._limit:
                 raise QueueFullError
             if self.at_once and not self._waiting:
                 loop.call_soon(self._answer_waiting)
@@ -167,13 +174,10 @@ class Batcher:
                 job.results[place] = error
         if good:
             self._run(good, np.stack(pixels))
-        finished = []
         for job, _ in taken:
             job.waiting -= 1
             if not job.waiting:
-                finished.append(job)
-        for job in finished:
-            self._tell(job, None)
+                self._tell(job, None)
 
     def _run(self, good: list[tuple[Job, int]], pixels: np.ndarray) -> None:
         started = time.perf_counter()

@@ -3,11 +3,10 @@
 import os
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from convlens.base.errors import ConvlensError
-from convlens.classify.classifier import Classifier
+from convlens.classify.classifier import Classifier, is_onnx
 from convlens.deploy.serve.batching import Batcher
 from convlens.deploy.serve.log import Log
 from convlens.deploy.serve.metrics import Metrics
@@ -21,11 +20,6 @@ def load(settings: Settings) -> Classifier:
     return Classifier.from_run(
         settings.what, model=settings.user_model, device=settings.device, on_note=lambda note: None
     )
-
-
-def is_onnx(path: Path) -> bool:
-    """Whether this is an ONNX file, and no run folder."""
-    return path.suffix == ".onnx" or path.is_file()
 
 
 class Service:
