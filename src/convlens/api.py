@@ -18,6 +18,7 @@ from convlens.deploy import predictions
 from convlens.deploy.exporters import Exported
 from convlens.deploy.inputs import pictures
 from convlens.deploy.judging import judge, own_parts
+from convlens.deploy.many import Answered, predict_into
 from convlens.deploy.of_run import export_run
 from convlens.deploy.predictions import Failure
 from convlens.report.examine import Subject, examine, require_cleanlab
@@ -100,6 +101,10 @@ class Run:
     def stream(self, images: Any, *, top: int = 5) -> Iterator[Prediction | Failure]:
         """`predict`, one by one while pictures are read: of a folder or generator of any length."""
         return predictions.stream(self.classifier(), images, top=top, on_note=self._note)
+
+    def predict_into(self, out: Path | str, images: Any, *, top: int = 5, quiet: bool = True) -> Answered:
+        """Answers any number of pictures into a .csv, .jsonl or .parquet; goes on after a stop. See `deploy.many`."""
+        return predict_into(self.classifier(), images, out, top=top, on_note=self._note, quiet=quiet)
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Judges the run on the test part of its own data, or on other data with classes of the same names.
@@ -252,7 +257,7 @@ class Run:
         splits = own_parts(classifier.preprocess, self.record, data, whole=True)
         evaluation = classifier.evaluate(splits.test)
         report.save_evaluation(self.path, evaluation, splits.test)
-        subject = Subject(classifier, splits, evaluation, _batch_size(self.record))
+        subject = Subject(classifier, splits, evaluation, self.record.batch_size)
         with bars(quiet, unit="images") as progress:
             examine(self.path, subject, deep=True, on_progress=progress)
 
@@ -293,15 +298,9 @@ def _report(finished: Finished) -> None:
     record, path = finished.record, finished.folder.path
     report.save_evaluation(path, finished.evaluation, finished.splits.test)
     classifier = Classifier(finished.module, Preprocess.from_dict(record.preprocess), tuple(record.classes))
-    subject = Subject(classifier, finished.splits, finished.evaluation, _batch_size(record))
+    subject = Subject(classifier, finished.splits, finished.evaluation, record.batch_size)
     examine(path, subject, deep=False, own_object=record.model.source == "live")
     report.write(path)
-
-
-def _batch_size(record: RunRecord) -> int:
-    """Images of a batch in training: what was asked for, or what became of "auto"."""
-    said = record.resolved.get("batch_size", record.recipe.get("batch_size"))
-    return said if isinstance(said, int) else 1
 
 
 train.__doc__ = (train.__doc__ or "").replace("{options}", textwrap.indent(described(), " " * 12))

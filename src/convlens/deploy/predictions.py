@@ -1,6 +1,8 @@
 """Answers for whatever people hand over, one by one: also where some of it cannot be read."""
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -8,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from convlens.base.errors import InputError
+from convlens.base.hardware import usable_cores
 from convlens.base.progress import say
 from convlens.classify.classifier import BATCH, Classifier, Prediction
 from convlens.deploy.inputs import Item, Say, pictures, reason
+
+_SHARE = 32  # pictures that one thread decodes at a time
 
 
 @dataclass(frozen=True)
@@ -38,20 +43,49 @@ def stream(classifier: Classifier, images: Any, *, top: int = 5, on_note: Say = 
     return answers(classifier, pictures(images, classifier.preprocess.channels, on_note)[1], top)
 
 
-def answers(classifier: Classifier, items: Iterator[Item], top: int = 5) -> Iterator[Prediction | Failure]:
-    """`stream` of what `inputs.pictures` gave."""
-    while batch := list(islice(items, BATCH)):
-        failures: dict[int, Failure] = {}
-        good = []
-        for place, item in enumerate(batch):
-            try:
-                if isinstance(item.picture, InputError):
-                    raise item.picture
-                good.append(classifier.preprocess.prepare(item.picture, item.name))
-            except InputError as error:
-                if not item.is_file:
-                    raise
-                failures[place] = Failure(item.path or item.name, reason(item, error))
+def answers(
+    classifier: Classifier, items: Iterator[Item], top: int = 5, *, ahead: bool = False
+) -> Iterator[Prediction | Failure]:
+    """`stream` of what `inputs.pictures` gave. ahead: the next 256 are decoded while these are answered."""
+    for batch, pixels in _decoded_ahead(classifier, items) if ahead else _decoded(classifier, items):
+        good = [one for one in pixels if not isinstance(one, Failure)]
         ranked = iter(classifier.ranked(np.stack(good), top) if good else ())
-        for place, item in enumerate(batch):
-            yield failures[place] if place in failures else replace(next(ranked), path=item.path)
+        for item, one in zip(batch, pixels, strict=True):
+            yield one if isinstance(one, Failure) else replace(next(ranked), path=item.path)
+
+
+_Decoded = Iterator[tuple[list[Item], list[np.ndarray | Failure]]]
+
+
+def _decoded(classifier: Classifier, items: Iterator[Item]) -> _Decoded:
+    while batch := list(islice(items, BATCH)):
+        yield batch, [_prepared(classifier, item) for item in batch]
+
+
+def _decoded_ahead(classifier: Classifier, items: Iterator[Item]) -> _Decoded:
+    waiting: deque[tuple[list[Item], list[Future]]] = deque()
+
+    def prepare(some: list[Item]) -> list[np.ndarray | Failure]:
+        return [_prepared(classifier, item) for item in some]
+
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as pool:
+        while True:
+            if batch := list(islice(items, BATCH)):
+                shares = [batch[start : start + _SHARE] for start in range(0, len(batch), _SHARE)]
+                waiting.append((batch, [pool.submit(prepare, share) for share in shares]))
+            if len(waiting) == 2 or (waiting and not batch):
+                batch, shares = waiting.popleft()
+                yield batch, [one for share in shares for one in share.result()]
+            elif not batch:
+                return
+
+
+def _prepared(classifier: Classifier, item: Item) -> np.ndarray | Failure:
+    try:
+        if isinstance(item.picture, InputError):
+            raise item.picture
+        return classifier.preprocess.prepare(item.picture, item.name)
+    except InputError as error:
+        if not item.is_file:
+            raise
+        return Failure(item.path or item.name, reason(item, error))

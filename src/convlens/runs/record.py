@@ -211,6 +211,12 @@ class RunRecord(_Record):
             raise ValueError(f"preprocess makes pictures of {size}, model.input says {self.model.input}")
         return self
 
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch in training: what was asked for, or what became of "auto"."""
+        said = self.resolved.get("batch_size", self.recipe.get("batch_size"))
+        return said if isinstance(said, int) else 1
+
     @classmethod
     def parse(cls, text: str, where: str) -> "RunRecord":
         """Reads the text of a `run.json`. Raises `InputError` naming the first field that is wrong."""
