@@ -23,9 +23,9 @@ from convlens.deploy.of_run import export_run
 from convlens.deploy.predictions import Failure
 from convlens.report.examine import Subject, examine, require_cleanlab
 from convlens.runs import RunFolder, RunRecord
-from convlens.training import job
+from convlens.training import job, launch
+from convlens.training.fresh import fresh_path
 from convlens.training.options import TrainOptions, described, python_signature
-from convlens.training.place import fresh_path
 from convlens.training.request import Request
 from convlens.training.run import Finished
 
@@ -284,13 +284,15 @@ def train(model: str | nn.Module | None = None, data: Any = None, **options: Unp
             DivergedError: the loss became infinite or not a number; the last good weights are kept.
             Interrupted: SIGINT or SIGTERM; the state was saved and `resume` goes on.
     """
-    finished = job.train(Request(model, data, **options))
     handed_over = model if isinstance(model, nn.Module) or (isinstance(model, str) and ".py:" in model) else None
-    device = options.get("device")
-    if isinstance(finished, RunFolder):
-        return Run(finished.path, model=handed_over, device=device)
-    _report(finished)
-    return Run(finished.folder.path, model=handed_over, device=device)
+    device, request = options.get("device"), Request(model, data, **options)
+    if (request.options["processes"] or 1) > 1 and not launch.launched():
+        return Run(launch.train(request.model, data, request.options), model=handed_over, device=device)
+    finished = job.train(request)
+    if isinstance(finished, Finished) and launch.launched_rank() == 0:
+        _report(finished)
+    folder = finished.folder if isinstance(finished, Finished) else finished
+    return Run(folder.path, model=handed_over, device=device)
 
 
 def _report(finished: Finished) -> None:

@@ -158,8 +158,18 @@ def test_where_no_command_can_train_it_again_the_page_says_so_and_why(home, tmp_
 
 
 def test_every_argument_of_training_is_in_the_command_or_changes_no_weight():
-    changes_nothing = {"out", "resume", "quiet", "tensorboard", "log_steps", "started", "listeners"}
-    within_the_recipe = {"recipe", "epochs", "batch_size", "settings", "precision", "budget", "find_lr"}
+    changes_nothing = {
+        "out",
+        "resume",
+        "quiet",
+        "tensorboard",
+        "log_steps",
+        "started",
+        "listeners",
+        "max_restarts",
+        "deadline",
+    }
+    within_the_recipe = {"recipe", "epochs", "batch_size", "settings", "precision", "budget", "find_lr", "processes"}
     others = {
         "model",
         "data",
@@ -173,6 +183,7 @@ def test_every_argument_of_training_is_in_the_command_or_changes_no_weight():
         "device",
         "threads",
         "deterministic",
+        "fast",  # said beside the command: other bits
     }
     assert set(inspect.signature(cl.train).parameters) == changes_nothing | within_the_recipe | others
 

@@ -41,6 +41,7 @@ CHANGES = {  # key: another value, and what has to be so that it matters
     "frozen": ('["features.c1"]', ["of lenet5"]),
     "views": ("mirror", []),
     "early_stopping": ("1", RISES),
+    "shards": ("4", []),
     "precision": ("bfloat16", []),
     "compile": ("true", []),
     "checkpoint_seconds": ("0", []),

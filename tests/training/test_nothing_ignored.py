@@ -84,7 +84,7 @@ def test_a_setting_of_any_value_is_refused_in_one_line(value):
 
 
 OTHERS = {"l1": 0.1, "class_weights": "balanced", "gradient_clip": 1.0, "ema": 0.9, "lookahead": 0.9, "views": "mirror",
-          "compile": True, "precision": "bfloat16", "head": "features"}  # fmt: skip
+          "compile": True, "precision": "bfloat16", "head": "features", "shards": 4}  # fmt: skip
 
 
 def test_every_recipe_key_is_honored_or_named_by_the_numpy_engine():

@@ -38,6 +38,12 @@ class Interrupted(ConvlensError):  # noqa: N818 - not an error of anyone
         self.exit_code = 128 + signum
 
 
+class LostError(ConvlensError):
+    """Another of the processes that train together is gone or does not answer. Exit code 75, "try again"."""
+
+    exit_code = 75
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: ", did you mean 'lenet5'?" or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -22,8 +22,8 @@ _REPORT = 60.0  # seconds between two lines of a long epoch where there is no te
 def epoch_line(epoch: int, epochs: int, record: Mapping[str, Any]) -> str:
     """One epoch (counted from 1) as a line of about 80 columns, aligned from epoch to epoch.
 
-    `record` may hold train_loss, val_loss, val_accuracy (a fraction), images_per_second and seconds; what is missing
-    or None is left out. Without a validation the accuracy shown is train_accuracy.
+    `record` may hold train_loss, val_loss, val_accuracy (a fraction), images_per_second, waiting (a fraction) and
+    seconds; what is missing or None is left out. Without a validation the accuracy shown is train_accuracy.
     """
     width = len(str(epochs))
     validated = record.get("val_loss") is not None
@@ -37,6 +37,8 @@ def epoch_line(epoch: int, epochs: int, record: Mapping[str, Any]) -> str:
             parts.append(f"{title} {percent(record[key]):>8}")
     if record.get("images_per_second"):
         parts.append(f"{record['images_per_second']:,.0f} images/s")
+    if record.get("waiting") is not None:
+        parts.append(f"waiting {percent(record['waiting'], 0)}")
     if record.get("seconds") is not None:
         parts.append(duration(record["seconds"], 1))
     return "  ".join(parts)

@@ -164,19 +164,28 @@ def evaluate(module: "nn.Module", batches: Iterable[tuple["Tensor", "Tensor"]], 
     Each submodule's training flag is put back afterwards. The device is waited for once, at the end. Raises
     `InputError` for no images, for outputs of another shape and for labels outside 0..K-1.
     """
+    logits, labels = logits_over(module, batches, classes)
+    if not len(labels):
+        raise InputError("there are no images to evaluate on")
+    return from_logits(logits, labels, classes)
+
+
+def logits_over(
+    module: "nn.Module", batches: Iterable[tuple["Tensor", "Tensor"]], classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `evaluate` judges: logits float32 [N, K] and labels int64 [N]; N may be 0."""
     import torch
 
     from convlens.classify.outputs import logits_of
     from convlens.models.modes import evaluation_mode
 
-    logits, labels = [], []
+    logits, labels = [torch.zeros(0, len(classes))], [torch.zeros(0, dtype=torch.int64)]
     with evaluation_mode(module), torch.inference_mode():
         for x, y in batches:
             logits.append(logits_of(module, x, len(classes)).float())
             labels.append(y)
-        if not labels:
-            raise InputError("there are no images to evaluate on")
-        return from_logits(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), classes)
+        device = logits[-1].device
+        return tuple(torch.cat([part.to(device) for part in parts]).cpu().numpy() for parts in (logits, labels))  # type: ignore[return-value]
 
 
 def from_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Evaluation:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from convlens import __version__
-from convlens.base.errors import ConvlensError, out_of_memory
+from convlens.base.errors import ConvlensError, LostError, out_of_memory
 from convlens.base.screen import forgiving_streams, printable
 from convlens.base.threads import limited_spinning
 from convlens.cli import (
@@ -30,6 +30,7 @@ from convlens.cli import (
     train,
     verify,
 )
+from convlens.training.launch import by_us
 
 app = typer.Typer(
     name="convlens",
@@ -87,6 +88,10 @@ def main() -> None:
         warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged pictures: what matters becomes an error of ours
         try:
             code = app(standalone_mode=False)
+        except LostError as error:
+            if by_us():  # the launcher says what happened to whom
+                sys.exit(error.exit_code)
+            _leave(str(error), error.exit_code)
         except ConvlensError as error:
             _leave(str(error), error.exit_code)
         except ModuleNotFoundError as error:

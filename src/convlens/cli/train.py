@@ -1,12 +1,16 @@
 """`convlens train`: trains a network on images."""
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convlens.base.errors import InputError
 from convlens.cli.common import Json, console, emit, with_options
-from convlens.training.options import OPTIONS
+from convlens.training import launch
+from convlens.training.fresh import fresh_path
+from convlens.training.options import OPTIONS, checked
 
 if TYPE_CHECKING:
     from convlens.api import Run
@@ -28,6 +32,14 @@ Seeds = Annotated[int | None, typer.Option(help="Train this many seeds; gives me
 def train(model: Model = None, data: Data = None, seeds: Seeds = None, as_json: Json = False, **options: Any) -> None:
     """Train a network on images, judge it once on the test set, write a report."""
     started = time.perf_counter()
+    if (options["processes"] or 1) > 1 and not launch.launched():
+        raise typer.Exit(_in_processes(model, data, seeds, options))
+    if launch.launched_rank() > 0:  # rank 0 has the run folder and the screen
+        from convlens.training import job
+        from convlens.training.request import Request
+
+        job.train(Request(model, data, started=started, **options))
+        return
     from convlens import api
 
     if seeds is None:
@@ -49,6 +61,18 @@ def train(model: Model = None, data: Data = None, seeds: Seeds = None, as_json: 
 
 
 train.__signature__ = with_options(train, OPTIONS)  # type: ignore[attr-defined] - what Typer reads
+
+
+def _in_processes(model: str | None, data: str | None, seeds: int | None, options: dict[str, Any]) -> int:
+    """The same command in several processes. Returns the exit code."""
+    if seeds is not None:
+        raise InputError("--seeds with --processes: train one seed after the other, each with --seed")
+    chosen = checked(options)
+    out = None if options["out"] is not None else str(fresh_path(model, data))
+    return launch.launch(
+        sys.argv[1:], chosen["processes"], out=out, restarts=chosen["max_restarts"], deadline=chosen["deadline"],
+        quiet=chosen["quiet"],
+    )  # fmt: skip
 
 
 def _result(run: "Run") -> dict[str, Any]:

@@ -96,19 +96,24 @@ class Loader:
             return torch.arange(len(self.images))
         return torch.from_numpy(generator(self.seed, "order", epoch).permutation(len(self.images)))
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch from number `start` on, or this rank's rows of them: (images [n c h w], labels)."""
-        whole = self.order(epoch).split(self.batch_size)[start : len(self)]
+    def epoch(self, epoch: int, start: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch from number `start` on, or this rank's rows of them: (images [n c h w], labels).
+
+        every: only each so manieth batch, which processes that take whole batches in turn ask for.
+        """
+        steps = range(start, len(self), every)
+        parts = self.order(epoch).split(self.batch_size)
+        whole = [parts[step] for step in steps]
         shares: list[Share | None] = [None] * len(whole)
-        batches = whole
+        batches = tuple(whole)
         if self.world > 1:
-            shares = [self._share(len(indices), epoch, step) for step, indices in enumerate(whole, start)]
+            shares = [self._share(len(indices), epoch, step) for step, indices in zip(steps, whole, strict=True)]
             batches = tuple(indices[share.rows] for indices, share in zip(whole, shares, strict=True) if share)
         if self._pixels is not None:
             raw = (self._gather(self._pixels, indices) for indices in batches)
         else:
             raw = _read_ahead(self._read, batches)
-        for step, (indices, share, pixels) in enumerate(zip(batches, shares, raw, strict=True), start):
+        for step, indices, share, pixels in zip(steps, batches, shares, raw, strict=True):
             yield self._finish(pixels, indices, share, epoch, step)
 
     def _share(self, n: int, epoch: int, step: int) -> Share:

@@ -33,7 +33,10 @@ class RunFolder:
 
     def holds_weights(self) -> bool:
         """Whether anything that was learned lies in it: the best weights, or a checkpoint."""
-        return self.weights.exists() or self.last.exists()
+        return self.weights.exists() or self.holds_checkpoint()
+
+    def holds_checkpoint(self) -> bool:
+        return self.last.exists()
 
     def require(self) -> "RunFolder":
         """Itself, or an `InputError` if it is not a run folder."""

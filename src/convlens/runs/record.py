@@ -97,12 +97,17 @@ class ProcessRecord(_Record):
 
     started: date and time, UTC.
     changed: what was not as when the run began, in words; the bits of the result may hang on it.
+    together: how many processes trained at once. fast: whether their sums were added in the order of the moment.
+    waiting: the share of the time of training that the first of them waited for the others; None for one alone.
     """
 
     started: str = Field(max_length=100)
     total: float = Field(ge=0)
     train: float = Field(ge=0)
     changed: list[str] = []
+    together: Positive = 1
+    fast: bool = False
+    waiting: Fraction | None = None
 
 
 class Stopped(_Record):

@@ -1,6 +1,7 @@
 """The engine of an experiment, with its loaders."""
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from convlens.data.loader import Loader
 from convlens.training import groups
 from convlens.training.experiment import Experiment
 from convlens.training.plan import LIVE
+from convlens.training.processes.world import ALONE, World
 from convlens.training.recipe import Recipe
 from convlens.training.settings import DTYPES
 from convlens.training.torch_engine import TorchEngine
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from convlens.training.numpy_engine import NumpyEngine
 
 
-def engine_of(experiment: Experiment, quiet: bool = True) -> "TorchEngine | NumpyEngine | HeadEngine":
-    """The engine that the plan names; what it leaves out is added to the notes."""
+def engine_of(
+    experiment: Experiment, quiet: bool = True, *, world: World = ALONE, fast: bool = False
+) -> "TorchEngine | NumpyEngine | HeadEngine":
+    """The engine that the plan names; what it leaves out is added to the notes. world, fast: see `processes`."""
     if experiment.plan.recipe.head == "features":
         return _head_engine(experiment, quiet)
-    return _numpy_engine(experiment) if experiment.plan.engine == "numpy" else _torch_engine(experiment)
+    return _numpy_engine(experiment) if experiment.plan.engine == "numpy" else _torch_engine(experiment, world, fast)
 
 
 def threads_of(engine: str) -> contextlib.AbstractContextManager[None]:
@@ -47,7 +51,7 @@ def test_loader(experiment: Experiment) -> Loader:
     )  # fmt: skip
 
 
-def _torch_engine(experiment: Experiment) -> TorchEngine:
+def _torch_engine(experiment: Experiment, world: World, fast: bool) -> TorchEngine:
     recipe, numeric, splits, seed = (
         experiment.plan.recipe,
         experiment.plan.numeric,
@@ -64,7 +68,7 @@ def _torch_engine(experiment: Experiment) -> TorchEngine:
     train = Loader(
         splits.train, experiment.preprocess, batch_size=recipe.batch_size_for(len(splits.train)), seed=seed,
         augmenter=Augmenter(augmentation, seed=seed) if augmentation.active else None,
-        drop_last=True, **shared,
+        drop_last=True, rank=world.rank, world=world.size, **shared,
     )  # fmt: skip
     val = None
     if len(splits.val):
@@ -73,7 +77,12 @@ def _torch_engine(experiment: Experiment) -> TorchEngine:
     if recipe.optimizer.name == "muon":
         few = torch.from_numpy(experiment.preprocess.normalize(splits.train.pixels[:2]))
         output_weights = groups.output_weights(experiment.module, few, len(splits.train.classes))
-    return TorchEngine(
+    make: Any = TorchEngine
+    if recipe.shards is not None:
+        from convlens.training.processes.engines import ExactEngine  # only where it is asked for
+
+        make = functools.partial(ExactEngine, world=world, shards=recipe.shards)
+    return make(
         experiment.module, train, val, classes=splits.train.classes, recipe=recipe, numeric=numeric, seed=seed,
         class_weights=class_weights_of(recipe, splits.train), output_weights=output_weights,
     )  # fmt: skip

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL, DEFAULT_DATA, DEFAULT_SEED = "lenet5", "digits", 0
 ENGINES = ("torch", "numpy")
 _MOST_THREADS = 4096
+_MOST_PROCESSES = 1024
 
 Size = int | tuple[int, int]
 
@@ -218,6 +219,34 @@ class TrainOptions(TypedDict, total=False):
     threads: Annotated[
         int | None, Option("Of the processor. (default: one per core)", whole(1, _MOST_THREADS), typed=int)
     ]
+    processes: Annotated[
+        int | None,
+        Option(
+            "Train in so many processes of this machine, to the same bits for every number that divides the shards.",
+            whole(1, _MOST_PROCESSES), typed=int, metavar="N",
+        ),
+    ]  # fmt: skip
+    fast: Annotated[
+        bool,
+        Option(
+            "With --processes: faster, and equal to rounding alone; each normalizes its own batch.", _on, typed=bool,
+            default=False,
+        ),
+    ]  # fmt: skip
+    max_restarts: Annotated[
+        int | None,
+        Option(
+            "With --processes: so often all start again where one is lost. (default: 3)", whole(0, 1000), typed=int,
+            metavar="N",
+        ),
+    ]  # fmt: skip
+    deadline: Annotated[
+        str | float | None,
+        Option(
+            "With --processes: how long to wait for one that does not answer. (default: 10m)", parse_budget,
+            metavar="TIME",
+        ),
+    ]  # fmt: skip
     deterministic: Annotated[bool, Option("The same bits on a GPU too.", _on, typed=bool, default=False)]
     tensorboard: Annotated[bool, Option("Write TensorBoard events into the run folder.", _on, typed=bool, default=True)]
     log_steps: Annotated[

@@ -1,19 +1,15 @@
 """Where a run goes: its folder is found, reserved, and removed again where nothing came of it."""
 
 import contextlib
-import datetime
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from torch import nn
 
 from convlens.base import files
 from convlens.base.errors import InputError, InUseError
 from convlens.runs import RunFolder, RunRecord
 from convlens.runs.trained import FILE as TRAINED
-from convlens.training.options import DEFAULT_DATA, DEFAULT_MODEL
+from convlens.training.fresh import fresh_path
 from convlens.training.request import Request
 
 
@@ -107,20 +103,3 @@ def _remove(folder: RunFolder, made: list[Path]) -> None:
     for path in made:
         with contextlib.suppress(OSError):
             path.rmdir()
-
-
-def fresh_path(model: str | nn.Module | None, source: Any) -> Path:
-    """`runs/<model>-<data>-<time>`, with a number behind it where that exists already."""
-    name = (
-        model.rpartition(":")[2] if isinstance(model, str) else DEFAULT_MODEL if model is None else type(model).__name__
-    )
-    if isinstance(source, (str, Path)):
-        images = Path(source).resolve().name.split(".")[0] or "data"
-    else:
-        images = DEFAULT_DATA if source is None else "arrays"
-    words = [name, images, datetime.datetime.now().strftime("%Y%m%d-%H%M%S")]
-    base = Path("runs") / "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in word) for word in words)
-    path, number = base, 2
-    while path.exists():
-        path, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return path

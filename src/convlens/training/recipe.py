@@ -89,6 +89,7 @@ class Recipe(_Section):
     frozen: tuple[str, ...] = ()  # paths of modules that are not trained; their batch norms stay in inference mode
     views: Literal["none", "mirror", "mirror+shift"] = "none"
     early_stopping: int | None = Field(default=None, ge=1)  # epochs without a better validation result
+    shards: Annotated[int, Field(ge=1, le=1024)] | None = None  # of a batch, added in a fixed order: for --processes
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False  # torch.compile; needs a C++ compiler (CPU) or Triton (GPU), and time before the first step
     checkpoint_seconds: float = Field(default=20.0, ge=0)

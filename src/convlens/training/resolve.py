@@ -10,6 +10,7 @@ from torch import nn
 
 from convlens import data, models
 from convlens.base.errors import InputError
+from convlens.base.hardware import usable_cores
 from convlens.base.progress import bars
 from convlens.classify.device import available, choose
 from convlens.data.preprocess import Preprocess
@@ -21,6 +22,7 @@ from convlens.training.input_size import input_for
 from convlens.training.numeric import Numeric
 from convlens.training.options import DEFAULT_DATA, DEFAULT_MODEL, DEFAULT_SEED
 from convlens.training.plan import ARRAYS, LIVE, Plan
+from convlens.training.processes.shards import DEFAULT
 from convlens.training.recipe import Recipe
 from convlens.training.recording import versions
 from convlens.training.request import Request
@@ -115,7 +117,7 @@ def _network(request: Request, began: Plan | None) -> dict[str, Any]:
 
 def _recipe(request: Request, began: Plan | None, own: models.ModelEntry | None) -> Recipe:
     options = request.options
-    return recipes.load(
+    found = recipes.load(
         began.recipe if began is not None and options["recipe"] is None else options["recipe"],
         model=own.name if own else None,
         family=own.family if own else None,
@@ -124,6 +126,10 @@ def _recipe(request: Request, began: Plan | None, own: models.ModelEntry | None)
         batch_size=options["batch_size"],
         precision=options["precision"],
     )
+    chosen = began is None or options["recipe"] is not None
+    if options["processes"] is not None and chosen and not options["fast"] and found.shards is None:
+        return found.model_copy(update={"shards": DEFAULT})
+    return found
 
 
 def _numeric(request: Request, plan: Plan, stored: RunRecord | None, notes: list[str]) -> Numeric:
@@ -137,9 +143,14 @@ def _numeric(request: Request, plan: Plan, stored: RunRecord | None, notes: list
         wanted, precision = "cpu", "float32"
     chosen = settings.settle(
         wanted, precision, compile=recipe.compile, deterministic=options["deterministic"],
-        threads=options["threads"],
+        threads=options["threads"] or _threads(options, recipe),
     )  # fmt: skip
-    if recipe.compile and plan.engine == "torch" and not chosen.compile:
+    if recipe.shards is not None and options["threads"] is None:
+        chosen.reasons["threads"] = "one for each shard, so that the bits are the same for any number of processes"
+    if recipe.compile and recipe.shards is not None:
+        chosen = dataclasses.replace(chosen, compile=False)
+        notes.append("not compiled: shards are computed layer by layer")
+    elif recipe.compile and plan.engine == "torch" and not chosen.compile:
         notes.append(f"warning: not compiled: {chosen.reasons['compile'].removeprefix('off: ')}")
     if stored is not None:
         before = Numeric(**stored.numeric)
@@ -148,6 +159,13 @@ def _numeric(request: Request, plan: Plan, stored: RunRecord | None, notes: list
         if options["deterministic"] and not chosen.deterministic:
             notes.append("--deterministic is ignored: the run began without it")
     return chosen
+
+
+def _threads(options: dict[str, Any], recipe: Recipe) -> int | None:
+    """Of each of several processes, if nobody named a number: where bits count, one on every machine."""
+    if recipe.shards is not None:
+        return 1
+    return max(1, usable_cores() // options["processes"]) if options["processes"] else None
 
 
 def use(plan: Plan, stored: RunRecord | None, notes: list[str]) -> list[str]:

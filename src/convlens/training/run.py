@@ -15,7 +15,7 @@ from convlens import data
 from convlens.base import files
 from convlens.base.errors import DivergedError
 from convlens.base.progress import Progress
-from convlens.classify.evaluation import Evaluation, evaluate
+from convlens.classify.evaluation import Evaluation
 from convlens.classify.views import Views
 from convlens.runs import RunFolder, RunRecord, keep_trained
 from convlens.training.callbacks.average import Averages
@@ -31,12 +31,15 @@ from convlens.training.events import Listener
 from convlens.training.experiment import Experiment
 from convlens.training.loop import Trainer
 from convlens.training.plan import Plan
+from convlens.training.processes.judging import judge_together
+from convlens.training.processes.world import ALONE, World
 from convlens.training.stop import Stop
 from convlens.training.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
     from convlens.training.head_engine import HeadEngine
     from convlens.training.numpy_engine import NumpyEngine
+    from convlens.training.processes.engines import Ending
 
 
 @dataclass
@@ -62,6 +65,8 @@ def run(
     started: float | None = None,
     changed: Sequence[str] = (),
     first: Sequence[Listener] = (),
+    world: World = ALONE,
+    fast: bool = False,
 ) -> Finished:
     """Trains an experiment in a folder, from its checkpoint if there is one, and judges it once on its test set.
 
@@ -72,37 +77,46 @@ def run(
         started: when the work began, as `time.perf_counter` tells it.
         changed: what of the machine is not as when the run began, in words.
         first: listeners that may change the course of the run, told before all others.
+        world, fast: the processes that train it together, and whether rounding may differ; see `processes`.
     """
     plan, notes = experiment.plan, experiment.notes
     epochs = plan.recipe.epochs_for(len(experiment.splits.train))
     with threads_of(plan.engine), Stop() as stop:
-        engine = engine_of(experiment, quiet)
-        clock = Clock(folder, experiment.record, started=started or time.perf_counter(), changed=changed)
-        title = _title(experiment, epochs)
+        engine = engine_of(experiment, quiet, world=world, fast=fast)
+        clock = Clock(
+            folder, experiment.record, started=started or time.perf_counter(), changed=changed, world=world, fast=fast
+        )
+        title = _title(experiment, epochs, world, fast)
         with Progress(title, epochs=epochs, steps_per_epoch=engine.steps_per_epoch, quiet=quiet) as progress:
             for note in notes:
                 progress.note(note)
             if isinstance(engine, TorchEngine):
                 engine.on_note = progress.note
-            sample = experiment.splits.train.pixels[:64]
-            boards: list[Listener] = [Board(folder, experiment.record.recipe, sample)] if tensorboard else []
+            shown: list[Listener] = []
+            if world.leads:
+                sample = experiment.splits.train.pixels[:64]
+                shown = [
+                    Layers(experiment, progress.note),
+                    Display(progress),
+                    *([StepLines(progress, log_steps)] if log_steps else []),
+                    *([Board(folder, experiment.record.recipe, sample)] if tensorboard else []),
+                    *listeners,
+                ]
+            together, signals = _together(engine, stop, world)
             trainer = Trainer(
                 engine, recipe=plan.recipe, epochs=epochs, folder=folder, clock=clock,
                 listeners=[
                     *first,
-                    *_changing(experiment, engine),
-                    Layers(experiment, progress.note),
-                    Display(progress),
-                    *([StepLines(progress, log_steps)] if log_steps else []),
-                    *boards,
-                    *listeners,
+                    *_changing(experiment, engine, world),
+                    *shown,
+                    *together,
                     MetricsFile(folder),
                     Times(clock),
-                    SaveAndLeave(stop, _resume_command(plan, folder)),
+                    SaveAndLeave(signals, _resume_command(plan, folder)),
                     Checkpoints(folder, plan.recipe.checkpoint_seconds),
                 ],
             )  # fmt: skip
-            if folder.last.exists():
+            if folder.holds_checkpoint():
                 restore(trainer, folder)
             elif resume:
                 progress.note("nothing had been saved yet: starting from the beginning")
@@ -110,17 +124,33 @@ def run(
             keep_trained(folder, [experiment.splits.train.fingerprints(), experiment.splits.val.fingerprints()])
             with clock.training():
                 trainer.fit()
-        return _judge(experiment, folder, trainer, engine)
+        return _judge(experiment, folder, trainer, engine, world)
 
 
-def _title(experiment: Experiment, epochs: int) -> str:
+def _title(experiment: Experiment, epochs: int, world: World, fast: bool) -> str:
     plan, images = experiment.plan, len(experiment.splits.train)
     device = "NumPy" if plan.engine == "numpy" else f"{plan.numeric.device}, {plan.numeric.dtype}"
     name = plan.network.rpartition(":")[2]
+    if world.size > 1:
+        device += f", {world.size} processes" + (" (fast)" if fast else f" ({plan.recipe.shards} shards)")
     return f"{name} on {experiment.record.data.name}: {images:,} images, {epochs} epoch{'s'[: epochs != 1]}, {device}"
 
 
-def _changing(experiment: Experiment, engine: "TorchEngine | NumpyEngine | HeadEngine") -> list[Listener]:
+def _together(
+    engine: "TorchEngine | NumpyEngine | HeadEngine", stop: Stop, world: World
+) -> tuple[list[Listener], "Stop | Ending"]:
+    """What several processes need to end together, and where the signals are that all of them know of."""
+    if world.size == 1:
+        return [], stop
+    from convlens.training.processes.engines import SharedEngine  # only where it is asked for
+    from convlens.training.processes.listeners import EndTogether
+
+    assert isinstance(engine, SharedEngine)
+    engine.ending.stop = stop
+    return [EndTogether(engine.ending)], engine.ending
+
+
+def _changing(experiment: Experiment, engine: "TorchEngine | NumpyEngine | HeadEngine", world: World) -> list[Listener]:
     """The listeners that change weights, records or the course of the run: they are told first."""
     recipe = experiment.plan.recipe
     found = curve_within_epochs(recipe.epochs_for(len(experiment.splits.train)), engine.steps_per_epoch)
@@ -130,11 +160,19 @@ def _changing(experiment: Experiment, engine: "TorchEngine | NumpyEngine | HeadE
         found.append(LowerOnPlateau())
     if recipe.early_stopping is not None:
         found.append(EarlyStopping(recipe.early_stopping))
+    if world.size > 1:
+        from convlens.training.processes.listeners import Waiting  # only where it is asked for
+
+        found.append(Waiting(world))
     return found
 
 
 def _judge(
-    experiment: Experiment, folder: RunFolder, trainer: Trainer, engine: "TorchEngine | NumpyEngine | HeadEngine"
+    experiment: Experiment,
+    folder: RunFolder,
+    trainer: Trainer,
+    engine: "TorchEngine | NumpyEngine | HeadEngine",
+    world: World,
 ) -> Finished:
     """The one use of the test set: the kept weights, in float32."""
     recipe, test, module = experiment.plan.recipe, experiment.splits.test, experiment.module
@@ -146,9 +184,9 @@ def _judge(
         judged = engine.evaluate(test)
     else:
         loader = test_loader(experiment)
-        judged = evaluate(module, loader.epoch(0), test.classes)
+        judged = judge_together(module, loader, test.classes, world)
         if recipe.views != "none":
-            several = evaluate(Views(module, recipe.views, len(test.classes)), loader.epoch(0), test.classes)
+            several = judge_together(Views(module, recipe.views, len(test.classes)), loader, test.classes, world)
             by_views = {"test_views": {"accuracy": several.accuracy, "loss": several.loss, "views": recipe.views}}
     if not math.isfinite(judged.loss):  # finite weights may be so large that nothing else is
         raise DivergedError(
@@ -156,10 +194,12 @@ def _judge(
             f"learning rate, as in --set optimizer.lr={recipe.optimizer.lr / 10:g}"
         )
     record = trainer.clock.stamped()
-    digest = files.sha256(folder.weights)  # the weights are on the disk and change no more
-    results = _results(trainer, judged, record) | by_views
-    record = record.model_copy(update={"results": results, "weights_sha256": digest})
-    folder.write_record(record)
+    if world.leads:
+        digest = files.sha256(folder.weights)  # the weights are on the disk and change no more
+        results = _results(trainer, judged, record) | by_views
+        record = record.model_copy(update={"results": results, "weights_sha256": digest})
+        folder.write_record(record)
+    record = RunRecord.model_validate(world.share(record.model_dump(mode="json"))) if world.size > 1 else record
     return Finished(folder, record, module, judged, experiment.splits)
 
 

@@ -14,7 +14,7 @@ from convlens.training import groups
 from convlens.training.updates import Optimizer
 
 AUXILIARY = 0.3  # weight of the loss of each further output (Szegedy et al., 2015)
-_NO_GRADIENT = (
+NO_GRADIENT = (
     "the outputs of the network depend on none of its trainable parameters: look for detach(), .data, no_grad() or a "
     "conversion to NumPy in its forward"
 )
@@ -94,7 +94,7 @@ def draw_from(seed: int, device: str) -> None:
 def backward(objective: Tensor) -> None:
     """Gradients of all parameters. Raises `InputError` for a network that gives none."""
     if not objective.requires_grad:
-        raise InputError(_NO_GRADIENT)
+        raise InputError(NO_GRADIENT)
     try:
         objective.backward()
     except RuntimeError as error:
@@ -123,7 +123,7 @@ def look_at_first_gradients(module: nn.Module) -> list[str]:
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
     without = [name for name, p in trainable.items() if p.grad is None]
     if len(without) == len(trainable):
-        raise InputError(_NO_GRADIENT)
+        raise InputError(NO_GRADIENT)
     if not without:
         return []
     return [

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 from convlens.base.errors import Interrupted
 from convlens.runs import Stopped
 from convlens.training.events import Listener
-from convlens.training.stop import Stop
 
 if TYPE_CHECKING:
     from convlens.training.loop import Trainer
+    from convlens.training.processes.engines import Ending
+    from convlens.training.stop import Stop
 
 
 class LowerOnPlateau(Listener):
@@ -42,10 +43,10 @@ class EarlyStopping(Listener):
 class SaveAndLeave(Listener):
     """After SIGINT or SIGTERM: saves after the step in hand, and raises `Interrupted`.
 
-    command: what goes on with the run.
+    stop: where the signal stands, if there was one. command: what goes on with the run.
     """
 
-    def __init__(self, stop: Stop, command: str):
+    def __init__(self, stop: "Stop | Ending", command: str):
         self.stop, self.command = stop, command
 
     def step(self, run: "Trainer", images: int, loss: float | None) -> None:

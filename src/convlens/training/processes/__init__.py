@@ -1,0 +1,1 @@
+"""Training in several processes: who they are, what they tell each other, and the arithmetic that they share."""
