@@ -187,6 +187,7 @@ HOOKING = {
     "inspection/verify/compare.py": "replaces casts to float32",
     "classify/outputs.py": "replaces what a network returns by its logits",
     "nn/private.py": "the mode that the probe derives its own from",
+    "training/processes/batch_norm.py": "replaces batch norms by those over all shards",
     "models/network.py": "leaves out the drawing of weights that have no memory",
     "scratch/from_torch/derivatives.py": "refuses a network while it is exported; stands below the probe",
 }
