@@ -1,5 +1,6 @@
 """Training in several processes: the same bytes as in one, whatever happens to them."""
 
+import json
 import os
 import random
 import shutil
@@ -10,11 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from killing import EVERYTHING_ON
+from PIL import Image
 
 import convlens as cl
 from convlens.base.errors import InputError
+from convlens.report.again import again
 from convlens.runs import RunFolder
 
 
@@ -86,6 +90,71 @@ def test_from_python_it_is_the_same_and_objects_are_refused(alone, tmp_path):
     assert weights(again.path) == weights(run.path)
     with pytest.raises(InputError, match="handed over as an object"):
         cl.train("mlp", (run.predict, None), processes=2)
+
+
+PLAIN = [
+    "train", "lenet5", "--data", "digits", "--epochs", "5", "--precision", "float32", "--no-tensorboard",
+    "--set", "batch_size=130", "--set", "ema=0.9", "--set", "augment.shift=2", "--set", "label_smoothing=0.1",
+    "--set", "class_weights=[1,2,1,1,1,3,1,1,1,1]",
+]  # fmt: skip
+
+
+def test_fast_processes_are_one_to_rounding_after_45_steps(tmp_path):
+    for name, how in {"one": [], "two": ["--processes", "2", "--fast"]}.items():
+        code, said = ended(convlens(*PLAIN, "--quiet", "--out", str(tmp_path / name), *how))
+        assert code == 0, said
+    one, two = (RunFolder(tmp_path / name).read_weights()[0] for name in ("one", "two"))
+    for name, expected in one.items():
+        assert np.abs(two[name] - expected).max() <= 1e-4 * np.abs(expected).max(), name
+    record = cl.load(tmp_path / "two").record
+    assert record.processes[0].fast
+    assert record.recipe["shards"] is None
+    assert "2 processes with --fast" in again(record).remarks[0]
+
+
+@pytest.mark.slow
+def test_fast_says_what_batch_norm_is_over_and_a_lost_process_is_one_line(tmp_path):
+    out = tmp_path / "run"
+    words = [*PLAIN, "--set", "model.norm_layer=batch", "--set", "checkpoint_seconds=0", "--epochs", "30"]
+    started = convlens(*words, "--out", str(out), "--processes", "2", "--fast")
+    os.kill(when_it_has_saved(started, out)[1], signal.SIGKILL)
+    code, said = ended(started)
+    assert code == 0, said
+    assert "--fast: batch norm is over the images of each of the 2 processes by themselves" in said
+    assert said.count("process 1 was ended by SIGKILL: all start again") == 1
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_10007_images_are_judged_to_the_same_counts_and_loss_by_1_2_and_3_processes(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, count in {"train": 300, "test": 10_007}.items():
+        for number, pixels in enumerate(rng.integers(0, 256, (count, 8, 8), dtype=np.uint8)):
+            place = tmp_path / "set" / part / "abc"[number % 3]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(place / f"{number}.png")
+    found = []
+    for count in ("1", "2", "3"):
+        code, said = ended(
+            convlens(
+                "train", "lenet5", "--data", str(tmp_path / "set"), "--size", "28", "--epochs", "1", "--quiet",
+                "--set", "shards=6", "--processes", count, "--out", str(tmp_path / count),
+            )
+        )  # fmt: skip
+        assert code == 0, said
+        results = cl.load(tmp_path / count).results
+        found.append((results["test"], results["val"]))
+    assert found[0][0]["n"] == 10_007
+    assert found[1:] == found[:1] * 2
+
+
+def test_doctor_connects_processes_and_measures_what_they_exchange():
+    code, said = ended(convlens("doctor", "--processes", "2", "--json"))
+    assert code == 0, said
+    found = json.loads(said.splitlines()[-1])["processes"]
+    assert found["processes"] == 2
+    assert [row["bytes"] for row in found["sums"]] == [4096, 4 << 20, 64 << 20]
+    assert found["limits"]
 
 
 @pytest.mark.slow
@@ -232,8 +301,6 @@ def test_a_process_with_other_code_or_other_images_is_refused(tmp_path, what):
             place = tmp_path / folder / "set" / name
             place.mkdir(parents=True)
             for number in range(60):
-                from PIL import Image
-
                 color = tuple(rng.randrange(256) for _ in range(3)) if folder == "theirs" else (number, 0, 9)
                 Image.new("RGB", (8, 8), color).save(place / f"{number}.png")
     with socket.socket() as free:

@@ -3,17 +3,37 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from convlens.cli.common import Json, console, emit
+from convlens.training import launch
 
 _PACKAGES = ("torch", "numpy", "safetensors", "pillow", "scikit-learn", "tensorboard", "onnx", "onnxruntime")
 _LITTLE = 2 << 30  # bytes of free disk below which a warning is due
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=1024, metavar="N", help="Also connect so many processes, and measure what they exchange."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Show what this machine has, what Convlens will use and why, and which data sets are here."""
-    found = examine()
+    if processes is not None and not launch.launched():
+        raise typer.Exit(launch.launch(sys.argv[1:], processes, restarts=0))
+    together = None
+    if launch.launched_size() > 1:
+        from convlens.training.processes import link
+
+        together = link.look()
+        if together is None:  # rank 0 says it
+            return
+    found = examine() | ({} if together is None else {"processes": together})
     if as_json:
         emit(found)
     else:
@@ -164,6 +184,7 @@ def _sections(found: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
         key: words.get(value, str(value)) if isinstance(value, bool) else str(value) for key, value in settings.items()
     }
     reasons = settings["reasons"]
+    together = found.get("processes")
     return [
         ("Machine", [
             ("system", f"{machine['system']}, {machine['architecture']}"),
@@ -182,4 +203,16 @@ def _sections(found: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
         ("Convlens will use", [
             (key.replace("_", " "), value, reasons.get(key, "")) for key, value in used.items() if key != "reasons"
         ]),
+        *([("Processes", _of_processes(together))] if together else []),
     ]  # fmt: skip
+
+
+def _of_processes(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    from convlens.base.words import bytes_text
+
+    rows: list[tuple[str, ...]] = [("together", f"{found['processes']}, over gloo")]
+    rows += [("small exchange", f"{found['milliseconds']:.2f} ms")]
+    for row in found["sums"]:
+        said = f"{row['exact_milliseconds']:.2f} ms in a fixed order, {row['fast_milliseconds']:.2f} ms with --fast"
+        rows.append((f"sum of {bytes_text(row['bytes'])}", said, f"{bytes_text(row['bytes_per_second'])}/s"))
+    return rows + [("what limits", line) for line in found["limits"]]

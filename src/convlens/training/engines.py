@@ -82,6 +82,10 @@ def _torch_engine(experiment: Experiment, world: World, fast: bool) -> TorchEngi
         from convlens.training.processes.engines import ExactEngine  # only where it is asked for
 
         make = functools.partial(ExactEngine, world=world, shards=recipe.shards)
+    elif fast and world.size > 1:
+        from convlens.training.processes.fast import FastEngine
+
+        make = functools.partial(FastEngine, world=world)
     return make(
         experiment.module, train, val, classes=splits.train.classes, recipe=recipe, numeric=numeric, seed=seed,
         class_weights=class_weights_of(recipe, splits.train), output_weights=output_weights,

@@ -52,6 +52,10 @@ def train(request: Request) -> Finished | RunFolder:
             if world.size > 1:
                 experiment.notes += require_equal(experiment, world)
                 same_start(experiment, world)
+                if options["fast"]:
+                    from convlens.training.processes import fast  # only where it is asked for
+
+                    experiment.notes += fast.notes(experiment.module, world)
             first: list[Listener] = []
             if world.leads:
                 experiment, first = _tried_out(experiment, request, folder, started)

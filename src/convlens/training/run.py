@@ -160,7 +160,7 @@ def _changing(experiment: Experiment, engine: "TorchEngine | NumpyEngine | HeadE
         found.append(LowerOnPlateau())
     if recipe.early_stopping is not None:
         found.append(EarlyStopping(recipe.early_stopping))
-    if world.size > 1:
+    if world.size > 1 and recipe.shards is not None:
         from convlens.training.processes.listeners import Waiting  # only where it is asked for
 
         found.append(Waiting(world))

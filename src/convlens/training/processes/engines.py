@@ -62,7 +62,11 @@ class SharedEngine(TorchEngine):
         if self.val_loader is None:
             return None
         with self._averaged(), self.stepper.autocast():
-            return judge_together(self.module, self.val_loader, self.classes, self.world)
+            return self._judge()
+
+    def _judge(self) -> Evaluation:
+        assert self.val_loader is not None
+        return judge_together(self.module, self.val_loader, self.classes, self.world)
 
     def _add(self, loss: float, correct: int, images: int) -> None:
         self._totals["loss"] += loss * images

@@ -24,7 +24,7 @@ from convlens.training.processes.shards import bounds, halves
 from convlens.training.processes.world import World
 from convlens.training.step import AUXILIARY, NO_GRADIENT, Stepper, draw_from, l1_norm
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Cut:
@@ -102,7 +102,9 @@ class ExactStepper:
         for number, value in enumerate(report):
             self.flats[0].numbers[2 + number] = value
         flat = self.flats[0]
-        flat.values.copy_(total([each.values for each in self.flats], self.shards, self.world))  # sum
+        values = total([each.values for each in self.flats], self.shards, self.world)  # sum
+        if values is not flat.values:
+            flat.values.copy_(values)
         flat.to_gradients(self.parameters)
         if look is not None:
             look(outputs[0])
@@ -158,7 +160,7 @@ class ExactStepper:
         return {
             f"{path}.num_batches_tracked": part.num_batches_tracked
             for path, part in self.stepper.module.named_modules()
-            if isinstance(part, _NORMS) and part.num_batches_tracked is not None
+            if isinstance(part, NORMS) and part.num_batches_tracked is not None
         }
 
     def _count_once(self, before: dict[str, Tensor]) -> None:

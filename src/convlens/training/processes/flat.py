@@ -32,11 +32,13 @@ class Flat:
         self.numbers = self.values[there + len(parameters) : end]
 
     def from_gradients(self, gradients: Sequence[Tensor | None]) -> None:
-        self.values.zero_()
+        self.numbers.zero_()
         for place, (own, gradient) in enumerate(zip(self.gradients, gradients, strict=True)):
-            if gradient is not None:
+            self.there[place] = gradient is not None
+            if gradient is None:
+                own.zero_()
+            else:
                 own.copy_(gradient)
-                self.there[place] = 1
 
     def to_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Hands them to the parameters; a parameter that no gradient reached gets none."""
