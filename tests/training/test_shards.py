@@ -43,7 +43,7 @@ class ThreadWorld(World):
     def gather(self, own: Tensor) -> Tensor:
         return torch.stack(self.collect(own.clone()))
 
-    def exchange(self, slices: Tensor) -> Tensor:
+    def exchange(self, slices: Tensor, room: Tensor) -> Tensor:
         return torch.stack([rows[self.rank] for rows in self.collect(slices.clone())])
 
 

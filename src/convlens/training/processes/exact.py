@@ -61,6 +61,7 @@ class ExactStepper:
         self.modules = [stepper.module, *(_twin(stepper.module) for _ in range(self.own - 1))]
         self.parameters = [p for p in stepper.trained() if p.requires_grad]
         self.flats = [Flat(self.parameters, shards) for _ in range(self.own)]
+        self.rooms = rooms_for([each.values for each in self.flats], shards, world)
         self.looked = False
 
     def cut(self, x: Tensor, y: Tensor) -> tuple[Cut, Cut]:
@@ -102,7 +103,7 @@ class ExactStepper:
         for number, value in enumerate(report):
             self.flats[0].numbers[2 + number] = value
         flat = self.flats[0]
-        values = total([each.values for each in self.flats], self.shards, self.world)  # sum
+        values = total([each.values for each in self.flats], self.shards, self.world, self.rooms)  # sum
         if values is not flat.values:
             flat.values.copy_(values)
         flat.to_gradients(self.parameters)
@@ -179,18 +180,28 @@ class ExactStepper:
                 )
 
 
-def total(pieces: list[Tensor], shards: int, world: World) -> Tensor:
-    """The sum over all shards of [n], in the one fixed order. pieces: of this process's shards; the first is changed.
+def total(pieces: list[Tensor], shards: int, world: World, rooms: list[Tensor] | None = None) -> Tensor:
+    """The sum over all shards of [n], in the one fixed order. pieces: of this process's shards; they are changed.
 
     n is a multiple of `shards`. Each process adds up a part of [n] for all: as few bytes as in an all-reduce.
+    rooms: memory for what comes, see `rooms_for`; memory that is new in each step is slow.
     """
     if halves(shards, world.size):
         pieces = [_tree(pieces)]
     if world.size == 1:
         return _tree(pieces)
-    parts = [world.exchange(piece.view(world.size, -1)) for piece in pieces]  # of each piece its part, of all ranks
-    rows = [part[rank] for rank in range(world.size) for part in parts]
-    return world.gather(_tree(rows)).flatten()
+    rooms, cut = rooms or rooms_for(pieces, shards, world), (world.size, -1)
+    pairs = zip(pieces, rooms, strict=True)
+    parts = [world.exchange(piece.view(cut), room.view(cut)) for piece, room in pairs]  # of each its part, of all ranks
+    own = _tree([part[rank] for rank in range(world.size) for part in parts])
+    return world.exchange(pieces[0].view(cut).copy_(own), rooms[0].view(cut)).flatten()
+
+
+def rooms_for(pieces: list[Tensor], shards: int, world: World) -> list[Tensor]:
+    """What `total` needs for pieces of this size."""
+    if world.size == 1:
+        return []
+    return [torch.empty_like(piece) for piece in (pieces[:1] if halves(shards, world.size) else pieces)]
 
 
 def _tree(pieces: list[Tensor]) -> Tensor:

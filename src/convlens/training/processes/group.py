@@ -18,7 +18,6 @@ from convlens.base.errors import InputError, LostError
 from convlens.training.processes.world import World
 
 _START = datetime.timedelta(hours=12)  # what one process prepares for all, such as decoding the images, may take long
-_LARGE = 1 << 14  # numbers: from here on gloo is slower in gathering (by half) than where each sends to all
 _GRACE = 3.0  # seconds in which the others say that they wait too, before the one that is late is named
 
 
@@ -35,18 +34,15 @@ class Group(World):
         )
 
     def gather(self, own: Tensor) -> Tensor:
-        if own.numel() >= _LARGE:
-            return self.exchange(own.expand(self.size, *own.shape).contiguous())
         found = own.new_empty((self.size, *own.shape))
         with self._talking():
             dist.all_gather(list(found.unbind()), own.contiguous())
         return found
 
-    def exchange(self, slices: Tensor) -> Tensor:
-        found = torch.empty_like(slices)
+    def exchange(self, slices: Tensor, room: Tensor) -> Tensor:
         with self._talking():
-            dist.all_to_all_single(found.view(-1), slices.view(-1))
-        return found
+            dist.all_to_all_single(room.view(-1), slices.view(-1))
+        return room
 
     def share(self, value: Any = None) -> Any:
         said = _bytes(value) if self.leads else torch.zeros(0, dtype=torch.uint8)

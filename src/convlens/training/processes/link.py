@@ -12,7 +12,7 @@ import torch.distributed as dist
 from convlens.base.hardware import usable_cores
 from convlens.base.memory import keep_freed_memory
 from convlens.training.launch import end_with_launcher
-from convlens.training.processes.exact import total
+from convlens.training.processes.exact import rooms_for, total
 from convlens.training.processes.group import joined
 from convlens.training.processes.world import World
 
@@ -48,7 +48,8 @@ def _measured(world: World) -> dict[str, Any]:
     for size in _SIZES:
         row = torch.zeros(-(-size // world.size) * world.size)
         fast = _milliseconds(lambda row=row: dist.all_reduce(row))
-        exact = _milliseconds(lambda row=row: total([row], world.size, world))
+        rooms = rooms_for([row], world.size, world)
+        exact = _milliseconds(lambda row=row, rooms=rooms: total([row], world.size, world, rooms))
         sizes = {"bytes": row.nbytes, "exact_milliseconds": exact, "fast_milliseconds": fast}
         found["sums"].append(sizes | {"bytes_per_second": round(row.nbytes / fast * 1000)})
     return found
