@@ -63,6 +63,7 @@ CHANGES = {  # key: another value, and what has to be so that it matters
     "schedule.milestones": ("[0.1, 0.2]", ["schedule.name=step"]),
     "schedule.gamma": ("0.5", ["schedule.name=step"]),
     "schedule.patience": ("1", ["schedule.name=plateau", "schedule.patience=50", *RISES]),
+    "preprocess.scale": ("unit", []),
     "augment.flip": ("true", []),
     "augment.vertical_flip": ("true", []),
     "augment.shift": ("3", []),
@@ -84,9 +85,8 @@ CHANGES = {  # key: another value, and what has to be so that it matters
 
 def keys() -> set[str]:
     """Every key that a recipe has."""
-    sections = {"optimizer": recipes.Optimizer, "schedule": recipes.Schedule, "augment": recipes.AugmentSettings}
-    inner = {f"{name}.{key}" for name, section in sections.items() for key in section.model_fields}
-    return inner | (recipes.Recipe.model_fields.keys() - sections.keys())
+    inner = {f"{name}.{key}" for name, section in recipes.SECTIONS.items() for key in section.model_fields}
+    return inner | (recipes.Recipe.model_fields.keys() - recipes.SECTIONS.keys())
 
 
 def test_each_key_has_its_place_here():

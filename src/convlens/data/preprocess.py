@@ -158,6 +158,17 @@ class Preprocess:
             std.append(math.sqrt(variance) / 255 or 1.0)
         return replace(self, mean=tuple(mean), std=tuple(std))
 
+    def scaled(self, scale: str, pixels: Pixels) -> "Preprocess":
+        """The same with the mean and deviation of a scale of the recipe, `preprocess.scale`.
+
+        scale: "standard": those of these training pixels, see `fitted`. "unit": 0 and 1, so that the network sees
+            pixels from 0 to 1. "symmetric": 0.5 and 0.5, from -1 to 1.
+        """
+        if scale == "standard":
+            return self.fitted(pixels)
+        mean, std = {"unit": (0.0, 1.0), "symmetric": (0.5, 0.5)}[scale]
+        return replace(self, mean=(mean,) * self.channels, std=(std,) * self.channels)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {

@@ -102,7 +102,7 @@ def build(
             f"batch_size {recipe.batch_size:,} is more than the {len(splits.train):,} images for training: "
             "each step takes all of them"
         )
-    preprocess = plan.preprocess if plan.keeps_scale else plan.preprocess.fitted(splits.train.pixels)
+    preprocess = plan.scaled(splits.train.pixels)
     module = _network(plan, module, splits.train, preprocess)
     if plan.started_from is not None and not going_on:
         said += load_start(module, plan.started_from, weights)

@@ -136,7 +136,7 @@ def limited_products() -> Iterator[None]:
 SUPPORTED = {
     "epochs", "budget", "max_epochs", "batch_size", "eval_batch_size", "val_fraction", "test_fraction",
     "label_smoothing", "identity_start", "whitening", "frozen", "early_stopping", "checkpoint_seconds", "model",
-    "schedule",
+    "schedule", "preprocess",
     "optimizer.name", "optimizer.lr", "optimizer.momentum", "optimizer.nesterov", "optimizer.betas", "optimizer.eps",
     "optimizer.alpha", "optimizer.centered",
     "optimizer.weight_decay", "optimizer.bias_lr", "optimizer.muon_lr", "optimizer.muon_normalize",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from convlens.data.preprocess import Preprocess
+from convlens.data.store.rows import Pixels
 from convlens.runs import RunRecord, StartedFrom
 from convlens.training import recipe as recipes
 from convlens.training.numeric import Numeric
@@ -25,7 +26,7 @@ class Plan:
     data: a name, an absolute path, or "arrays" for images that were handed over.
     classes: their names, where the user gave them. streamed: pictures are decoded whenever they are needed.
     preprocess: size and channels of the input, not yet fitted to the images; mean and deviation are there already where
-        the features of a trained network expect them (see `keeps_scale`).
+        the features of a trained network expect them (see `scaled`).
     engine: "torch" or "numpy". numeric: device, precision, threads.
     started_from: where the first weights come from, if they are not drawn.
     """
@@ -43,11 +44,12 @@ class Plan:
     streamed: bool = False
     started_from: StartedFrom | None = None
 
-    @property
-    def keeps_scale(self) -> bool:
-        """Whether the input's mean and deviation are those of the weights, instead of the images'."""
+    def scaled(self, pixels: Pixels) -> Preprocess:
+        """The preprocessing with its mean and deviation. pixels: of the training images, uint8 [N, H, W, C]."""
         plain = Preprocess(self.preprocess.size, self.preprocess.channels)
-        return (self.preprocess.mean, self.preprocess.std) != (plain.mean, plain.std)
+        if (self.preprocess.mean, self.preprocess.std) != (plain.mean, plain.std):
+            return self.preprocess  # those of the weights that the run begins with
+        return self.preprocess.scaled(self.recipe.preprocess.scale, pixels)
 
     @classmethod
     def of(cls, record: RunRecord) -> "Plan":

@@ -62,6 +62,12 @@ class Schedule(_Section):
     patience: int = Field(default=3, ge=1)
 
 
+class PreprocessSettings(_Section):
+    """What the network sees of a pixel: mean 0 and deviation 1 over the training images, [0, 1], or [-1, 1]."""
+
+    scale: Literal["standard", "unit", "symmetric"] = "standard"
+
+
 class Recipe(_Section):
     """Every setting of a training run. Keys are those of the TOML files; all have defaults.
 
@@ -95,6 +101,7 @@ class Recipe(_Section):
     checkpoint_seconds: float = Field(default=20.0, ge=0)
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
+    preprocess: PreprocessSettings = PreprocessSettings()
     augment: AugmentSettings = AugmentSettings()
     model: Annotated[dict[str, Argument], AfterValidator(_none_of_the_data)] = {}
 
@@ -109,6 +116,11 @@ class Recipe(_Section):
         if isinstance(self.batch_size, int):
             return min(self.batch_size, images)
         return min(max(32, min(256, images // 20)), images)
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "optimizer": Optimizer, "schedule": Schedule, "preprocess": PreprocessSettings, "augment": AugmentSettings,
+}  # fmt: skip
 
 
 def parse(values: dict[str, Any], where: str) -> Recipe:
@@ -132,16 +144,15 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
 
 
 def _all_keys() -> set[str]:
-    return {key for section in (Recipe, Optimizer, Schedule, AugmentSettings) for key in section.model_fields}
+    return {key for section in (Recipe, *SECTIONS.values()) for key in section.model_fields}
 
 
 def _unknown_key(path: list[str], where: str) -> InputError:
     if len(path) > 1 and path[0] not in Recipe.model_fields:
         path = path[:1]
-    sections = {"optimizer": Optimizer, "schedule": Schedule, "augment": AugmentSettings}
-    section = sections.get(path[0], Recipe) if len(path) > 1 else Recipe
+    section = SECTIONS.get(path[0], Recipe) if len(path) > 1 else Recipe
     prefix = f"{path[0]}." if len(path) > 1 else ""
-    homes = [f"{name}.{path[-1]}" for name, other in sections.items() if path[-1] in other.model_fields]
+    homes = [f"{name}.{path[-1]}" for name, other in SECTIONS.items() if path[-1] in other.model_fields]
     homes += [path[-1]] if path[-1] in Recipe.model_fields else []
     if homes:  # the right key in the wrong place is a common slip
         hint = f", did you mean {homes[0]!r}?"

@@ -55,7 +55,8 @@ def resolve(request: Request, source: data.Source, stored: RunRecord | None, not
     if stored is None or request.options["size"] is not None:
         size, own = request.options["size"], entry(plan.network)
         kept = transfer.input_of(plan.started_from, size) if plan.recipe.head == "features" else None
-        plan = dataclasses.replace(plan, preprocess=kept or input_for(source, own, size))
+        recipe = plan.recipe if kept is None else transfer.with_scale_of(kept, plan.recipe)
+        plan = dataclasses.replace(plan, preprocess=kept or input_for(source, own, size), recipe=recipe)
     numeric = _numeric(request, plan, stored, notes)
     return dataclasses.replace(plan, numeric=numeric)
 

@@ -11,6 +11,7 @@ from convlens.data.preprocess import Preprocess
 from convlens.models import pretrained
 from convlens.runs import RunFolder, RunRecord, StartedFrom
 from convlens.training import recipe as recipes
+from convlens.training.recipe import PreprocessSettings, Recipe
 from convlens.training.request import Request
 
 RECIPE = "transfer"
@@ -80,3 +81,18 @@ def input_of(start: StartedFrom | None, size: int | tuple[int, int] | None) -> P
     else:
         return None
     return found if size is None else dataclasses.replace(found, size=(size, size) if isinstance(size, int) else size)
+
+
+def with_scale_of(kept: Preprocess, recipe: Recipe) -> Recipe:
+    """The recipe with the scale of pixels that the features know. Raises `InputError` where it names another.
+
+    Mean 0 and deviation 1 are "unit"; all others are of the weights, and under "standard" nothing changes them.
+    """
+    of_pixels = Preprocess(kept.size, kept.channels, interpolation=kept.interpolation)
+    own = "unit" if kept == of_pixels else "standard"
+    if recipe.preprocess.scale not in ("standard", own):
+        raise InputError(
+            f"preprocess.scale: the features were trained on pixels of another scale than {recipe.preprocess.scale!r}; "
+            "leave it away"
+        )
+    return recipe.model_copy(update={"preprocess": PreprocessSettings(scale=own)})

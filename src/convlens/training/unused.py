@@ -19,7 +19,7 @@ _SCHEDULE = {
 }
 _OF_A_HEAD = {
     "head", "epochs", "val_fraction", "test_fraction", "class_weights", "views", "early_stopping", "model", "whitening",
-    "checkpoint_seconds", "eval_batch_size",
+    "checkpoint_seconds", "eval_batch_size", "preprocess",
 }  # fmt: skip
 _OF_A_BUILT_NETWORK = ("model", "whitening", "identity_start")
 
