@@ -239,28 +239,41 @@ def test_a_signal_to_any_of_them_saves_and_ends_all(long_alone, tmp_path, rank, 
     assert weights(out) == weights(long_alone)
 
 
+def written(out: Path) -> int:
+    """When the checkpoint was written, in ns; 0 where there is none."""
+    last = RunFolder(out).last
+    return last.stat().st_mtime_ns if last.exists() else 0
+
+
+def await_saves(started: subprocess.Popen[str], out: Path, before: int, count: int) -> None:
+    """Until a checkpoint that was written at `before` was written so often again, or the run has ended."""
+    while count and started.poll() is None:
+        now = written(out)
+        count -= now != before
+        before = now
+        time.sleep(0.001)
+
+
 @pytest.mark.slow
-def test_killed_at_random_and_resumed_with_other_numbers_of_processes_it_ends_with_the_same_bytes(long_alone, tmp_path):
-    chance = random.Random(0)
-    out, kills = tmp_path / "run", 0
-    while kills < 10:
+def test_killed_ten_times_and_resumed_with_other_numbers_of_processes_it_ends_with_the_same_bytes(long_alone, tmp_path):
+    chance, out = random.Random(0), tmp_path / "run"
+    for kill in range(10):
+        how = ["--resume"] if kill else []
         count = chance.choice([1, 2, 4])
-        how = ["--processes", str(count)] if count > 1 else []
-        resume = ["--resume"] if RunFolder(out).holds_a_run() else ["--processes", str(count)]
-        started = convlens(*EVERYTHING_ON, "--out", str(out), *LONG, *how, "--max-restarts", "0", *resume)
-        time.sleep(2 + 3 * chance.random() + count)
-        if started.poll() is None:
-            victims = [started.pid, *children(started.pid)]
-            os.kill(chance.choice(victims), signal.SIGKILL)
+        if count > 1 or not kill:
+            how += ["--processes", str(count)]
+        before = written(out)
+        started = convlens(*EVERYTHING_ON, "--out", str(out), *LONG, *how, "--max-restarts", "0")
+        await_saves(started, out, before, chance.randint(1, 3))
+        victims = [started.pid, *(children(started.pid) if count > 1 else [])]
+        os.kill(chance.choice(victims), signal.SIGKILL)
         code, said = ended(started)
-        kills += 1
-        if code == 0:
-            break
+        assert code != 0, "the run was over before it was killed"
         assert "Traceback" not in said
-        time.sleep(1)
     code, said = train(out, *LONG, "--resume")
     assert code == 0, said
     assert weights(out) == weights(long_alone)
+    assert len(cl.load(out).record.processes) == 11
 
 
 @pytest.mark.slow
