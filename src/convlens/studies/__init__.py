@@ -10,6 +10,7 @@ from convlens.studies import (
     batch_norm,
     capacity,
     convolution,
+    data_in_hand,
     degradation,
     gan,
     kernels,
