@@ -71,6 +71,7 @@ check: install
 ## make docs        the documentation site in site/, which opens offline; a dead link or a missing reference fails
 docs: install
 	$(BIN)/python docs/generate_commands.py
+	$(BIN)/python docs/generate_coverage.py
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --quiet --clean
 	$(BIN)/python docs/check_site.py
 
