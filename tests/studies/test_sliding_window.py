@@ -137,6 +137,11 @@ def test_the_other_modes_take_ones_own_numbers(do, mode):
     assert done.record.claims[0].verdict == "holds"
 
 
+def test_a_row_of_a_matrix_without_any_weight_is_nothing_to_add(do):
+    done = do("convolution", settings=["mode=matrix", "input=1 2 3; 4 5 6; 7 8 9", "kernel=0 0; 0 0"])
+    assert done.record.claims[0].verdict == "holds"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

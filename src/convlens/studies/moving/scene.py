@@ -150,6 +150,8 @@ def _said(product: Array, bias: float, total: float) -> str:
 
 
 def _added(terms: Array) -> str:
+    if not len(terms):  # a row of a matrix whose weights are all 0
+        return "0"
     first, *rest = terms
     return number(first) + "".join(_signed(float(term)) for term in rest)
 
