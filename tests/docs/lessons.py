@@ -130,10 +130,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 def _write_digits(folder: Path) -> None:
     """Scikit-learn's digits in MNIST's form and size."""
     folder.mkdir(parents=True)
-    digits = load_digits()
-    pixels = np.stack(
-        [np.asarray(Image.fromarray((im * 15.9).astype(np.uint8)).resize((28, 28))) for im in digits.images]
-    )
+    pixels, labels = _digits()
     for part, chosen in (("train", slice(0, 240)), ("t10k", slice(240, 300))):
         for kind, array in (("images-idx3", pixels[chosen]), ("labels-idx1", labels[chosen])):
             head = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
