@@ -8,7 +8,6 @@ memory. Prints images per second of both, their ratio, and by how much memory gr
 
 import argparse
 import json
-import resource
 import statistics
 import tempfile
 import time
@@ -18,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 import convlens as cl
+from convlens.base.memory import most_memory
 from convlens.deploy.inputs import pictures
 from convlens.deploy.many import predict_into
 
 
 def peak() -> int:
     """The most memory that this process has had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return (most_memory() or 0) >> 20
 
 
 def main() -> None:

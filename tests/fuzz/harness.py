@@ -10,7 +10,6 @@ import argparse
 import json
 import random
 import resource
-import sys
 import time
 import traceback
 import warnings
@@ -46,6 +45,8 @@ def main() -> None:
     options = parser.parse_args()
     import formats
 
+    from convlens.base.memory import most_memory
+
     warnings.simplefilter("ignore")
     formats.clean(options.folder)
     known = [kind for kind in formats.all_formats(options.folder) if options.only in (None, kind.name)]
@@ -70,7 +71,7 @@ def main() -> None:
                 findings.append({"format": kind.name, "number": number, "wrong": wrong})
             if time.monotonic() - started > _SLOW:
                 slow.append((kind.name, number))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = most_memory()
     inputs = sum(sum(counts.values()) for counts in answers.values())
     print(json.dumps({"inputs": inputs, "peak": peak, "slow": slow, "answers": answers, "findings": findings}))
 

@@ -1,8 +1,10 @@
-"""Memory of a training step: every step asks for arrays of the same sizes that the one before has given back."""
+"""Memory: what a process has had at most, and what a training step gives back and asks for again."""
 
+import contextlib
 import ctypes
 import sys
 from functools import cache
+from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEPT, LARGEST = 256 << 20, 32 << 20  # bytes; no array above LARGEST is kept, the most that glibc allows
@@ -19,3 +21,15 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(TRIM_THRESHOLD, KEPT) and mallopt(MMAP_THRESHOLD, LARGEST))
+
+
+def most_memory() -> int | None:
+    """The most memory that this process has had in use, in bytes; None where the system does not tell (Windows)."""
+    with contextlib.suppress(OSError, ValueError):  # Linux: the figure of getrusage is also the parent's
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

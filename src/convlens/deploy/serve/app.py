@@ -99,9 +99,8 @@ class _Routes:
         self._answered_pictures = service.metrics.pictures.labels("answered")
 
     async def predict(self, request: Request) -> Response:
-        batcher = self._batcher()
         top = top_of(request, self.settings.top)
-        sent = await pictures(request, self.settings)
+        batcher, sent = await self._received(request)
         results = await self._answered(batcher, sent, top)
         rows = [answers.row(one.name, result) for one, result in zip(sent, results, strict=True)]
         failed = sum(isinstance(one, InputError) for one in results)
@@ -113,8 +112,7 @@ class _Routes:
         return _json({"predictions": rows, "failed": failed})
 
     async def explain(self, request: Request) -> Response:
-        batcher = self._batcher()
-        sent = await pictures(request, self.settings)
+        batcher, sent = await self._received(request)
         if len(sent) != 1:
             raise RefusedError(422, f"one image can be explained at a time, not {len(sent)}")
         if not hasattr(batcher.classifier.network, "named_modules"):
@@ -145,6 +143,11 @@ class _Routes:
         content, kind = self.service.metrics.text()
         return Response(content, headers={"Content-Type": kind})
 
+    async def _received(self, request: Request) -> tuple[Batcher, list[Sent]]:
+        self._batcher()  # where there is none, the body need not come
+        sent = await pictures(request, self.settings)
+        return self._batcher(), sent  # while the body came, another network may have taken its place
+
     def _batcher(self) -> Batcher:
         batcher = self.service.batcher
         if batcher is None:
@@ -160,7 +163,7 @@ class _Routes:
         good = [one for one in prepared if not isinstance(one, InputError)]
         try:
             found = iter(await batcher.submit(good, top, deadline) if good else ())
-        except ClosedError:  # while the body came, another network took its place
+        except ClosedError:  # while the pictures were prepared, another network took its place
             if (now := self._batcher()) is batcher:
                 raise BusyError(503, "the service is ending") from None
             return await self._answered(now, sent, top)
