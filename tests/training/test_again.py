@@ -169,7 +169,8 @@ def test_every_argument_of_training_is_in_the_command_or_changes_no_weight():
         "max_restarts",
         "deadline",
     }
-    within_the_recipe = {"recipe", "epochs", "batch_size", "settings", "precision", "budget", "find_lr", "processes"}
+    within_the_recipe = {"recipe", "epochs", "batch_size", "settings", "precision", "budget", "find_lr", "processes",
+                         "stages", "freeze"}  # fmt: skip
     others = {
         "model",
         "data",

@@ -38,6 +38,7 @@ CHANGES = {  # key: another value, and what has to be so that it matters
     "identity_start": ("true", ["of lenet5"]),
     "whitening": ("3", ["of lenet5"]),
     "head": ("features", []),  # refused here: there is nothing trained; see test_transfer
+    "fine_tune": ("2", []),  # see test_transfer
     "frozen": ('["features.c1"]', ["of lenet5"]),
     "views": ("mirror", []),
     "early_stopping": ("1", RISES),
@@ -54,6 +55,7 @@ CHANGES = {  # key: another value, and what has to be so that it matters
     "optimizer.centered": ("true", RMSPROP),
     "optimizer.eps": ("0.1", ADAM),
     "optimizer.weight_decay": ("0.5", []),
+    "optimizer.layer_decay": ("0.3", []),
     "optimizer.bias_lr": ("8.0", []),
     "optimizer.muon_normalize": ("true", MUON),
     "optimizer.muon_lr": ("0.2", MUON),

@@ -84,7 +84,8 @@ def test_a_setting_of_any_value_is_refused_in_one_line(value):
 
 
 OTHERS = {"l1": 0.1, "class_weights": "balanced", "gradient_clip": 1.0, "ema": 0.9, "lookahead": 0.9, "views": "mirror",
-          "compile": True, "precision": "bfloat16", "head": "features", "shards": 4}  # fmt: skip
+          "compile": True, "precision": "bfloat16", "head": "features", "shards": 4,
+          "fine_tune": 2}  # fmt: skip
 
 
 def test_every_recipe_key_is_honored_or_named_by_the_numpy_engine():
@@ -94,7 +95,10 @@ def test_every_recipe_key_is_honored_or_named_by_the_numpy_engine():
             continue
         recipe = recipes.parse({**off, key: OTHERS[key]}, "test")  # a KeyError: a new key that nobody decided about
         assert numpy_engine.unsupported(recipe, (1, 28, 28)) == [key]
-    assert {f"optimizer.{key}" for key in recipes.Optimizer.model_fields} <= numpy_engine.SUPPORTED
+    left = {f"optimizer.{key}" for key in recipes.Optimizer.model_fields} - numpy_engine.SUPPORTED
+    assert left == {"optimizer.layer_decay"}
+    slower = recipes.parse({**off, "optimizer": {"layer_decay": 0.5}}, "test")
+    assert numpy_engine.unsupported(slower, (1, 28, 28)) == ["optimizer.layer_decay"]
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 REPORT_SECONDS = 4.0
 """What the report takes, with the look at layers and mistakes that goes into it."""
 _MARGIN = 0.85  # of the time for training is planned: a machine is not as fast at every moment
+_FITS_SECONDS = 15.0  # of an output layer, with a report's worth of room
+_WORTH_A_LOOK = 30.0  # seconds: with less, the speed is not even measured
+_MOST_FINE = 5  # epochs after the fits: features of another task need little to be changed
+_FORWARD = 0.5  # what features take, as a share of a step: no more than this
 _LOOK_SECONDS, _LOOK_STEPS = 1.5, 8  # how long the speed is measured, and how many steps at the most
 
 
@@ -94,8 +98,10 @@ def within(experiment: Experiment, deadline: Deadline, *, begun: bool) -> tuple[
 
     begun: the run goes on from a checkpoint: its epochs are settled, only the end counts.
     """
-    if experiment.plan.recipe.head == "features" or experiment.plan.engine == "numpy":
+    if experiment.plan.engine == "numpy":
         return experiment, REPORT_SECONDS
+    if experiment.plan.recipe.head == "features":
+        return (experiment if begun else _second_stage(experiment, deadline)), REPORT_SECONDS
     speed = measured(experiment)
     recipe, images = experiment.plan.recipe, len(experiment.splits.train)
     if begun:
@@ -114,6 +120,22 @@ def within(experiment: Experiment, deadline: Deadline, *, begun: bool) -> tuple[
             f"will be exceeded; give at least {enough}"
         )
     return with_epochs(experiment, fitting), speed.ending
+
+
+def _second_stage(experiment: Experiment, deadline: Deadline) -> Experiment:
+    """As many epochs of training after the fits as there is time for, if nobody named a number."""
+    recipe = experiment.plan.recipe
+    if recipe.fine_tune != "auto":
+        return experiment
+    room = deadline.left - REPORT_SECONDS - _FITS_SECONDS
+    epochs = 0
+    if room > _WORTH_A_LOOK:
+        speed = measured(experiment.with_recipe(head="fresh", ema=None, lookahead=None))
+        features = (speed.steps + speed.validation + speed.ending - REPORT_SECONDS) * _FORWARD  # at most: some are kept
+        epochs = max(0, min(_MOST_FINE, int((room - features) * _MARGIN / speed.epoch)))
+    more = f"then {epochs} epochs for the rest, from the top down" if epochs else "there is no time for the rest"
+    experiment.notes.append(f"budget {duration(deadline.seconds)}: the output layer first, {more}")
+    return experiment.with_recipe(fine_tune=epochs)
 
 
 def with_epochs(experiment: Experiment, epochs: int) -> Experiment:

@@ -20,13 +20,14 @@ from convlens.training.settings import DTYPES
 from convlens.training.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
+    from convlens.training.fine_tuning import TransferEngine
     from convlens.training.head_engine import HeadEngine
     from convlens.training.numpy_engine import NumpyEngine
 
 
 def engine_of(
     experiment: Experiment, quiet: bool = True, *, world: World = ALONE, fast: bool = False
-) -> "TorchEngine | NumpyEngine | HeadEngine":
+) -> "TorchEngine | NumpyEngine | HeadEngine | TransferEngine":
     """The engine that the plan names; what it leaves out is added to the notes. world, fast: see `processes`."""
     if experiment.plan.recipe.head == "features":
         return _head_engine(experiment, quiet)
@@ -51,7 +52,9 @@ def test_loader(experiment: Experiment) -> Loader:
     )  # fmt: skip
 
 
-def _torch_engine(experiment: Experiment, world: World, fast: bool) -> TorchEngine:
+def _torch_engine(
+    experiment: Experiment, world: World = ALONE, fast: bool = False, make: Any = TorchEngine
+) -> TorchEngine:
     recipe, numeric, splits, seed = (
         experiment.plan.recipe,
         experiment.plan.numeric,
@@ -77,7 +80,6 @@ def _torch_engine(experiment: Experiment, world: World, fast: bool) -> TorchEngi
     if recipe.optimizer.name == "muon":
         few = torch.from_numpy(experiment.preprocess.normalize(splits.train.pixels[:2]))
         output_weights = groups.output_weights(experiment.module, few, len(splits.train.classes))
-    make: Any = TorchEngine
     if recipe.shards is not None:
         from convlens.training.processes.engines import ExactEngine  # only where it is asked for
 
@@ -92,8 +94,9 @@ def _torch_engine(experiment: Experiment, world: World, fast: bool) -> TorchEngi
     )  # fmt: skip
 
 
-def _head_engine(experiment: Experiment, quiet: bool) -> "HeadEngine":
-    from convlens.training.head_engine import HeadEngine  # only where it is asked for
+def _head_engine(experiment: Experiment, quiet: bool) -> "HeadEngine | TransferEngine":
+    from convlens.training.fine_tuning import FineTuningEngine, TransferEngine  # only where it is asked for
+    from convlens.training.head_engine import HeadEngine
 
     plan, splits = experiment.plan, experiment.splits
     if plan.engine == "numpy":
@@ -103,11 +106,18 @@ def _head_engine(experiment: Experiment, quiet: bool) -> "HeadEngine":
             'head = "features" needs a trained network: name it with --from, or its weights with --weights'
         )
     experiment.module.to(plan.numeric.device)
-    return HeadEngine(
+    head = HeadEngine(
         experiment.module, splits, experiment.preprocess, device=plan.numeric.device, quiet=quiet,
         mirror=bool(plan.recipe.augment.resolve(*splits.train.shape).flip),
         class_weights=class_weights_of(plan.recipe, splits.train),
     )  # fmt: skip
+    images = len(splits.train)
+    fits, epochs = plan.recipe.fits_for(images), plan.recipe.epochs_for(images)
+    if fits == epochs:
+        return head
+    make = functools.partial(FineTuningEngine, first=fits, last=epochs)
+    fine: Any = _torch_engine(experiment.with_recipe(ema=None, lookahead=None), make=make)
+    return TransferEngine(head, fine, fits)
 
 
 def _numpy_engine(experiment: Experiment) -> "NumpyEngine":

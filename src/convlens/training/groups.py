@@ -77,3 +77,43 @@ def _nearest_first(output: Tensor) -> list[Tensor]:
             found.append(step.variable)
         waiting.extend(before for before, _ in step.next_functions)
     return found
+
+
+_FEWEST_PARTS = 6
+
+
+def parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Path and module of the parts of a network, from its input to its output: blocks, where there are few of them.
+
+    They are its children, and the children of an `nn.Sequential` where these are fewer than six; those without
+    parameters do not count. Their order is that in which they are registered.
+    """
+    found = _children("", module)
+    while len(found) < _FEWEST_PARTS and any(isinstance(part, nn.Sequential) for _, part in found):
+        deeper = [
+            _children(f"{path}.", part) if isinstance(part, nn.Sequential) else [(path, part)] for path, part in found
+        ]
+        found = [one for several in deeper for one in several]
+    return found
+
+
+def _children(prefix: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(prefix + name, part) for name, part in module.named_children() if any(True for _ in part.parameters())]
+
+
+def depth_factors(module: nn.Module, decay: float) -> dict[str, float]:
+    """By name of parameter a factor on the learning rate: 1 in the part at the output, `decay` below it, and so on.
+
+    Discriminative fine-tuning (Howard and Ruder, "Universal language model fine-tuning for text classification", 2018).
+    A parameter that the network itself holds counts to its lowest part. Empty where `decay` is 1.
+    """
+    if decay == 1:
+        return {}
+    known = [path for path, _ in parts(module)]
+    lowest = decay ** max(0, len(known) - 1)
+    found = {name: lowest for name, _ in module.named_parameters()}
+    for below_top, path in enumerate(reversed(known)):
+        for name in found:
+            if name.startswith(f"{path}."):
+                found[name] = decay**below_top
+    return found

@@ -100,6 +100,7 @@ class HeadEngine:
         self._totals = {name: float(plain["totals"][name]) for name in self._totals}
 
     def load_weights(self, arrays: dict[str, np.ndarray]) -> None:
+        self._seen.clear()  # the features of other weights are others; those of the same are in the cache
         self.module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
 
     def _training(self) -> tuple[np.ndarray, np.ndarray]:

@@ -71,6 +71,7 @@ class Trainer:
     """Trains by one engine, keeps the best weights by validation, and tells its listeners what happens.
 
     Attributes:
+        fits: so many epochs at the start fit an output layer, and know no learning rate.
         epoch, step: the next batch to train on; together with the seed they name every random number.
         best: validation figures of the best epoch so far, or None.
         records: one dictionary per epoch, the lines of `metrics.jsonl`.
@@ -89,9 +90,11 @@ class Trainer:
         folder: RunFolder,
         clock: Clock,
         listeners: Sequence[Listener] = (),
+        fits: int = 0,
     ):
         self.engine, self.recipe, self.epochs, self.folder, self.clock = engine, recipe, epochs, folder, clock
-        self.schedule = make_schedule(recipe.schedule, total_steps=epochs * engine.steps_per_epoch)
+        self.fits = fits
+        self.schedule = make_schedule(recipe.schedule, total_steps=max(1, epochs - fits) * engine.steps_per_epoch)
         self.plateau = Plateau(recipe.schedule.gamma, recipe.schedule.patience)
         self.epoch = self.step = self.epochs_since_best = 0
         self.best: dict[str, Any] | None = None
@@ -142,7 +145,9 @@ class Trainer:
 
     def factor(self, step: int) -> float:
         """The part of the peak learning rate at a step of the present epoch."""
-        return self.schedule(self.epoch * self.engine.steps_per_epoch + step) * self.plateau.factor
+        if self.epoch < self.fits:
+            return 1.0
+        return self.schedule((self.epoch - self.fits) * self.engine.steps_per_epoch + step) * self.plateau.factor
 
     def _tell(self, event: str, *details: Any) -> None:
         for listener in self._at[event]:
@@ -166,8 +171,7 @@ class Trainer:
 
     def _rate(self) -> dict[str, float]:
         """The learning rate of the last step; none where an output layer is fitted, which has none."""
-        fitted = self.recipe.head == "features"
-        return {} if fitted else {"lr": self.recipe.optimizer.lr * self.factor(self.step - 1)}
+        return {} if self.epoch < self.fits else {"lr": self.recipe.optimizer.lr * self.factor(self.step - 1)}
 
     def _take_validation(self, judged: Evaluation) -> dict[str, float]:
         if not math.isfinite(judged.loss):
@@ -184,7 +188,7 @@ class Trainer:
 
     def _score(self, accuracy: float, loss: float) -> tuple[float, ...]:
         """What is better is larger. Penalties differ by few pictures: between them the loss decides, which is finer."""
-        return (-loss, accuracy) if self.recipe.head == "features" else (accuracy, -loss)
+        return (-loss, accuracy) if self.epoch < self.fits else (accuracy, -loss)
 
     # ---- saving
 

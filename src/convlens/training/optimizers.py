@@ -1,6 +1,6 @@
 """Optimizers built from a recipe: parameter groups, and state that travels as named arrays."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -20,12 +20,17 @@ def build(module: nn.Module, settings: Settings, outputs: Collection[str] = ()) 
     momentum, but for those of the output layer, which `outputs` names, and embeddings; all else gets SGD.
     """
     weights = groups.weights(module)
-    others = [p for name, p in groups.trainable(module).items() if name not in weights]
     if settings.name != "muon":
-        return [_plain(settings.name, settings, list(weights.values()), others)]
+        others = {name: p for name, p in groups.trainable(module).items() if name not in weights}
+        return [_plain(settings.name, settings, weights, others, groups.depth_factors(module, settings.layer_decay))]
+    if settings.layer_decay != 1:
+        raise InputError(
+            "optimizer.layer_decay: muon keeps one rate for all layers; take another optimizer, such as sgd"
+        )
+    others = {name: p for name, p in groups.trainable(module).items() if name not in weights}
     apart = {*outputs, *(name for name, p in weights.items() if not _is_matrix(p)), *groups.embeddings(module)}
     hidden = [p for name, p in weights.items() if name not in apart]
-    head = [p for name, p in weights.items() if name in apart]
+    head = {name: p for name, p in weights.items() if name in apart}
     optimizers = [_plain("sgd", settings, head, others)]
     if hidden:
         muon = Muon(
@@ -41,12 +46,24 @@ def _is_matrix(parameter: Tensor) -> bool:
     return min(len(parameter), parameter[0].numel()) > 1
 
 
-def _plain(name: str, settings: Settings, weights: Sequence[Tensor], others: Sequence[Tensor]) -> Optimizer:
-    both = [
-        {"params": weights, "lr": settings.lr, "weight_decay": settings.weight_decay},
-        {"params": others, "lr": settings.lr * settings.bias_lr, "weight_decay": 0.0},
-    ]
-    filled = [group for group in both if group["params"]]
+def _plain(
+    name: str,
+    settings: Settings,
+    weights: Mapping[str, Tensor],
+    others: Mapping[str, Tensor],
+    factors: Mapping[str, float] | None = None,
+) -> Optimizer:
+    """factors: on the learning rate of a parameter; 1 where there is none."""
+    factors = factors or {}
+    made_of: list[dict[str, Any]] = []
+    for factor in sorted({1.0, *factors.values()}, reverse=True):
+        for parameters, decay, rate in (
+            (weights, settings.weight_decay, settings.lr),
+            (others, 0.0, settings.lr * settings.bias_lr),
+        ):
+            some = [p for key, p in parameters.items() if factors.get(key, 1.0) == factor]
+            made_of.append({"params": some, "lr": rate * factor, "weight_decay": decay})
+    filled = [group for group in made_of if group["params"]]
     if name == "sgd":
         made = SGD(filled, settings.lr, settings.momentum, nesterov=settings.nesterov)
     elif name == "rmsprop":

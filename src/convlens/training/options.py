@@ -127,7 +127,7 @@ def _recipe(name: str, value: Any) -> Any:
 
 def _settings(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(text, str) for text in value):
-        raise InputError('settings: expected a list of assignments, as in ["optimizer.lr=0.1"]')
+        raise InputError(f'{name}: expected a list of words, as in ["optimizer.lr=0.1"] for settings')
     return tuple(value)
 
 
@@ -204,6 +204,21 @@ class TrainOptions(TypedDict, total=False):
         Option(
             "Fit a new output layer on the features of a run or of a trained network.", _path, flag="--from",
             metavar="RUN|NAME",
+        ),
+    ]  # fmt: skip
+    stages: Annotated[
+        int | None,
+        Option(
+            "With --from: 1, the output layer alone; 2, then the rest, from the top down. (default: 2 where a --budget "
+            "has time)",
+            whole(1, 2), typed=int, metavar="1|2",
+        ),
+    ]  # fmt: skip
+    freeze: Annotated[
+        Sequence[str],
+        Option(
+            "A part of the network that is not trained, as in features.0.", _settings, typed=list[str], metavar="PATH",
+            default=(),
         ),
     ]  # fmt: skip
     settings: Annotated[

@@ -46,6 +46,7 @@ class Optimizer(_Section):
     centered: bool = False  # rmsprop: divides by the deviation of the gradient, not by its size
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)  # factor from a part of the network to the one below it
     bias_lr: float = Field(default=1.0, gt=0)  # factor on the learning rate of biases and normalization parameters
     muon_normalize: bool = False  # filters kept at constant norm, for networks with batch norm
     muon_lr: float = Field(default=0.05, gt=0)  # of the filters under muon; `lr` then serves the rest (sgd)
@@ -71,6 +72,7 @@ class PreprocessSettings(_Section):
 class Recipe(_Section):
     """Every setting of a training run. Keys are those of the TOML files; all have defaults.
 
+    `epochs` of `head = "features"` are fits of the output layer; `fine_tune` more epochs then train the rest, too.
     `epochs = "auto"` spends `budget` images, within 3 to `max_epochs` epochs. `batch_size = "auto"` takes 32 to 256
     images, so that an epoch has at least 20 steps. `val_fraction = 0` trains on
     everything and keeps the last weights (a fixed budget, as speed records do).
@@ -92,6 +94,9 @@ class Recipe(_Section):
     identity_start: bool = False
     whitening: Literal[0, 3, 5] = 0  # side of the patches of a frozen whitening layer before the network; 0: none
     head: Literal["fresh", "features"] = "fresh"  # "features": only the output layer, fitted on what the rest gives
+    fine_tune: Annotated[int, Field(ge=0)] | Literal["auto"] = (
+        "auto"  # epochs after the fits; "auto": if a budget has time
+    )
     frozen: tuple[str, ...] = ()  # paths of modules that are not trained; their batch norms stay in inference mode
     views: Literal["none", "mirror", "mirror+shift"] = "none"
     early_stopping: int | None = Field(default=None, ge=1)  # epochs without a better validation result
@@ -106,7 +111,15 @@ class Recipe(_Section):
     model: Annotated[dict[str, Argument], AfterValidator(_none_of_the_data)] = {}
 
     def epochs_for(self, images: int) -> int:
-        """The number of epochs for a training set of that many images."""
+        """The number of epochs for a training set of that many images: fits of an output layer count, too."""
+        after = self.fine_tune if self.head == "features" and self.fine_tune != "auto" else 0
+        return self._own_epochs(images) + after
+
+    def fits_for(self, images: int) -> int:
+        """How many of them are fits of the output layer: they come first."""
+        return self._own_epochs(images) if self.head == "features" else 0
+
+    def _own_epochs(self, images: int) -> int:
         if isinstance(self.epochs, int):
             return self.epochs
         return max(3, min(self.max_epochs, round(self.budget / images)))

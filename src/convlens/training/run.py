@@ -37,6 +37,7 @@ from convlens.training.stop import Stop
 from convlens.training.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
+    from convlens.training.fine_tuning import TransferEngine
     from convlens.training.head_engine import HeadEngine
     from convlens.training.numpy_engine import NumpyEngine
     from convlens.training.processes.engines import Ending
@@ -105,6 +106,7 @@ def run(
             together, signals = _together(engine, stop, world)
             trainer = Trainer(
                 engine, recipe=plan.recipe, epochs=epochs, folder=folder, clock=clock,
+                fits=plan.recipe.fits_for(len(experiment.splits.train)),
                 listeners=[
                     *first,
                     *_changing(experiment, engine, world),
@@ -137,7 +139,7 @@ def _title(experiment: Experiment, epochs: int, world: World, fast: bool) -> str
 
 
 def _together(
-    engine: "TorchEngine | NumpyEngine | HeadEngine", stop: Stop, world: World
+    engine: "TorchEngine | NumpyEngine | HeadEngine | TransferEngine", stop: Stop, world: World
 ) -> tuple[list[Listener], "Stop | Ending"]:
     """What several processes need to end together, and where the signals are that all of them know of."""
     if world.size == 1:
@@ -150,7 +152,9 @@ def _together(
     return [EndTogether(engine.ending)], engine.ending
 
 
-def _changing(experiment: Experiment, engine: "TorchEngine | NumpyEngine | HeadEngine", world: World) -> list[Listener]:
+def _changing(
+    experiment: Experiment, engine: "TorchEngine | NumpyEngine | HeadEngine | TransferEngine", world: World
+) -> list[Listener]:
     """The listeners that change weights, records or the course of the run: they are told first."""
     recipe = experiment.plan.recipe
     found = curve_within_epochs(recipe.epochs_for(len(experiment.splits.train)), engine.steps_per_epoch)
@@ -171,7 +175,7 @@ def _judge(
     experiment: Experiment,
     folder: RunFolder,
     trainer: Trainer,
-    engine: "TorchEngine | NumpyEngine | HeadEngine",
+    engine: "TorchEngine | NumpyEngine | HeadEngine | TransferEngine",
     world: World,
 ) -> Finished:
     """The one use of the test set: the kept weights, in float32."""

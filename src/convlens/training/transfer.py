@@ -15,6 +15,8 @@ from convlens.training.recipe import PreprocessSettings, Recipe
 from convlens.training.request import Request
 
 RECIPE = "transfer"
+STAGE_EPOCHS = 3
+"""Of the second stage, where it was asked for and nobody named a number (`fine_tune`)."""
 LARGER = 9 / 7
 """Features are better at a larger size than that of training, where crops made things look larger (Touvron et al.
 2019)."""
@@ -26,10 +28,10 @@ def expanded(request: Request) -> Request:
     Raises:
         InputError: no run and no network with trained weights, or weights named twice.
     """
-    options = request.options
+    options = _in_words_of_the_recipe(request.options)
     reference = options["from_"]
     if reference is None:
-        return request
+        return Request(request.model, request.data, **options)
     if options["weights"] is not None:
         raise InputError("--from brings its own weights: leave --weights away")
     given: dict[str, Any] = {**options, "from_": None, "recipe": options["recipe"] or RECIPE}
@@ -48,6 +50,16 @@ def expanded(request: Request) -> Request:
         model = request.model or str(reference)
         given["weights"] = pretrained.get(str(reference)).require()
     return Request(model, request.data, **given)
+
+
+def _in_words_of_the_recipe(options: dict[str, Any]) -> dict[str, Any]:
+    """--stages and --freeze as settings of the recipe."""
+    stages, freeze = options["stages"], options["freeze"]
+    if stages is not None and options["from_"] is None:
+        raise InputError("--stages goes with --from, which fits an output layer first")
+    added = [] if stages is None else [f"fine_tune={STAGE_EPOCHS if stages == 2 else 0}"]
+    added += [f"frozen={json.dumps(list(freeze))}"] if freeze else []
+    return {**options, "stages": None, "freeze": (), "settings": (*added, *options["settings"])}
 
 
 def _network_of(record: RunRecord, path: str) -> str:

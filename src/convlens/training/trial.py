@@ -20,7 +20,7 @@ def trial(experiment: Experiment, epochs: int, listeners: Sequence[Listener] = (
         clock = Clock(folder, experiment.record, started=time.perf_counter())
         trainer = Trainer(
             engine_of(experiment), recipe=experiment.plan.recipe, epochs=epochs, folder=folder, clock=clock,
-            listeners=listeners,
+            listeners=listeners, fits=experiment.plan.recipe.fits_for(len(experiment.splits.train)),
         )  # fmt: skip
         with clock.training():
             trainer.fit()

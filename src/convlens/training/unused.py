@@ -3,10 +3,10 @@
 from convlens.training.recipe import Recipe, leaves
 
 _OPTIMIZER = {
-    "sgd": {"lr", "momentum", "nesterov", "weight_decay", "bias_lr"},
-    "adam": {"lr", "betas", "eps", "weight_decay", "bias_lr"},
-    "adamw": {"lr", "betas", "eps", "weight_decay", "bias_lr"},
-    "rmsprop": {"lr", "momentum", "alpha", "centered", "eps", "weight_decay", "bias_lr"},
+    "sgd": {"lr", "momentum", "nesterov", "weight_decay", "bias_lr", "layer_decay"},
+    "adam": {"lr", "betas", "eps", "weight_decay", "bias_lr", "layer_decay"},
+    "adamw": {"lr", "betas", "eps", "weight_decay", "bias_lr", "layer_decay"},
+    "rmsprop": {"lr", "momentum", "alpha", "centered", "eps", "weight_decay", "bias_lr", "layer_decay"},
     "muon": {"lr", "momentum", "nesterov", "weight_decay", "bias_lr", "muon_lr", "muon_normalize"},
 }
 _SCHEDULE = {
@@ -19,8 +19,9 @@ _SCHEDULE = {
 }
 _OF_A_HEAD = {
     "head", "epochs", "val_fraction", "test_fraction", "class_weights", "views", "early_stopping", "model", "whitening",
-    "checkpoint_seconds", "eval_batch_size", "preprocess",
+    "checkpoint_seconds", "eval_batch_size", "preprocess", "fine_tune",
 }  # fmt: skip
+_NOT_AFTER_A_HEAD = {"ema", "lookahead", "identity_start", "shards"}
 _OF_A_BUILT_NETWORK = ("model", "whitening", "identity_start")
 
 
@@ -40,8 +41,12 @@ def unused(recipe: Recipe, *, engine: str, handed_over: bool, parts: set[str], v
     if not validated:
         idle |= {"early_stopping", "schedule.patience"}
         idle |= {"schedule.gamma"} if recipe.schedule.name == "plateau" else set()
-    if recipe.head == "features":
+    if recipe.head != "features":
+        idle.add("fine_tune")
+    elif recipe.fine_tune in (0, "auto"):
         idle |= {key for key in keys if key.split(".")[0] not in _OF_A_HEAD and key != "augment.flip"}
+    else:
+        idle |= _NOT_AFTER_A_HEAD
     if handed_over:
         idle |= {key for key in keys if key.split(".")[0] in _OF_A_BUILT_NETWORK}
     if engine == "numpy":
