@@ -22,6 +22,5 @@ def main(path: Path, begun: float) -> None:
     print(json.dumps({"seconds": time.time() - begun, "bytes": most_memory()}))
 
 
-
 if __name__ == "__main__":
     main(Path(sys.argv[1]), float(sys.argv[2]))
