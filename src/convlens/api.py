@@ -23,7 +23,7 @@ from convlens.deploy.of_run import export_run
 from convlens.deploy.predictions import Failure
 from convlens.report.examine import Subject, examine, require_cleanlab
 from convlens.runs import RunFolder, RunRecord
-from convlens.training import job, launch
+from convlens.training import job, launch, launched
 from convlens.training.fresh import fresh_path
 from convlens.training.options import TrainOptions, described, python_signature
 from convlens.training.request import Request
@@ -286,10 +286,10 @@ def train(model: str | nn.Module | None = None, data: Any = None, **options: Unp
     """
     handed_over = model if isinstance(model, nn.Module) or (isinstance(model, str) and ".py:" in model) else None
     device, request = options.get("device"), Request(model, data, **options)
-    if (request.options["processes"] or 1) > 1 and not launch.launched():
+    if (request.options["processes"] or 1) > 1 and not launched.launched():
         return Run(launch.train(request.model, data, request.options), model=handed_over, device=device)
     finished = job.train(request)
-    if isinstance(finished, Finished) and launch.launched_rank() == 0:
+    if isinstance(finished, Finished) and launched.launched_rank() == 0:
         _report(finished)
     folder = finished.folder if isinstance(finished, Finished) else finished
     return Run(folder.path, model=handed_over, device=device)

@@ -30,7 +30,7 @@ from convlens.cli import (
     train,
     verify,
 )
-from convlens.training.launch import by_us
+from convlens.training.launched import by_us
 
 app = typer.Typer(
     name="convlens",

@@ -9,6 +9,7 @@ import typer
 
 from convlens.cli.common import Json, console, emit
 from convlens.training import launch
+from convlens.training.launched import launched, launched_size
 
 _PACKAGES = ("torch", "numpy", "safetensors", "pillow", "scikit-learn", "tensorboard", "onnx", "onnxruntime")
 _LITTLE = 2 << 30  # bytes of free disk below which a warning is due
@@ -24,10 +25,10 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Show what this machine has, what Convlens will use and why, and which data sets are here."""
-    if processes is not None and not launch.launched():
+    if processes is not None and not launched():
         raise typer.Exit(launch.launch(sys.argv[1:], processes, restarts=0))
     together = None
-    if launch.launched_size() > 1:
+    if launched_size() > 1:
         from convlens.training.processes import link
 
         together = link.look()

@@ -10,6 +10,7 @@ from convlens.base.errors import InputError
 from convlens.cli.common import Json, console, emit, with_options
 from convlens.training import launch
 from convlens.training.fresh import fresh_path
+from convlens.training.launched import launched, launched_rank
 from convlens.training.options import OPTIONS, checked
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ Seeds = Annotated[int | None, typer.Option(help="Train this many seeds; gives me
 def train(model: Model = None, data: Data = None, seeds: Seeds = None, as_json: Json = False, **options: Any) -> None:
     """Train a network on images, judge it once on the test set, write a report."""
     started = time.perf_counter()
-    if (options["processes"] or 1) > 1 and not launch.launched():
+    if (options["processes"] or 1) > 1 and not launched():
         raise typer.Exit(_in_processes(model, data, seeds, options))
-    if launch.launched_rank() > 0:  # rank 0 has the run folder and the screen
+    if launched_rank() > 0:  # rank 0 has the run folder and the screen
         from convlens.training import job
         from convlens.training.request import Request
 

@@ -21,43 +21,15 @@ from typing import Any
 from convlens.base.errors import ConvlensError, DivergedError, InputError, Interrupted, LostError
 from convlens.base.progress import say
 from convlens.training.fresh import fresh_path
+from convlens.training.launched import OURS, by_us
 from convlens.training.options import OPTIONS, words
 
-_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_OURS = "CONVLENS_LAUNCHED"
 DEADLINE = 600.0
 """Seconds that a process may keep the others waiting."""
 _RESTARTS = 3
 _GRACE = 10.0  # seconds in which the others end by themselves where one has ended with an error
 _AT_ONCE = 0.5  # seconds in which it shows who was first
 _LOST = LostError.exit_code
-
-
-def launched() -> bool:
-    """Whether a launcher started this process as one of a group: torchrun, or `launch`."""
-    return all(name in os.environ for name in _VARIABLES)
-
-
-def launched_size() -> int:
-    """How many processes the launcher started; 1 without one. Raises `InputError` for variables that are no numbers."""
-    return _number("WORLD_SIZE") if launched() else 1
-
-
-def launched_rank() -> int:
-    """Which of them this process is."""
-    return _number("RANK") if launched() else 0
-
-
-def by_us() -> bool:
-    """Whether `launch` started this process, and says itself what becomes of the others."""
-    return _OURS in os.environ
-
-
-def _number(name: str) -> int:
-    try:
-        return int(os.environ[name])
-    except ValueError:
-        raise InputError(f"the environment variable {name} is no number: {os.environ[name]!r}") from None
 
 
 def end_with_launcher() -> None:
@@ -115,7 +87,7 @@ class _Group:
         local = {"darwin": "lo0", "linux": "lo"}.get(sys.platform)
         shared = os.environ | {
             "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": str(count),
-            _OURS: "1", "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
+            OURS: "1", "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
         }  # fmt: skip
         if local is not None:
             shared.setdefault("GLOO_SOCKET_IFNAME", local)

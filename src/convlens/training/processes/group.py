@@ -12,9 +12,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage] - documented
 from torch.distributed.rendezvous import rendezvous
 
 from convlens.base.errors import InputError, LostError
+from convlens.training.launched import launched_rank, launched_size, meeting_place
+from convlens.training.processes.arrival import common_word
 from convlens.training.processes.world import World
 
 _START = datetime.timedelta(hours=12)  # what one process prepares for all, such as decoding the images, may take long
@@ -112,17 +115,19 @@ def _bytes(value: Any) -> Tensor:
 
 @contextlib.contextmanager
 def joined(deadline: float) -> Iterator[World]:
-    """The group that a launcher named in the environment (see `launch.launched`).
+    """The group that a launcher named in the environment (see `launched`).
 
     Raises `InputError` where its processes cannot meet: a port in use, an address that cannot be reached.
     """
     if dist.is_initialized():
         raise InputError("this process is already part of a group of torch.distributed: leave that first")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what matters of gloo's messages becomes one line of ours
-    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    where = meeting_place()
+    named = f"env://?rank={launched_rank()}&world_size={launched_size()}"
     try:
-        store, rank, size = next(rendezvous("env://", timeout=datetime.timedelta(seconds=deadline)))
-        group = Group(store, rank, size, deadline)
+        store, rank, size = next(rendezvous(named, timeout=datetime.timedelta(seconds=deadline)))
+        word = common_word(PrefixStore("convlens", store), rank, size, deadline)
+        group = Group(PrefixStore(word, store), rank, size, deadline)
     except (RuntimeError, ValueError, OSError) as error:
         if "EADDRINUSE" in str(error) or "in use" in str(error):
             raise InputError(f"the port of {where} is in use: set MASTER_PORT to another one") from None

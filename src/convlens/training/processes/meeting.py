@@ -4,11 +4,13 @@ import contextlib
 from collections.abc import Iterator
 
 from convlens.base.errors import InputError
+from convlens.base.progress import say
 from convlens.runs import RunFolder, RunRecord
 from convlens.training import recipe as recipes
 from convlens.training.automatic import AUTO
 from convlens.training.experiment import Experiment
-from convlens.training.launch import DEADLINE, end_with_launcher, launched_size
+from convlens.training.launch import DEADLINE, end_with_launcher
+from convlens.training.launched import launched_size, restarts
 from convlens.training.place import reserved
 from convlens.training.processes.folder import SharedFolder
 from convlens.training.processes.world import ALONE, World
@@ -31,6 +33,7 @@ def joined(request: Request) -> Iterator[World]:
 
 def for_all(request: Request, world: World) -> Request:
     """The request as each of several processes has it. Raises `InputError` for what one process alone can do."""
+    request = _going_on(request, world)
     options = request.options
     if world.size == 1:
         if options["fast"] and options["processes"] in (None, 1):
@@ -42,6 +45,17 @@ def for_all(request: Request, world: World) -> Request:
         raise InputError(f"{world.size} processes: --budget and auto measure one process; name network and epochs")
     alone = {} if world.leads else {"quiet": True, "tensorboard": False, "listeners": (), "log_steps": None}
     return Request(request.model, request.data, **{**options, "processes": world.size, **alone})
+
+
+def _going_on(request: Request, world: World) -> Request:
+    """Where torchrun starts all again, they go on with the run that they had begun."""
+    options, (done, most) = request.options, restarts()
+    if most and options["out"] is None:
+        raise InputError(f"torchrun --max-restarts {most}: name a run folder with --out, for a restart to go on with")
+    if not done or options["resume"]:
+        return request
+    say(f"started again ({done} of {most}): going on from the last checkpoint", quiet=not world.leads)
+    return Request(request.model, request.data, **{**options, "resume": True})
 
 
 @contextlib.contextmanager
