@@ -12,6 +12,7 @@ from convlens.studies import (
     convolution,
     data_in_hand,
     degradation,
+    families,
     gan,
     kernels,
     regularisation,

@@ -18,7 +18,7 @@ from convlens.studies.record import FILE, PAGE, Record, earlier, record_of
 from convlens.studies.registry import Options, Study, find
 from convlens.training.recipe import assignment, merged
 
-_PICTURE = re.compile(r"[a-z0-9][a-z0-9-]*\.(png|webp|gif|html)")
+_PICTURE = re.compile(r"[a-z0-9][a-z0-9-]*\.(png|svg|webp|gif|html)")
 
 
 def run(
