@@ -57,10 +57,10 @@ def test_other_counts_are_judged_otherwise(counted, tmp_path):
     assert judged((drawn | {"GoogLeNet": half}, three), tmp_path)["half"]
     turned = drawn | {"VGG-16": drawn["ResNet-152"], "ResNet-152": drawn["VGG-16"]}
     found = judged((turned, three), tmp_path)
-    assert not (found["depth"] or found["deeper"] or found["dense"])
+    assert not any(found[claim] for claim in ("depth", "deeper", "dense"))
     heavy = three | {"ResNet-34": three["VGG-19"]}
     found = judged((drawn, heavy), tmp_path)
-    assert not (found["fifth"] or found["shortcuts"])
+    assert not any(found[claim] for claim in ("fifth", "shortcuts"))
 
 
 def test_the_folder_holds_the_drawings_and_what_the_slides_say(do):

@@ -65,7 +65,7 @@ class PlainBlock(BasicBlock):
         "fifth": "ResNet-34 is deeper than VGG-19 with less than a fifth of its multiply-adds.",
         "shortcuts": "The shortcuts cost ResNet-34 less than 1 % more parameters and multiply-adds than plain-34 has.",
     },
-    measures="parameters, multiply-adds and depth, counted on one pass of each network; errors as printed in the slides",
+    measures="parameters, multiply-adds and depth, counted on one pass of each network; errors as printed",
 )
 def families(findings: Findings) -> None:
     """The networks of a family are one idea at several depths. VGG is 3×3 convolutions and a pooling whenever there
@@ -88,8 +88,8 @@ def families(findings: Findings) -> None:
     findings.table("VGG-19, plain-34, ResNet-34", columns, [row(title, one) for title, one in three.items()])
     findings.table("The five of the slides", [*columns, "year", "top-5 error, %"],
                    [[*row(known.title, drawn[known.title]), str(known.year), known.error] for known in SLIDES],
-                   "As published. Each error is that of several networks together, five of them with AlexNet; LeNet-5 is "
-                   "from before ImageNet.")  # fmt: skip
+                   "As published. Each error is that of several networks together, five of them with AlexNet; LeNet-5 "
+                   "is from before ImageNet.")  # fmt: skip
     findings.table("Their forms for CIFAR-10 in the slides", columns,
                    [row(known.small, small[known.title]) for known in SLIDES],
                    "By their names in the zoo. None is as deep as its model, but for the first three.")  # fmt: skip
