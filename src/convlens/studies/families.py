@@ -135,7 +135,7 @@ def family(title: str) -> Drawing:
         if title == "VGG-19":
             made = models.vgg19()
         else:
-            made = models.resnet34(**({"block": PlainBlock} if title == "plain-34" else {}))
+            made = models.resnet34(**({"block": PlainBlock} if title == "plain-34" else {}))  # pyright: ignore[reportArgumentType]
         return drawing(made, (3, 224, 224), title=title, fold=False)
 
 
