@@ -188,6 +188,7 @@ HOOKING = {
     "classify/outputs.py": "replaces what a network returns by its logits",
     "nn/private.py": "the mode that the probe derives its own from",
     "training/processes/batch_norm.py": "replaces batch norms by those over all shards",
+    "training/processes/fast.py": "sends gradients as they come, and looks at the clock",
     "models/network.py": "leaves out the drawing of weights that have no memory",
     "scratch/from_torch/derivatives.py": "refuses a network while it is exported; stands below the probe",
 }

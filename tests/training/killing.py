@@ -14,6 +14,17 @@ EVERYTHING_ON = [
 ]  # fmt: skip
 
 
+def fill(folder: Path) -> Path:
+    """Fills a disk. Returns the file that does."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            return filler
+
+
 class ForkedCommands:
     """A process that runs commands in forked children (see forked_commands.py)."""
 

@@ -98,8 +98,7 @@ class ProcessRecord(_Record):
     started: date and time, UTC.
     changed: what was not as when the run began, in words; the bits of the result may hang on it.
     together: how many processes trained at once. fast: whether their sums were added in the order of the moment.
-    waiting: the share of the time of training that the first of them waited for the others; None for one alone, and
-    where it is not known (fast).
+    waiting: the share of the time of training that the first of them waited for the others; None for one alone.
     """
 
     started: str = Field(max_length=100)

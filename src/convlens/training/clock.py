@@ -63,7 +63,7 @@ class Clock:
         return self.record.model_copy(update={"processes": [*self._before, here]})
 
     def _waiting(self) -> float | None:
-        if self._world.size == 1 or self._fast:  # under `fast` it is hidden in the backward pass
+        if self._world.size == 1:
             return None
         share = (self._world.waited - self._waited_before) / max(self._here(), 1e-9)
         return round(min(1.0, share), 4)

@@ -164,7 +164,7 @@ def _changing(
         found.append(LowerOnPlateau())
     if recipe.early_stopping is not None:
         found.append(EarlyStopping(recipe.early_stopping))
-    if world.size > 1 and recipe.shards is not None:
+    if world.size > 1:
         from convlens.training.processes.listeners import Waiting  # only where it is asked for
 
         found.append(Waiting(world))

@@ -4,13 +4,16 @@ PyTorch's `DistributedDataParallel` does it (Li et al., 2020, "PyTorch Distribut
 parallel training"). Sums come in the order of the moment, and batch norms see the images of their process alone.
 """
 
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed import GradBucket  # pyright: ignore[reportPrivateImportUsage] - documented
 from torch.nn.parallel import DistributedDataParallel
 
 from convlens.base.errors import InputError, LostError
@@ -42,6 +45,30 @@ class FastStepper(Stepper):
         return total * self.share
 
 
+class Sending:
+    """Adds up gradients as `DistributedDataParallel` does by itself, and notes when.
+
+    What a process waits for is what comes after its own last gradient: before that it computes.
+    """
+
+    def __init__(self, size: int):
+        self.size, self.last_sent, self.last_came = size, 0.0, 0.0
+
+    def send(self, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+        self.last_sent = time.perf_counter()
+        sent = dist.all_reduce(bucket.buffer().div_(self.size), async_op=True)
+        assert sent is not None
+        return sent.get_future().then(self._came)
+
+    def _came(self, future: torch.futures.Future[list[Tensor]]) -> Tensor:
+        self.last_came = time.perf_counter()
+        return future.value()[0]
+
+    def waited(self) -> float:
+        """Seconds of the step that is over."""
+        return max(0.0, self.last_came - self.last_sent)
+
+
 class FastEngine(SharedEngine):
     """Equal to one process to rounding, where there is no batch norm and no dropout."""
 
@@ -52,6 +79,8 @@ class FastEngine(SharedEngine):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`broadcast_buffers`")  # its successor is not in all versions
             network = DistributedDataParallel(self.module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        self.sending = Sending(world.size)
+        network.register_comm_hook(self.sending, Sending.send)
         self.stepper = FastStepper(**{**vars(self.stepper), "network": network})
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
@@ -76,13 +105,15 @@ class FastEngine(SharedEngine):
     ) -> tuple[Tensor, Tensor]:
         """`Stepper.step`, within which the processes talk to each other."""
         try:
-            return self.stepper.step(x, y, factor=factor, seed=seed, look=look)
+            found = self.stepper.step(x, y, factor=factor, seed=seed, look=look)
         except (InputError, RuntimeError) as error:
             if "Expected to have finished reduction" in str(error):
                 raise InputError("--fast: some weights have no part in the outputs; leave --fast away") from None
             if any(word in str(error) for word in _LOST):
                 raise LostError("another of the processes is gone or does not answer; go on with --resume") from error
             raise
+        self.world.waited += self.sending.waited()
+        return found
 
     def _weight(self, y: Tensor, images: int) -> float:
         """What the sum of the losses of all processes is divided by for their mean: see `ExactStepper`."""
