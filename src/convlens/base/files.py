@@ -99,6 +99,13 @@ def read_bytes(path: Path | str, limit: int) -> bytes:
     return content
 
 
+def read_piece(path: Path | str, offset: int, size: int) -> bytes:
+    """`size` bytes of a plain file from `offset` on; fewer where it ends before."""
+    with open_plain(path) as file, explained("read", path):
+        file.seek(offset)
+        return file.read(size)
+
+
 def read_text(path: Path | str, limit: int) -> str:
     """`read_bytes` of UTF-8 text, with or without a byte order mark."""
     try:

@@ -1,7 +1,10 @@
 """How amounts and values are written for people: one rule for screens, messages and pages."""
 
 import math
+import re
 from typing import Any
+
+from convlens.base.errors import InputError
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 
@@ -18,6 +21,22 @@ def bytes_text(n: float | None) -> str:
             return f"{value:,.1f} {unit}"
         value /= 1000
     return f"{value:,.1f} {_UNITS[-1]}"
+
+
+_BYTES = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([kmgtp]?)(i?)b?", re.IGNORECASE)
+
+
+def parse_bytes(name: str, text: str) -> int:
+    """What `bytes_text` writes, and its like: "256MB", "1.5 GB", "2GiB" (1024s), "4096".
+
+    Raises `InputError` that names the setting, for anything else and for less than a byte.
+    """
+    found = _BYTES.fullmatch(str(text).strip())
+    power = "_kmgtp".index(found[2].lower() or "_") if found else 0
+    size = int(float(found[1]) * (1024 if found[3] else 1000) ** power) if found else 0
+    if size < 1:
+        raise InputError(f"{name}: expected bytes, as in 256MB, 1.5GB or 2GiB; not {str(text)[:40]!r}")
+    return size
 
 
 def percent(value: float | None, digits: int | None = 2) -> str:

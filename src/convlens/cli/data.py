@@ -153,6 +153,43 @@ def cache(
     _list(out, "[red]cannot be decoded and were left out[/]", [f"{path}: {why}" for path, why in reading.skipped])
 
 
+@app.command()
+def shard(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A folder or zip of images.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="A new folder, or one that this command left unfinished.")],
+    size: Annotated[str, typer.Option(metavar="BYTES", help="Of a shard, about: 256MB, 1GB.")] = "256MB",
+    seed: Annotated[int, typer.Option(min=0, help="Names the order of the pictures, which is drawn.")] = 0,
+    classes: Classes = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a set as tar shards of about one size, which training and prediction read without unpacking.
+
+    The same command goes on after a stop. The same pictures give the same bytes.
+    """
+    from convlens.base.errors import InputError
+    from convlens.base.progress import bars
+    from convlens.base.words import bytes_text, parse_bytes
+    from convlens.data.formats.folders import FolderSource
+    from convlens.data.shards.writing import write_shards
+
+    found = _find(source, classes, quiet)
+    if not isinstance(found, FolderSource):
+        raise InputError(f"{found.name} is no set of image files: there is nothing to put into shards")
+    with bars(quiet, unit="images") as progress:
+        written = write_shards(
+            found.listing, out, parse_bytes("--size", size), seed,
+            lambda done, total: progress(f"writing shards of {found.name}", done, total),
+        )  # fmt: skip
+    shards = written.manifest.shards
+    images, stored = sum(one.images for one in shards), sum(one.bytes for one in shards)
+    if as_json:
+        emit({"out": str(out), "shards": len(shards), "images": images, "bytes": stored, "kept": written.kept})
+        return
+    text = f"{images:,} images of {found.name} are in {len(shards):,} shards in {out} ({bytes_text(stored)})"
+    console().print(text, soft_wrap=True, markup=False)
+
+
 def _find(source: str, classes: str | None, quiet: bool) -> "Source":
     from convlens import data
     from convlens.base.progress import bars

@@ -7,6 +7,9 @@ from typing import Any, cast
 from convlens.base.errors import InputError, nearest
 from convlens.data.formats.folders import FolderSource
 from convlens.data.images import Images
+from convlens.data.shards.container import Shards
+from convlens.data.shards.names import is_pattern, name_of, named
+from convlens.data.shards.places import OnDisk
 from convlens.data.source import ArraySource, Renamed, Source
 from convlens.data.suffixes import TABLES
 
@@ -22,7 +25,8 @@ def find(
 ) -> Source:
     """The source that a name, a path or arrays stand for.
 
-    source: one of `names()`; the path of a folder, zip or tar of images in class folders; `Images`; a pair
+    source: one of `names()`; the path of a folder, zip or tar of images in class folders; tar shards (see
+        `shards.names.named`); `Images`; a pair
         (pixels, labels) for `Images.from_arrays`; a dataset of (picture, label) (see `datasets.DatasetSource`); a
         mapping of parts ("train", "val", "test") to those; or two or three of those for train (, val) and test.
     root: where named sets are looked for first, instead of $CONVLENS_DATA.
@@ -48,6 +52,13 @@ def find(
             raise InputError(f"stream: {found.name} is held in memory; only a folder or zip of images can be streamed")
         return found.streamed()
     return found
+
+
+def may_be_there(place: str) -> bool:
+    """Whether a name, path or address that a set was read from may still lead to one: not that it is the same."""
+    from convlens.data import catalogue
+
+    return place in catalogue.SETS or is_pattern(place) or Path(place).exists()
 
 
 def _find(
@@ -86,6 +97,10 @@ def _find_path(
 
     if isinstance(source, str) and source in catalogue.SETS:
         return catalogue.open_set(source, Path(root).expanduser() if root is not None else None, on_download)
+    if (shards := named(str(source))) is not None:
+        return FolderSource.of(
+            Shards(str(source), shards, OnDisk()), name_of(shards), judged_by=judged_by, given=classes
+        )
     path = Path(source).expanduser()
     if path.exists():
         return _open_path(path, classes, judged_by)

@@ -5,7 +5,6 @@ Other pictures count where their class has the name of one of the run's, and whe
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,7 @@ def own_parts(preprocess: Preprocess, record: RunRecord, data: Any = None, *, wh
     where = record.data.source if data is None else "these images"
     if data is None and record.data.source == "arrays":
         raise InputError("the run was trained on arrays, which it does not keep; pass the data to evaluate on")
-    if data is None and record.data.source not in sources.names() and not Path(record.data.source).exists():
+    if data is None and not sources.may_be_there(record.data.source):
         raise InputError(
             f"the run's data are no longer at {record.data.source}; name where they are now, or other pictures: --data"
         )

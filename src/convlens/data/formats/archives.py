@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, NamedTuple, cast
 
 from convlens.base import files
 from convlens.base.errors import InputError
@@ -132,6 +132,11 @@ class Zip(_Archive):
                         found[path] = self._content(archive, member)
         return found
 
+    def sizes(self) -> dict[str, int]:
+        """See `Container.sizes`."""
+        with self._open() as archive:
+            return {path: member.file_size for path, member in self._members(archive).items()}
+
     def _open(self) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(self.path)
@@ -218,6 +223,15 @@ class Zip(_Archive):
         return content
 
 
+class Placed(NamedTuple):
+    """A plain file of a tar: `size` bytes from `offset` on. content: gives them, before the next file is asked for."""
+
+    path: str
+    offset: int
+    size: int
+    content: Callable[[], bytes]
+
+
 class Tar(_Archive):
     """A tar archive, plain or compressed by gzip, bzip2 or xz, read from start to end."""
 
@@ -255,11 +269,19 @@ class Tar(_Archive):
         """See `Container.reader`."""
         raise InputError(f"{self.path}: a tar has no index to find a file by; unpack it, or pack it as a zip")
 
+    def sizes(self) -> dict[str, int]:
+        """See `Container.sizes`."""
+        raise InputError(f"{self.path}: a tar has no index to find a file by; unpack it, or pack it as a zip")
+
     def members(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
         """(path, a function that gives the content, to be called before the next item) of every plain file.
 
         Damage may be found at the very end only, where the checksums are: what came before is worth nothing then.
         """
+        return ((member.path, member.content) for member in self.placed())
+
+    def placed(self) -> Iterator[Placed]:
+        """`members`, and where in the unpacked archive the content of each lies."""
         with self._damage(), files.open_plain(self.path) as raw:
             unpack = unpacker(raw.read(6))
             raw.seek(0)
@@ -282,7 +304,7 @@ class Tar(_Archive):
         except (IndexError, KeyError, OverflowError) as error:  # from the parser of extended headers
             raise self.damaged("tar", error) from error
 
-    def _members(self, archive: tarfile.TarFile, stream: Counted) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    def _members(self, archive: tarfile.TarFile, stream: Counted) -> Iterator[Placed]:
         total = count = 0
         while (member := self._next(archive, stream)) is not None:
             count, total = count + 1, total + max(0, member.size)
@@ -296,7 +318,8 @@ class Tar(_Archive):
             if member.isfile():
                 file = archive.extractfile(member)
                 assert file is not None
-                yield posixpath.normpath(member.name), lambda file=file, size=member.size: self._content(file, size)
+                path, place = posixpath.normpath(member.name), member.offset_data
+                yield Placed(path, place, member.size, lambda file=file, size=member.size: self._content(file, size))
                 while file.read(_CHUNK):
                     pass
 

@@ -24,11 +24,13 @@ __all__ = [
 class Container(Protocol):
     """Something that holds image files.
 
-    path: where it is. slow_to_list: whether listing it means reading all of it.
+    path: where it is, or what the user wrote for it. slow_to_list: whether listing it means reading all of it.
     """
 
-    path: Path
     slow_to_list: bool
+
+    @property
+    def path(self) -> Path | str: ...
 
     def remarks(self) -> list[str]:
         """What a person should know of what is no picture, one line each."""
@@ -49,6 +51,10 @@ class Container(Protocol):
 
     def tables(self) -> Mapping[str, bytes | Path]:
         """Files that may be tables of labels, by their path inside: their content, or where they are."""
+        ...
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each picture, by its path. Raises `InputError` as `reader` does."""
         ...
 
     def identity(self) -> str:
@@ -94,6 +100,10 @@ class Folder:
         """See `Container.tables`."""
         self._list()
         return self._tables
+
+    def sizes(self) -> dict[str, int]:
+        """See `Container.sizes`."""
+        return {path: status.st_size for path, status in self._list()}
 
     def identity(self) -> str:
         """See `Container.identity`."""

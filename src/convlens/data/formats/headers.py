@@ -3,7 +3,7 @@
 import hashlib
 import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,19 @@ class _Kept(BaseModel):
         return found if whole else None
 
 
+def common(looks: Iterable[Look | None]) -> tuple[int, int, int] | None:
+    """The (C, H, W) that all have, as far as they could be read; None if they differ."""
+    sizes: set[tuple[int, int]] = set()
+    color = False
+    for seen in looks:
+        if seen is not None:
+            sizes.add(seen[:2])
+            color = color or not seen[2]
+            if len(sizes) > 1:
+                return None
+    return (3 if color else 1, *sizes.pop()) if sizes else None
+
+
 class Headers:
     """The pictures of a container by name, and what their headers say.
 
@@ -69,22 +82,14 @@ class Headers:
 
     def native(self, used: set[str]) -> tuple[int, int, int] | None:
         """The common (C, H, W) of the pictures that are used, None if they differ."""
-        sizes: set[tuple[int, int]] = set()
-        color = False
-        for look in self._looks(used):
-            if look is not None:
-                sizes.add(look[:2])
-                color = color or not look[2]
-                if len(sizes) > 1:
-                    return None
-        return (3 if color else 1, *sizes.pop()) if sizes else None
+        return common(self._looks(used))
 
     def _looks(self, used: set[str]) -> Iterator[Look | None]:
         if self._kept is not None:
-            yield from (look for path, look in zip(self._kept.paths, self._kept.looks, strict=True) if path in used)
+            yield from (seen for path, seen in zip(self._kept.paths, self._kept.looks, strict=True) if path in used)
             return
         names = hashlib.blake2b("\0".join(sorted(used)).encode(errors="surrogateescape"), digest_size=16).hexdigest()
-        key = f"{self.container.identity()}-{names}-{_readable()}"
+        key = f"{self.container.identity()}-{names}-{readable()}"
         if kept := _Kept.of(cache.load_json("listings", key)):
             yield from kept.looks
             return
@@ -92,17 +97,17 @@ class Headers:
         found = []
         for path, content in self.container.files():
             if path in used:
-                found.append(_look(content))
+                found.append(look(content))
                 yield found[-1]
         if time.monotonic() - started >= cache.WORTH_SECONDS:
             cache.save_json("listings", key, {"paths": [""] * len(found), "looks": found})
 
     def _all(self) -> _Kept:
-        key = f"{self.container.identity()}-tables-{_readable()}"
+        key = f"{self.container.identity()}-tables-{readable()}"
         if kept := _Kept.of(cache.load_json("listings", key)):
             return kept
         started = time.monotonic()
-        found = {path: _look(content) for path, content in self.container.files()}
+        found = {path: look(content) for path, content in self.container.files()}
         tables = {path: bytes(text).decode("latin-1") for path, text in self.container.tables().items()}
         listing = _Kept(paths=list(found), looks=list(found.values()), tables=tables)
         if time.monotonic() - started >= cache.WORTH_SECONDS:
@@ -110,12 +115,13 @@ class Headers:
         return listing
 
 
-def _readable() -> str:
+def readable() -> str:
     """What decides whether a header can be read, and how it is kept."""
     return f"{cache.FORMAT}-{has_heif():d}-{max_bytes()}-{max_pixels()}"
 
 
-def _look(content: Opener) -> Look | None:
+def look(content: Opener) -> Look | None:
+    """What the header of a picture says; None for one that cannot be read."""
     try:
         size, gray = _header(content())
     except InputError:  # also of the container; named when the images are read

@@ -14,10 +14,11 @@ from convlens.data.formats.headers import Headers
 from convlens.data.images import Images
 from convlens.data.layout.classes import Layout
 from convlens.data.layout.known import lay_out_known
-from convlens.data.layout.labeled import lay_out_by, lay_out_labeled
+from convlens.data.layout.labeled import lay_out_by, lay_out_labeled, number_or_judge
 from convlens.data.limits import max_bytes, max_pixels
 from convlens.data.naming import printable
 from convlens.data.preprocess import Preprocess
+from convlens.data.shards.container import Shards
 from convlens.data.store import cache
 from convlens.data.store.rows import Pixels
 from convlens.data.suffixes import has_heif
@@ -65,7 +66,8 @@ class Listing:
         Raises `InputError` if the tree's layout cannot be used (see `tree.lay_out`).
         """
         container = open_container(container) if isinstance(container, Path) else container
-        name, headers = name or _name(container.path), Headers(container)
+        name = name or _name(Path(container.path))
+        headers = container if isinstance(container, Shards) else Headers(container)
         layout = _lay_out(headers, name, judged_by, list(given or ()), table)
         return cls(
             container, name, layout.classes, {part: tuple(items) for part, items in layout.parts.items()},
@@ -74,7 +76,7 @@ class Listing:
         )  # fmt: skip
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Path | str:
         return self.container.path
 
     def __len__(self) -> int:
@@ -123,9 +125,14 @@ class Listing:
 
 
 def _lay_out(
-    headers: Headers, name: str, judged_by: Sequence[str] | None, given: list[str], table: Path | None
+    headers: Headers | Shards, name: str, judged_by: Sequence[str] | None, given: list[str], table: Path | None
 ) -> Layout:
-    paths, place = headers.paths, headers.container.path
+    if isinstance(headers, Shards):
+        labels, paths, place = headers.labels(), headers.paths, Path(headers.path)
+        if labels is not None:
+            return number_or_judge(labels, headers.path, given, judged=judged_by is not None)
+    else:
+        paths, place = headers.paths, Path(headers.container.path)
     try:
         if table is not None:
             return lay_out_by(table, paths, given, judged=judged_by is not None)

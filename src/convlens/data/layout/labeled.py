@@ -118,6 +118,15 @@ def _by_tables(
             notes.append(f"{files} named in {table.name} but not there, such as {printable(missing[0])}")
     _say_rest([*found], paths, tables, notes, left_out, alone=alone)
     assigned: Assigned = [(part, row.label, path) for path, (part, row) in found.items()]
+    return number_or_judge(assigned, title, given, judged=judged, notes=notes, left_out=left_out)
+
+
+def number_or_judge(
+    assigned: Assigned, title: str, given: list[str] | None, *, judged: bool, notes: list[str] | None = None,
+    left_out: list[tuple[str, str]] | None = None,
+) -> Layout:  # fmt: skip
+    """`classes.number`; where the pictures are only to be judged, classes and a training part may be missing."""
+    notes, left_out = notes or [], left_out or []
     return _judged(assigned, notes, left_out) if judged else number(assigned, title, notes, left_out, given)
 
 
