@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from convlens.base import files
 from convlens.base.errors import InputError
 from convlens.data.formats.headers import common
@@ -123,7 +121,3 @@ class Shards:
     def sizes(self) -> dict[str, int]:
         """Bytes of each picture, by its path."""
         return {path: int(self.indexes[number].places[row, 1]) for path, (number, row) in self._rows.items()}
-
-    def shard_of(self, paths: np.ndarray) -> np.ndarray:
-        """int64 [N]: in which shard each picture lies."""
-        return np.array([self._rows[path][0] for path in paths], np.int64)
