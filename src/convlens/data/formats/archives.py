@@ -17,11 +17,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple, cast
+from typing import IO, BinaryIO, cast
 
 from convlens.base import files
 from convlens.base.errors import InputError
-from convlens.data.formats.members import DEPTH_LIMIT, MemberError, Opener, UnpackError, is_candidate, is_table
+from convlens.data.formats.members import DEPTH_LIMIT, MemberError, Opener, Placed, UnpackError, is_candidate, is_table
 from convlens.data.formats.unpacking import Counted, unpacker
 from convlens.data.limits import MAX_BYTES, max_bytes
 from convlens.data.naming import printable
@@ -221,15 +221,6 @@ class Zip(_Archive):
             why = printable(" ".join(str(error).split())[:200]) or type(error).__name__
             raise UnpackError(f"cannot be unpacked ({why})") from error
         return content
-
-
-class Placed(NamedTuple):
-    """A plain file of a tar: `size` bytes from `offset` on. content: gives them, before the next file is asked for."""
-
-    path: str
-    offset: int
-    size: int
-    content: Callable[[], bytes]
 
 
 class Tar(_Archive):

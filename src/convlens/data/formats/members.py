@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from convlens.base.errors import InputError
 from convlens.data.decode import EXTENSIONS
@@ -34,3 +35,12 @@ def is_table(path: str) -> bool:
 
 def _is_hidden(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+class Placed(NamedTuple):
+    """A plain file of a tar: `size` bytes from `offset` on. content: gives them, before the next file is asked for."""
+
+    path: str
+    offset: int
+    size: int
+    content: Callable[[], bytes]

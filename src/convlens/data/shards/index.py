@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from convlens.base import files
 from convlens.base.errors import InputError
-from convlens.data.formats.archives import NAME_LIMIT, Placed, Tar
+from convlens.data.formats.archives import NAME_LIMIT, Tar
 from convlens.data.formats.headers import Look, look, readable
-from convlens.data.formats.members import MemberError, is_candidate
+from convlens.data.formats.members import MemberError, Placed, is_candidate
 from convlens.data.formats.unpacking import unpacker
 from convlens.data.layout.parts import part_and_rest
 from convlens.data.naming import printable
